@@ -1,0 +1,385 @@
+#!/usr/bin/env python3
+"""Stand-ins for container images, built from Debian's packages where no image can be pulled.
+
+    python3 offline/build.py postgres:15 marcospaulo1991/encontros-tech:develop
+
+builds standin.local/postgres:15 and standin.local/marcospaulo1991/encontros-tech:develop, says on
+stderr what it does, and ends with one JSON object on stdout: {image: its stand-in}.
+
+It needs Docker, Debian's archive (or a mirror) and mmdebstrap, nothing else: one root file system
+holds the packages of all the stand-ins, and every stand-in is a small layer on it. What is up to
+date is left alone. Exit codes: 1 no stand-in or a step failed, 2 not an image name, 3 a tool is
+missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import hashlib
+import io
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+HERE = Path(__file__).resolve().parent
+PREFIX = "standin.local"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A Docker build context whose Dockerfile starts `FROM ${BASE}`."""
+
+    context: Path
+    is_really: str
+
+
+POSTGRES = Recipe(HERE / "postgres", "PostgreSQL 15 from Debian")
+# Every image that is not a server is taken for an application of the documented systems.
+REFERENCE = Recipe(HERE.parent / "reference", "the reference workload")
+
+SERVERS = {
+    "postgres": POSTGRES,
+}
+
+# Servers that the reference workload must not be mistaken for.
+NO_STAND_IN = frozenset(
+    {
+        "dpage/pgadmin4",
+        "elasticsearch",
+        "elasticsearch/elasticsearch",
+        "glitchtip/glitchtip",
+        "grafana/grafana",
+        "kibana",
+        "kibana/kibana",
+        "logstash",
+        "logstash/logstash",
+        "mariadb",
+        "memcached",
+        "metabase/metabase",
+        "minio/mc",
+        "minio/minio",
+        "mongo",
+        "mongo-express",
+        "mssql/server",
+        "mysql",
+        "nginx",
+        "ngrok/ngrok",
+        "pgvector/pgvector",
+        "portainer/portainer-ce",
+        "postgis/postgis",
+        "prom/alertmanager",
+        "prom/node-exporter",
+        "prom/prometheus",
+        "prometheuscommunity/postgres-exporter",
+        "oliver006/redis_exporter",
+        "rabbitmq",
+        "redis",
+        "timescale/timescaledb",
+        "valkey/valkey",
+    }
+)
+
+SUITE = "bookworm"
+PACKAGES = (
+    "gunicorn",
+    "postgresql-15",
+    "python3-flask",
+    "python3-prometheus-client",
+    "python3-psycopg2",
+)
+# What no container here reads; it would double the image. Without PostgreSQL's compiler plug-in
+# and LLVM, queries are interpreted, which the server does by itself.
+EXCLUDED = (
+    "/usr/share/doc/*",
+    "/usr/share/i18n/*",
+    "/usr/share/info/*",
+    "/usr/share/javascript/*",
+    "/usr/share/locale/*",
+    "/usr/share/man/*",
+    "/usr/lib/*/libLLVM-14*",
+    "/usr/lib/*/libz3.so*",
+    "/usr/lib/postgresql/*/lib/bitcode/*",
+    "/usr/lib/postgresql/*/lib/llvmjit*",
+)
+# Shell, with the root file system as $1: before our packages, and after them.
+BEFORE_PACKAGES = (
+    'mkdir -p "$1/etc/postgresql-common/createcluster.d"; '
+    'echo "create_main_cluster = false" > "$1/etc/postgresql-common/createcluster.d/none.conf"'
+)
+# The machine's own mirrors and apt settings stay on the machine.
+AFTER_PACKAGES = (
+    'rm -rf "$1"/etc/apt/sources.list* "$1"/etc/apt/apt.conf.d/99mmdebstrap "$1"/var/log/*.log '
+    '"$1"/var/cache/debconf/*-old "$1"/var/lib/dpkg/*-old'
+)
+
+
+class BuildError(Exception):
+    """A message for the user, and the exit code that goes with it."""
+
+    def __init__(self, message: str, code: int = 1) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+# --- image names -----------------------------------------------------------------------------
+
+_COMPONENT = r"[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*"
+_REFERENCE = re.compile(
+    rf"(?:(?P<host>localhost|localhost:\d+|[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+(?::\d+)?"
+    rf"|[A-Za-z0-9-]+:\d+)/)?"
+    rf"(?P<repository>{_COMPONENT}(?:/{_COMPONENT})*)"
+    rf"(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9._-]{{0,127}}))?"
+)
+
+
+def parse(image: str) -> tuple[str, str]:
+    """The repository, without its registry host, and the tag of a Docker image reference."""
+    if "@" in image:
+        raise BuildError(f"{image}: a digest names exact bytes, nothing can stand in; give a tag", 2)
+    match = _REFERENCE.fullmatch(image)
+    if match is None:
+        raise BuildError(f"{image!r} is not an image name such as postgres:15", 2)
+    return match["repository"], match["tag"] or "latest"
+
+
+def stand_in_name(image: str) -> str:
+    repository, tag = parse(image)
+    return f"{PREFIX}/{repository}:{tag}"
+
+
+def recipe_for(image: str) -> Recipe:
+    repository = parse(image)[0].removeprefix("library/")
+    if repository in NO_STAND_IN:
+        raise BuildError(f"{image}: no stand-in exists yet for {repository}")
+    return SERVERS.get(repository, REFERENCE)
+
+
+# --- recipes as bytes ------------------------------------------------------------------------
+
+
+def base_name() -> str:
+    recipe = (SUITE, PACKAGES, EXCLUDED, BEFORE_PACKAGES, AFTER_PACKAGES)
+    return f"{PREFIX}/base:{hashlib.sha256(repr(recipe).encode()).hexdigest()[:12]}"
+
+
+def context_tar(folder: Path) -> bytes:
+    """The build context. The same files give the same bytes, so they are the recipe's identity."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for path in sorted(folder.rglob("*")):
+            if not path.is_file() or path.suffix in {".md", ".pyc"}:
+                continue
+            entry = tarfile.TarInfo(path.relative_to(folder).as_posix())
+            entry.size = path.stat().st_size
+            entry.mode = 0o755 if path.stat().st_mode & 0o100 else 0o644
+            with path.open("rb") as content:
+                tar.addfile(entry, content)
+    return buffer.getvalue()
+
+
+def recipe_hash(base: str, context: bytes) -> str:
+    return hashlib.sha256(base.encode() + context).hexdigest()
+
+
+# --- the work --------------------------------------------------------------------------------
+
+_STARTED = time.monotonic()
+
+
+def say(line: str) -> None:
+    print(f"[{time.monotonic() - _STARTED:6.1f}s] {line}", file=sys.stderr, flush=True)
+
+
+def run(*command: str, stdin: bytes = b"", env: dict[str, str] | None = None) -> str:
+    """Run to the end, silently; on error show the end of what the command said."""
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env={**os.environ, **(env or {})},
+    )
+    try:
+        output = process.communicate(stdin)[0].decode(errors="replace")
+    except BaseException:
+        # Interrupted: mmdebstrap unmounts and removes its things if it is asked and given time.
+        process.terminate()
+        try:
+            process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+        raise
+    if process.returncode:
+        tail = "\n".join(output.splitlines()[-30:])
+        raise BuildError(f"{' '.join(command[:2])} failed ({process.returncode}):\n{tail}")
+    return output
+
+
+def docker_label(image: str, label: str) -> str | None:
+    """The label of a local image; "" when the image has none, None when there is no image."""
+    template = f'{{{{index .Config.Labels "{label}"}}}}'
+    found = subprocess.run(
+        ["docker", "image", "inspect", "--format", template, image],
+        capture_output=True,
+        check=False,
+        text=True,
+    )
+    return found.stdout.strip() if found.returncode == 0 else None
+
+
+def require_docker() -> None:
+    if shutil.which("docker") is None:
+        raise BuildError("docker is not installed", 3)
+    if subprocess.run(["docker", "version"], capture_output=True, check=False).returncode:
+        raise BuildError("docker is installed but its daemon does not answer: see `docker info`", 3)
+
+
+def require_mmdebstrap() -> None:
+    if shutil.which("mmdebstrap"):
+        return
+    if os.geteuid() != 0 or shutil.which("apt-get") is None:
+        raise BuildError(
+            "mmdebstrap is missing. On Debian or Ubuntu, as root: "
+            "apt-get install mmdebstrap debian-archive-keyring",
+            3,
+        )
+    install = ("apt-get", "install", "-y", "--no-install-recommends")
+    for command in (("apt-get", "update"), (*install, "mmdebstrap", "debian-archive-keyring")):
+        say(" ".join(command))
+        run(*command, env={"DEBIAN_FRONTEND": "noninteractive"})
+
+
+def apt_sources(folder: Path) -> tuple[list[str], list[str]]:
+    """The machine's own entries for SUITE, as sources.list lines and as deb822 paragraphs.
+
+    They may name a mirror that is the only one in reach. A machine on another distribution has
+    none; mmdebstrap then takes Debian's own archive.
+    """
+    suites = {SUITE, f"{SUITE}-updates", f"{SUITE}-security"}
+    lines: list[str] = []
+    for path in [folder / "sources.list", *sorted(folder.glob("sources.list.d/*.list"))]:
+        for line in path.read_text().splitlines() if path.is_file() else []:
+            entry = re.match(r"deb\s+(?:\[[^]]*\]\s+)?\S+\s+(\S+)\s", line)
+            if entry and entry[1] in suites:
+                lines.append(line)
+    paragraphs: list[str] = []
+    for path in sorted(folder.glob("sources.list.d/*.sources")):
+        for paragraph in re.split(r"\n\s*\n", path.read_text()):
+            named = re.search(r"^Suites:(.*)$", paragraph, re.MULTILINE | re.IGNORECASE)
+            if named and suites.issuperset(named[1].split()):
+                paragraphs.append(paragraph.strip())
+    return lines, paragraphs
+
+
+def build_base(base: str) -> None:
+    with tempfile.TemporaryDirectory(prefix="standin-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)  # without root, mmdebstrap works here under other user ids
+        archive = folder / "base.tar"
+        lines, paragraphs = apt_sources(Path("/etc/apt"))
+        deb822 = folder / "machine.sources"
+        deb822.write_text("\n\n".join(paragraphs) + "\n")
+        settings = folder / "apt.conf"
+        settings.write_text(run("apt-config", "dump", "--format", '%F "%v";%n', "Acquire"))
+
+        say(f"{base}: installing {len(PACKAGES)} packages and what they need (about a minute)")
+        run(
+            "mmdebstrap",
+            "--variant=minbase",
+            f"--include={','.join(PACKAGES)}",
+            f"--aptopt={settings}",
+            *(f"--dpkgopt=path-exclude={path}" for path in EXCLUDED),
+            f"--essential-hook={BEFORE_PACKAGES}",
+            f"--customize-hook={AFTER_PACKAGES}",
+            SUITE,
+            str(archive),
+            *lines,
+            *([str(deb822)] if paragraphs else []),
+            env={"TMPDIR": name},
+        )
+        say(f"{base}: importing {archive.stat().st_size / 1e6:.0f} MB")
+        run("docker", "import", "--change", "LABEL standin=true", str(archive), base)
+
+
+def build_image(image: str, recipe: Recipe, base: str) -> None:
+    name = stand_in_name(image)
+    context = context_tar(recipe.context)
+    identity = recipe_hash(base, context)
+    if docker_label(name, "standin.recipe") == identity:
+        say(f"{image}: {name} is up to date")
+        return
+    labels = {"standin": "true", "standin.for": image, "standin.recipe": identity}
+    # Nothing but the base and the context goes in, so the build needs no network.
+    run(
+        *("docker", "build", "--network", "none", "--build-arg", f"BASE={base}", "--tag", name),
+        *(f"--label={key}={value}" for key, value in labels.items()),
+        "-",
+        stdin=context,
+    )
+    say(f"{image}: {name} is {recipe.is_really}")
+
+
+@contextmanager
+def one_at_a_time() -> Iterator[None]:
+    """A second build waits for the first, then finds its images."""
+    with Path(__file__).open() as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("waiting for another build to end")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def build(images: Sequence[str]) -> dict[str, str]:
+    recipes = {image: recipe_for(image) for image in images}  # all refusals before any work
+    require_docker()
+    base = base_name()
+    with one_at_a_time():
+        if docker_label(base, "standin") is None:
+            require_mmdebstrap()
+            build_base(base)
+        else:
+            say(f"{base} is up to date")
+        for image, recipe in recipes.items():
+            build_image(image, recipe, base)
+    return {image: stand_in_name(image) for image in images}
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description="Build stand-ins for container images from Debian's packages."
+    )
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help="as documented: postgres:15")
+    images: list[str] = parser.parse_args(arguments).images
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        print(json.dumps(build(images), indent=2))
+    except BuildError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.code
+    except KeyboardInterrupt:
+        print("interrupted; nothing half-made is left", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
