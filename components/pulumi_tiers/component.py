@@ -1,0 +1,54 @@
+"""What all components share: names that carry their parent's, and one way to say what is wrong."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import pulumi
+from pydantic import TypeAdapter, ValidationError
+
+from pulumi_tiers.model.errors import DescriptionError, mistakes_of
+
+PACKAGE = "tiers-components"
+"""The plugin's package name: the first part of every component's type token."""
+
+T = TypeVar("T")
+
+
+class Component(pulumi.ComponentResource):
+    """A component whose children are called ``<its name>-<suffix>``, so two fit into one stack."""
+
+    def __init__(self, name: str, opts: pulumi.ResourceOptions | None) -> None:
+        self.logical_name = name
+        merged = pulumi.ResourceOptions.merge(
+            opts, pulumi.ResourceOptions(transformations=[_refuse_other_names(name)])
+        )
+        super().__init__(f"{PACKAGE}:index:{type(self).__name__}", name, {}, merged)
+
+    def child(self, suffix: str) -> str:
+        """The logical name of a child."""
+        return f"{self.logical_name}-{suffix}"
+
+    def child_options(self, **options: Any) -> pulumi.ResourceOptions:
+        return pulumi.ResourceOptions(parent=self, **options)
+
+
+def _refuse_other_names(
+    parent: str,
+) -> Callable[[pulumi.ResourceTransformationArgs], pulumi.ResourceTransformationResult | None]:
+    def check(args: pulumi.ResourceTransformationArgs) -> None:
+        # The component itself passes here too.
+        if args.name != parent and not args.name.startswith(f"{parent}-"):
+            raise pulumi.RunError(
+                f"the child '{args.name}' of '{parent}' must be called '{parent}-...': "
+                "a second instance of the component would make the same name again"
+            )
+
+    return check
+
+
+def validated(kind: type[T], args: Mapping[str, Any], component: str) -> T:
+    """The arguments as a model. Raises DescriptionError with all mistakes, before any resource."""
+    try:
+        return TypeAdapter(kind).validate_python(dict(args))
+    except ValidationError as error:
+        raise DescriptionError(mistakes_of(error, component)) from None

@@ -1,0 +1,60 @@
+"""What is known of a kind of store. One file per engine; nothing of Pulumi here."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+from urllib.parse import quote
+
+from pulumi_tiers.model.store import Store
+from pulumi_tiers.model.workload import Resources, Workload
+
+
+@dataclass(frozen=True)
+class Consumer:
+    """Who connects to what: one connection of a store. Empty texts where the engine has no such."""
+
+    user: str
+    database: str
+
+
+class Engine(ABC):
+    """One kind of store: how it is run, and how a program connects to it."""
+
+    #: The word in a description's ``engine``.
+    name: ClassVar[str]
+    #: Pinned; a description overrides it.
+    image: ClassVar[str]
+    port: ClassVar[int]
+    #: The admin where a description names none.
+    admin: ClassVar[str]
+    resources: ClassVar[Resources]
+
+    def admin_of(self, store: Store) -> str:
+        return store.admin or self.admin
+
+    @abstractmethod
+    def consumers(self, store: Store) -> dict[str, Consumer]:
+        """The connections by key: ``""`` is the store's own, then one per database."""
+
+    @abstractmethod
+    def url(self, consumer: Consumer, password: str, host: str, port: int, *, tls: bool) -> str:
+        """The URL that clients take, percent-encoded. With `tls`, it insists on encryption."""
+
+    @abstractmethod
+    def workload(self, name: str, store: Store) -> Workload:
+        """The server as a workload. Its secrets refer to users: ``${password.<user>}``."""
+
+    def setup(self, name: str, store: Store) -> Workload | None:
+        """The job that makes databases and users, if the server alone doesn't. Runs again safely."""
+        del name, store
+        return None
+
+    def check(self, store: Store) -> list[tuple[str, str]]:
+        """What is wrong with the description for this engine: why, and what to do."""
+        del store
+        return []
+
+
+def encoded(text: str) -> str:
+    """A user, a password or a database as a part of a URL."""
+    return quote(text, safe="")

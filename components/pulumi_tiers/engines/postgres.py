@@ -1,0 +1,155 @@
+"""PostgreSQL (https://hub.docker.com/_/postgres)."""
+
+from typing import ClassVar
+
+from pulumi_tiers.engines.base import Consumer, Engine, encoded
+from pulumi_tiers.model.references import literal
+from pulumi_tiers.model.store import Database, Store
+from pulumi_tiers.model.workload import (
+    Condition,
+    Healthcheck,
+    Port,
+    Resources,
+    RestartPolicy,
+    Volume,
+    Workload,
+)
+
+_DATA = "/var/lib/postgresql/data"
+
+
+class Postgres(Engine):
+    """The official image's contract: POSTGRES_USER, POSTGRES_PASSWORD, POSTGRES_DB, PGDATA."""
+
+    name = "postgres"
+    image = "postgres:17"
+    port = 5432
+    admin = "postgres"
+    resources: ClassVar[Resources] = Resources(cpus=1.0, memory="256m")
+
+    def databases(self, store: Store) -> list[Database]:
+        """As described; else the one that the image makes, named like the admin."""
+        return store.databases or [Database(name=self.admin_of(store))]
+
+    def consumers(self, store: Store) -> dict[str, Consumer]:
+        admin = self.admin_of(store)
+        databases = self.databases(store)
+        every = {
+            database.name: Consumer(database.owner or admin, database.name)
+            for database in databases
+        }
+        return {"": every[databases[0].name], **every}
+
+    def url(self, consumer: Consumer, password: str, host: str, port: int, *, tls: bool) -> str:
+        return (
+            f"postgresql://{encoded(consumer.user)}:{encoded(password)}@{host}:{port}"
+            f"/{encoded(consumer.database)}?sslmode={'require' if tls else 'prefer'}"
+        )
+
+    def workload(self, name: str, store: Store) -> Workload:
+        admin = self.admin_of(store)
+        settings = [
+            part for key, value in store.settings.items() for part in ("-c", f"{key}={value}")
+        ]
+        return Workload(
+            image=store.image or self.image,
+            command=["postgres", *settings] if settings else [],
+            environment={
+                "POSTGRES_USER": admin,
+                "POSTGRES_DB": self.databases(store)[0].name,
+                # Below the mount: a file system's own "lost+found" would stop the first start.
+                "PGDATA": f"{_DATA}/pgdata",
+            },
+            secrets={"POSTGRES_PASSWORD": f"${{password.{admin}}}"},
+            ports=[Port(target=self.port, published=store.published, scheme="postgresql")],
+            volumes=[Volume(name=f"{name}-data", target=_DATA, size=store.size)],
+            tmpfs={"/var/run/postgresql": "uid=999,gid=999", "/tmp": ""},
+            # Over TCP: on the socket, the temporary server of the first start answers too.
+            healthcheck=Healthcheck(
+                test=["CMD", "pg_isready", "-h", "127.0.0.1", "-U", admin],
+                interval="1s",
+                timeout="5s",
+                retries=60,
+            ),
+            resources=store.resources or self.resources,
+            # A fast shutdown writes a checkpoint; the image already stops on SIGINT.
+            stop_grace_period="60s",
+            user="999:999",
+            stateful=True,
+        )
+
+    def setup(self, name: str, store: Store) -> Workload | None:
+        admin = self.admin_of(store)
+        databases = self.databases(store)
+        if len(databases) == 1 and not databases[0].owner and not databases[0].init_sql:
+            return None
+        users = {
+            user: f"PASSWORD_{number}" for number, user in enumerate(store.users) if user != admin
+        }
+        return Workload(
+            image=store.image or self.image,
+            # The script stands in the environment, so that it needs no file and no volume.
+            command=[
+                "sh",
+                "-c",
+                'printf "%s\\n" "$SETUP_SQL" | psql --no-psqlrc --quiet -v ON_ERROR_STOP=1',
+            ],
+            environment={
+                "PGHOST": name,
+                "PGUSER": admin,
+                "PGDATABASE": databases[0].name,
+                "SETUP_SQL": literal(_setup_sql(databases, users)),
+            },
+            secrets={
+                "PGPASSWORD": f"${{password.{admin}}}",
+                **{variable: f"${{password.{user}}}" for user, variable in users.items()},
+            },
+            depends_on={name: Condition.SERVICE_HEALTHY},
+            restart=RestartPolicy.NO,
+            user="999:999",
+            job=True,
+        )
+
+
+def _setup_sql(databases: list[Database], users: dict[str, str]) -> str:
+    """Makes users and databases that are missing, sets passwords, runs each init SQL once."""
+    lines: list[str] = []
+    for user, variable in users.items():
+        lines += [
+            # psql's variables quote safely, and a password in one is not in a command line.
+            f"\\set password `printenv {variable}`",
+            f"SELECT 'CREATE ROLE \"{user}\" LOGIN' WHERE NOT EXISTS"
+            f" (SELECT FROM pg_roles WHERE rolname = '{user}') \\gexec",
+            f"ALTER ROLE \"{user}\" LOGIN PASSWORD :'password';",
+        ]
+    for database in databases:
+        owner = f' OWNER "{database.owner}"' if database.owner else ""
+        lines.append(
+            f"SELECT 'CREATE DATABASE \"{database.name}\"{owner}' WHERE NOT EXISTS"
+            f" (SELECT FROM pg_database WHERE datname = '{database.name}') \\gexec"
+        )
+        if database.owner:
+            lines += [
+                f'ALTER DATABASE "{database.name}" OWNER TO "{database.owner}";',
+                f'REVOKE CONNECT ON DATABASE "{database.name}" FROM PUBLIC;',
+            ]
+        if not database.init_sql:
+            continue
+        lines += [
+            f'\\connect "{database.name}"',
+            "CREATE TABLE IF NOT EXISTS public.tiers_init"
+            " (name text PRIMARY KEY, applied timestamptz NOT NULL DEFAULT now());",
+        ]
+        for script, sql in sorted(database.init_sql.items()):
+            lines += [
+                f"SELECT count(*) = 0 AS fresh FROM public.tiers_init WHERE name = '{script}' \\gset",
+                "\\if :fresh",
+                "BEGIN;",
+                sql,
+                # On a line of its own: the script may end in a comment.
+                ";",
+                f"INSERT INTO public.tiers_init (name) VALUES ('{script}');",
+                "COMMIT;",
+                "\\endif",
+            ]
+    return "\n".join(lines)

@@ -1,0 +1,77 @@
+"""A store keeps data: which engine, what it holds, who may use it."""
+
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator, model_validator
+
+from pulumi_tiers.model.base import Model, Name, PortNumber, StorageSize, Text
+from pulumi_tiers.model.errors import reject
+from pulumi_tiers.model.workload import ImageReference, Resources
+
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def _identifier(value: str) -> str:
+    if not _IDENTIFIER.fullmatch(value) or len(value) > 63:
+        raise reject(
+            f"{value!r} is not a name for a database or a user",
+            "use at most 63 letters, digits and underscores, not starting with a digit",
+        )
+    if value.startswith("pg_") or value in {"template0", "template1"}:
+        raise reject(f"the name {value!r} is reserved by the server", "choose another")
+    return value
+
+
+Identifier = Annotated[str, AfterValidator(_identifier)]
+"""The name of a database or of a database user."""
+
+
+class Database(Model):
+    """One database of a store."""
+
+    name: Identifier
+    #: The user who owns it and connects to it. Default: the store's admin.
+    owner: Identifier | None = None
+    #: SQL by name, run once each, in the order of the names, as the admin.
+    init_sql: dict[Name, str] = {}
+
+
+class Store(Model):
+    """One store. Its key in the description is the host name that programs connect to."""
+
+    #: A name of the registry in ``pulumi_tiers.engines``.
+    engine: str
+    #: Default: the engine's pinned image.
+    image: ImageReference | None = None
+    #: Default: the engine's own (``postgres``).
+    admin: Identifier | None = None
+    databases: list[Database] = []
+    #: Passwords by user, where they must be given ones. Default: generated, one per user.
+    passwords: dict[Identifier, Text] = {}
+    #: Settings of the server (Postgres: ``max_connections``).
+    settings: dict[str, str] = {}
+    #: Port on the Docker host. Not given: reachable in the system's own network only.
+    published: PortNumber | None = None
+    #: Size of the volume, where the platform knows sizes.
+    size: StorageSize = "10Gi"
+    #: Default: the engine's.
+    resources: Resources | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Store":
+        names = [database.name for database in self.databases]
+        for name in sorted({name for name in names if names.count(name) > 1}):
+            raise reject(f"the database '{name}' stands twice in databases", "give it once")
+        unknown = sorted(set(self.passwords) - {*self.users, self.admin or ""})
+        if unknown and self.admin:
+            raise reject(
+                f"passwords names '{unknown[0]}', who is neither the admin nor an owner",
+                "name a user of this store",
+            )
+        return self
+
+    @property
+    def users(self) -> list[str]:
+        """The owners of databases, once each, in the order of the databases."""
+        return list(dict.fromkeys(database.owner for database in self.databases if database.owner))

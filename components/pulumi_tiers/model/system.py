@@ -1,0 +1,35 @@
+"""A system: stores and services that belong together, in one environment."""
+
+from enum import StrEnum
+
+from pulumi_tiers.model.base import Model, Name
+from pulumi_tiers.model.store import Store
+from pulumi_tiers.model.workload import Workload
+
+
+class Environment(StrEnum):
+    DEVELOPMENT = "development"
+    PRODUCTION = "production"
+
+
+class Target(StrEnum):
+    """Where a system runs."""
+
+    DOCKER = "docker"
+    KUBERNETES = "kubernetes"
+    DIGITALOCEAN = "digitalocean"
+
+
+class System(Model):
+    """One system as its document describes it, for one environment."""
+
+    name: Name
+    #: What people call it.
+    title: str
+    environment: Environment
+    #: Namespace on Kubernetes. Default: ``<system>-<environment>``.
+    namespace: Name | None = None
+    #: Label ``environment`` on Kubernetes, where the document has a word of its own for it.
+    environment_label: Name | None = None
+    stores: dict[Name, Store] = {}
+    services: dict[Name, Workload] = {}

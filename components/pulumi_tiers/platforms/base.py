@@ -1,0 +1,103 @@
+"""What a platform does for the components. No provider SDK here; one file per target beside it."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NotRequired, TypedDict
+
+import pulumi
+
+from pulumi_tiers.component import Component
+from pulumi_tiers.model.store import Store
+from pulumi_tiers.model.system import Target
+from pulumi_tiers.model.workload import Workload
+
+
+class SiteRef(TypedDict):
+    """Where things go: what a Site gives to the components that are placed in it.
+
+    Plain data wherever it decides something, so that it crosses the boundary to other languages.
+    """
+
+    target: Target
+    """docker, kubernetes or digitalocean."""
+    name: str
+    """``<stack>-<system>``: the beginning of physical names that are not in a namespace."""
+    labels: dict[str, str]
+    """Put on everything that is made."""
+    documented_names: NotRequired[bool]
+    """Call containers as the documents do, without the site's name before them."""
+    network: NotRequired[pulumi.Input[str]]
+    """Docker: the name of the network."""
+    namespace: NotRequired[pulumi.Input[str]]
+    """Kubernetes: the name of the namespace."""
+
+
+class ConnectionArgs(TypedDict):
+    """How one program reaches one database. Texts only, each may be an output."""
+
+    host: pulumi.Input[str]
+    port: pulumi.Input[str]
+    user: pulumi.Input[str]
+    database: pulumi.Input[str]
+    password: pulumi.Input[str]
+    url: pulumi.Input[str]
+    ready: pulumi.Input[str]
+    """Resolves, to the host, when the store takes connections: what to depend on."""
+
+
+@dataclass(frozen=True)
+class Running:
+    """A workload that was placed."""
+
+    #: Host name in the site's own network.
+    host: str
+    #: Resolves to nothing once the workload is healthy (or, a job, has succeeded).
+    ready: pulumi.Output[list[pulumi.Resource]]
+    #: Where people reach it, where it is published.
+    urls: Sequence[pulumi.Input[str]] = field(default_factory=list)
+
+
+After = Sequence[pulumi.Output[list[pulumi.Resource]]]
+"""What must be ready before."""
+
+
+class Platform(ABC):
+    """How a description becomes resources on one target. `owner` is the component they belong to."""
+
+    @abstractmethod
+    def open(
+        self, owner: Component, ref: SiteRef, namespace: str
+    ) -> Mapping[str, pulumi.Input[str]]:
+        """Makes what a system needs around it. Returns the keys of SiteRef that only it knows."""
+
+    @abstractmethod
+    def run(
+        self, owner: Component, site: SiteRef, name: str, workload: Workload, after: After
+    ) -> Running:
+        """Runs a workload. Its values are resolved: no references are left in them."""
+
+    def managed(
+        self, owner: Component, site: SiteRef, name: str, store: Store
+    ) -> dict[str, ConnectionArgs] | None:
+        """The connections of a store that the cloud runs itself; None: run it as a workload."""
+        del owner, site, name, store
+        return None
+
+
+def ready(*resources: pulumi.Resource) -> pulumi.Output[list[pulumi.Resource]]:
+    """An Output for `After` that resolves when the resources have been made."""
+    urns: list[Any] = [resource.urn for resource in resources]
+    return pulumi.Output.all(*urns).apply(_nothing)
+
+
+def depends_on(after: After) -> pulumi.Output[list[pulumi.Resource]] | None:
+    """`After` as a resource's depends_on."""
+    if not after:
+        return None
+    return pulumi.Output.all(*after).apply(_nothing)
+
+
+def _nothing(_: Any) -> list[pulumi.Resource]:
+    """The value of an Output that is there for its dependencies only."""
+    return []

@@ -1,0 +1,206 @@
+"""Local Docker: containers, named volumes, one bridge network per system."""
+
+from collections.abc import Mapping
+
+import pulumi
+import pulumi_docker as docker
+
+from pulumi_tiers.component import Component
+from pulumi_tiers.model.base import seconds, size_in_bytes
+from pulumi_tiers.model.workload import Build, Healthcheck, RestartPolicy, Workload
+from pulumi_tiers.platforms.base import After, Platform, Running, SiteRef, depends_on, ready
+from pulumi_tiers.platforms.labels import LABEL_DEPENDS_ON, LABEL_SERVICE, LABEL_UNVERIFIED
+
+
+class DockerPlatform(Platform):
+    def open(
+        self, owner: Component, ref: SiteRef, namespace: str
+    ) -> Mapping[str, pulumi.Input[str]]:
+        del namespace  # Kubernetes' word; the network is what separates systems here
+        network = docker.Network(
+            owner.child("network"),
+            name=ref["name"],
+            labels=[
+                docker.NetworkLabelArgs(label=label, value=value)
+                for label, value in ref["labels"].items()
+            ],
+            opts=owner.child_options(),
+        )
+        return {"network": network.name}
+
+    def run(
+        self, owner: Component, site: SiteRef, name: str, workload: Workload, after: After
+    ) -> Running:
+        image = self._image(owner, site, name, workload)
+        volumes = {
+            volume.name: docker.Volume(
+                owner.child(volume.name),
+                name=f"{site['name']}-{volume.name}",
+                labels=[
+                    docker.VolumeLabelArgs(label=label, value=value)
+                    for label, value in site["labels"].items()
+                ],
+                opts=owner.child_options(),
+            )
+            for volume in workload.volumes
+        }
+        containers = [
+            self._container(owner, site, name, replica, workload, image, volumes, after)
+            for replica in range(workload.replicas)
+        ]
+        done = ready(*containers)
+        if workload.job:
+            done = pulumi.Output.all(name, containers[0].exit_code).apply(
+                lambda args: _succeeded(*args)
+            )
+        urls = [
+            f"{port.scheme}://{port.host_ip}:{port.published + replica}"
+            for replica in range(workload.replicas)
+            for port in workload.ports
+            if port.published
+        ]
+        return Running(host=name, ready=done, urls=urls)
+
+    def _image(
+        self, owner: Component, site: SiteRef, name: str, workload: Workload
+    ) -> docker.RemoteImage:
+        # Kept on destroy: other containers may use it, and it may exist on this machine only.
+        if workload.build is not None:
+            return docker.RemoteImage(
+                owner.child(f"{name}-image"),
+                name=f"{site['name']}-{name}:latest",
+                build=_build(workload.build),
+                keep_locally=True,
+                opts=owner.child_options(),
+            )
+        assert workload.image is not None
+        return docker.RemoteImage(
+            owner.child(f"{name}-image"),
+            name=workload.image,
+            keep_locally=True,
+            opts=owner.child_options(),
+        )
+
+    def _container(
+        self,
+        owner: Component,
+        site: SiteRef,
+        name: str,
+        replica: int,
+        workload: Workload,
+        image: docker.RemoteImage,
+        volumes: Mapping[str, docker.Volume],
+        after: After,
+    ) -> docker.Container:
+        suffix = name if replica == 0 else f"{name}-{replica + 1}"
+        memory = size_in_bytes(workload.resources.memory) // 1024**2
+        health = workload.healthcheck
+        return docker.Container(
+            owner.child(suffix),
+            name=suffix if site.get("documented_names") else f"{site['name']}-{suffix}",
+            image=image.image_id,
+            entrypoints=workload.entrypoint or None,
+            command=workload.command or None,
+            envs=[
+                pulumi.Output.concat(variable, "=", value)
+                if not isinstance(value, str)
+                else f"{variable}={value}"
+                for variable, value in sorted(workload.values.items())
+            ],
+            labels=[
+                docker.ContainerLabelArgs(label=label, value=value)
+                for label, value in sorted(_labels(site, name, workload).items())
+            ],
+            networks_advanced=[
+                docker.ContainerNetworksAdvancedArgs(name=_network(site), aliases=[name])
+            ],
+            ports=[
+                docker.ContainerPortArgs(
+                    internal=port.target, external=port.published + replica, ip=port.host_ip
+                )
+                for port in workload.ports
+                if port.published
+            ],
+            mounts=[
+                docker.ContainerMountArgs(
+                    type="volume", source=volumes[volume.name].name, target=volume.target
+                )
+                for volume in workload.volumes
+            ],
+            tmpfs=workload.tmpfs or None,
+            healthcheck=_healthcheck(health) if health else None,
+            # The end of `up` is the moment when everything is healthy; whoever depends waits for it.
+            wait=health is not None and not workload.job,
+            wait_timeout=_patience(health) if health else None,
+            restart=RestartPolicy.NO if workload.job else workload.restart,
+            attach=workload.job,
+            must_run=not workload.job,
+            user=workload.user,
+            read_only=workload.read_only,
+            security_opts=["no-new-privileges:true"],
+            capabilities=docker.ContainerCapabilitiesArgs(
+                drops=["ALL"], adds=workload.cap_add or None
+            ),
+            memory=memory,
+            # Equal: no swap. Left out, the provider finds a difference at the next run.
+            memory_swap=memory,
+            cpus=f"{workload.resources.cpus:g}",
+            # Signals and zombies: most images run their program as PID 1.
+            init=True,
+            stop_timeout=round(seconds(workload.stop_grace_period)),
+            destroy_grace_seconds=round(seconds(workload.stop_grace_period)),
+            log_driver="json-file",
+            log_opts={"max-size": "10m", "max-file": "3"},
+            opts=owner.child_options(depends_on=depends_on(after)),
+        )
+
+
+def _labels(site: SiteRef, name: str, workload: Workload) -> dict[str, str]:
+    labels = {**site["labels"], LABEL_SERVICE: name}
+    if workload.depends_on:
+        labels[LABEL_DEPENDS_ON] = ",".join(
+            f"{other}:{condition}" for other, condition in sorted(workload.depends_on.items())
+        )
+    if workload.unverified:
+        labels[LABEL_UNVERIFIED] = "true"
+    return labels
+
+
+def _network(site: SiteRef) -> pulumi.Input[str]:
+    network = site.get("network")
+    if network is None:
+        raise pulumi.RunError(
+            "the site has no network: pass the 'ref' of a Site with target docker"
+        )
+    return network
+
+
+def _build(build: Build) -> docker.RemoteImageBuildArgs:
+    return docker.RemoteImageBuildArgs(
+        context=build.context,
+        dockerfile=build.dockerfile,
+        build_args=build.args or None,
+        target=build.target,
+    )
+
+
+def _healthcheck(health: Healthcheck) -> docker.ContainerHealthcheckArgs:
+    return docker.ContainerHealthcheckArgs(
+        tests=health.test,
+        interval=health.interval,
+        timeout=health.timeout,
+        retries=health.retries,
+        start_period=health.start_period,
+    )
+
+
+def _patience(health: Healthcheck) -> int:
+    """Seconds until Docker itself has said "unhealthy", and some for a slow machine."""
+    tries = seconds(health.interval) * (health.retries + 1) + seconds(health.timeout)
+    return round(seconds(health.start_period) + tries) + 30
+
+
+def _succeeded(name: str, exit_code: int | None) -> list[pulumi.Resource]:
+    if exit_code:
+        raise pulumi.RunError(f"the job '{name}' ended with exit code {exit_code}: see its log")
+    return []

@@ -1,0 +1,9 @@
+"""Labels on everything that is made, so that it can be found and drawn without any state."""
+
+LABEL_STACK = "tiers.stack"
+LABEL_SYSTEM = "tiers.system"
+LABEL_SERVICE = "tiers.service"
+#: ``postgres:service_healthy,…``: Compose's depends_on, of which the engine keeps only the order.
+LABEL_DEPENDS_ON = "tiers.depends_on"
+#: The image was never run with this hardening.
+LABEL_UNVERIFIED = "tiers.unverified"

@@ -1,0 +1,36 @@
+"""References in a description become the values of resources."""
+
+from collections.abc import Callable, Mapping
+
+import pulumi
+
+from pulumi_tiers.model.references import Reference, references, substitute
+from pulumi_tiers.model.workload import Workload
+
+
+def resolve(
+    text: pulumi.Input[str], value: Callable[[Reference], pulumi.Input[str]]
+) -> pulumi.Input[str]:
+    """The text with its references replaced: plain where every value is, else an Output."""
+    if not isinstance(text, str):
+        return text
+    values: dict[str, pulumi.Input[str]] = {
+        reference.text: value(reference) for reference in references(text)
+    }
+    plain = {key: item for key, item in values.items() if isinstance(item, str)}
+    if len(plain) == len(values):
+        return substitute(text, lambda reference: plain[reference.text])
+    return pulumi.Output.all(**values).apply(
+        lambda known: substitute(text, lambda reference: str(known[reference.text]))
+    )
+
+
+def resolved(workload: Workload, value: Callable[[Reference], pulumi.Input[str]]) -> Workload:
+    """The workload with the references in its environment and secrets replaced."""
+
+    def each(texts: Mapping[str, pulumi.Input[str]]) -> dict[str, pulumi.Input[str]]:
+        return {variable: resolve(text, value) for variable, text in texts.items()}
+
+    return workload.model_copy(
+        update={"environment": each(workload.environment), "secrets": each(workload.secrets)}
+    )
