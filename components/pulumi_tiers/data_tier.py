@@ -10,9 +10,10 @@ from pulumi_tiers.model.base import Model, Name
 from pulumi_tiers.model.errors import DescriptionError
 from pulumi_tiers.model.references import Reference
 from pulumi_tiers.model.store import Store
-from pulumi_tiers.plan import check_stores, users_of
+from pulumi_tiers.plan import check_stores, secret_key, users_of
 from pulumi_tiers.platforms import platform_for
 from pulumi_tiers.platforms.base import ConnectionArgs, Platform, Running, SiteRef
+from pulumi_tiers.platforms.labels import LABEL_SYSTEM
 from pulumi_tiers.values import resolved
 
 
@@ -101,7 +102,7 @@ class DataTier(Component):
     ) -> dict[str, ConnectionArgs]:
         engine = ENGINES[store.engine]
         passwords = {
-            user: self._password(name, user, store.passwords.get(user))
+            user: self._password(site, name, user, store.passwords.get(user))
             for user in users_of(engine, store)
         }
 
@@ -124,7 +125,7 @@ class DataTier(Component):
         }
 
     def _password(
-        self, store: str, user: str, given: pulumi.Input[str] | None
+        self, site: SiteRef, store: str, user: str, given: pulumi.Input[str] | None
     ) -> pulumi.Output[str]:
         if given is not None:
             return pulumi.Output.secret(given)
@@ -135,6 +136,10 @@ class DataTier(Component):
             self.child(f"{store}-{user}-password"),
             length=32,
             special=False,
+            # Whose it is, as `tiers:secrets` calls it.
+            keepers={
+                "for": secret_key(site["labels"].get(LABEL_SYSTEM, site["name"]), store, user)
+            },
             opts=self.child_options(),
         )
         return generated.result

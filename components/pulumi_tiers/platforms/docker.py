@@ -9,7 +9,14 @@ from pulumi_tiers.component import Component
 from pulumi_tiers.model.base import seconds, size_in_bytes
 from pulumi_tiers.model.workload import Build, Healthcheck, RestartPolicy, Workload
 from pulumi_tiers.platforms.base import After, Platform, Running, SiteRef, depends_on, ready
-from pulumi_tiers.platforms.labels import LABEL_DEPENDS_ON, LABEL_SERVICE, LABEL_UNVERIFIED
+from pulumi_tiers.platforms.labels import (
+    LABEL_DEPENDS_ON,
+    LABEL_IMAGE,
+    LABEL_JOB,
+    LABEL_SERVICE,
+    LABEL_UNVERIFIED,
+    LABEL_URLS,
+)
 
 
 class DockerPlatform(Platform):
@@ -53,12 +60,7 @@ class DockerPlatform(Platform):
             done = pulumi.Output.all(name, containers[0].exit_code).apply(
                 lambda args: _succeeded(*args)
             )
-        urls = [
-            f"{port.scheme}://{port.host_ip}:{port.published + replica}"
-            for replica in range(workload.replicas)
-            for port in workload.ports
-            if port.published
-        ]
+        urls = [url for replica in range(workload.replicas) for url in _urls(replica, workload)]
         return Running(host=name, ready=done, urls=urls)
 
     def _image(
@@ -109,7 +111,7 @@ class DockerPlatform(Platform):
             ],
             labels=[
                 docker.ContainerLabelArgs(label=label, value=value)
-                for label, value in sorted(_labels(site, name, workload).items())
+                for label, value in sorted(_labels(site, name, replica, workload, image).items())
             ],
             networks_advanced=[
                 docker.ContainerNetworksAdvancedArgs(name=_network(site), aliases=[name])
@@ -155,15 +157,33 @@ class DockerPlatform(Platform):
         )
 
 
-def _labels(site: SiteRef, name: str, workload: Workload) -> dict[str, str]:
-    labels = {**site["labels"], LABEL_SERVICE: name}
+def _labels(
+    site: SiteRef, name: str, replica: int, workload: Workload, image: docker.RemoteImage
+) -> dict[str, pulumi.Input[str]]:
+    labels: dict[str, pulumi.Input[str]] = {
+        **site["labels"],
+        LABEL_SERVICE: name,
+        LABEL_IMAGE: image.name,
+    }
     if workload.depends_on:
         labels[LABEL_DEPENDS_ON] = ",".join(
             f"{other}:{condition}" for other, condition in sorted(workload.depends_on.items())
         )
+    if urls := _urls(replica, workload):
+        labels[LABEL_URLS] = ",".join(urls)
+    if workload.job:
+        labels[LABEL_JOB] = "true"
     if workload.unverified:
         labels[LABEL_UNVERIFIED] = "true"
     return labels
+
+
+def _urls(replica: int, workload: Workload) -> list[str]:
+    return [
+        f"{port.scheme}://{port.host_ip}:{port.published + replica}"
+        for port in workload.ports
+        if port.published
+    ]
 
 
 def _network(site: SiteRef) -> pulumi.Input[str]:

@@ -7,3 +7,9 @@ LABEL_SERVICE = "tiers.service"
 LABEL_DEPENDS_ON = "tiers.depends_on"
 #: The image was never run with this hardening.
 LABEL_UNVERIFIED = "tiers.unverified"
+#: The image as it was asked for; the engine starts containers by image id.
+LABEL_IMAGE = "tiers.image"
+#: ``true``: it runs to its end.
+LABEL_JOB = "tiers.job"
+#: Where it is reached from outside, separated by commas.
+LABEL_URLS = "tiers.urls"

@@ -1,0 +1,174 @@
+"""The fallback: the rendered Compose file, run by Docker Compose."""
+
+import os
+import re
+import secrets
+import shutil
+import subprocess
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from pulumi_tiers.cli import docker
+from pulumi_tiers.cli.files import private_folder, write_private
+from pulumi_tiers.cli.console import EXIT_MISSING, Steps, Stop
+from pulumi_tiers.render.compose import compose_yaml
+from pulumi_tiers.render.recorder import Recording, placeholders
+
+SECRETS_FILE = ".env"
+
+
+@dataclass(frozen=True)
+class Compose:
+    """A Docker Compose of this machine."""
+
+    command: tuple[str, ...]
+    version: str
+
+    @classmethod
+    def find(cls) -> "Compose | None":
+        """Docker's plugin (v2 or newer), else Debian's 1.29."""
+        for command in (("docker", "compose"), ("docker-compose",)):
+            if shutil.which(command[0]) is None:
+                continue
+            answer = subprocess.run(
+                [*command, "version", "--short"], capture_output=True, text=True, check=False
+            )
+            version = answer.stdout.strip().removeprefix("v")
+            if answer.returncode == 0 and re.match(r"\d+\.\d+", version):
+                return cls(command, version)
+        return None
+
+    @classmethod
+    def ensure(cls, steps: Steps) -> "Compose":
+        found = cls.find()
+        if found is None and docker.can_install() and docker.install(steps, "docker-compose"):
+            found = cls.find()
+        if found is None:
+            raise Stop(
+                "neither the Pulumi engine nor Docker Compose is here.\n"
+                "  Install Docker Compose (https://docs.docker.com/compose/install/) or Pulumi.",
+                EXIT_MISSING,
+            )
+        return found
+
+    def run(self, folder: Path, stack: str, *arguments: str) -> int:
+        """Runs it on the rendered file; its output goes to the log beside that. The exit code."""
+        command = [
+            *self.command,
+            "--project-name",
+            f"tiers-{stack}",
+            "--project-directory",
+            str(folder),
+            "--file",
+            str(folder / "compose.yaml"),
+            *arguments,
+        ]
+        environment = {**os.environ, "COMPOSE_IGNORE_ORPHANS": "false"}
+        with (folder / "compose.log").open("ab") as log:
+            return subprocess.run(
+                command, cwd=folder, env=environment, stdout=log, stderr=log, check=False
+            ).returncode
+
+
+def up(recording: Recording, stack: str, folder: Path, steps: Steps) -> bool:
+    """Renders and starts the stack. Returns whether Compose itself was content."""
+    tool = Compose.ensure(steps)
+    write(recording, stack, folder)
+    steps.say(f"Docker Compose {tool.version} runs the rendered {folder / 'compose.yaml'}")
+    (folder / "compose.log").unlink(missing_ok=True)
+    total = len(recording.of_type("docker:index/container:Container"))
+    codes: list[int] = []
+    thread = threading.Thread(
+        target=lambda: codes.append(tool.run(folder, stack, "up", "--detach", "--remove-orphans"))
+    )
+    with steps.during(f"starting {total} containers"):
+        thread.start()
+        while thread.is_alive():
+            thread.join(1)
+            steps.now(_summary(docker.containers(stack), total))
+    return codes == [0]
+
+
+def wait(stack: str, seconds: float, steps: Steps) -> bool:
+    """Waits until every container is well. False: one isn't, or time is up."""
+    deadline = time.monotonic() + seconds
+    with steps.during("waiting for health"):
+        while True:
+            containers = docker.containers(stack)
+            if all(container.well for container in containers):
+                return True
+            if any(container.condition == "unhealthy" for container in containers):
+                return False
+            if time.monotonic() > deadline:
+                return False
+            steps.now(_summary(containers, len(containers)))
+            time.sleep(0.5)
+
+
+def _summary(containers: list[docker.Container], total: int) -> str:
+    well = sum(container.well for container in containers)
+    waiting = [item.name for item in containers if not item.well]
+    return f"{well} of {total} healthy" + (f"; waiting for {', '.join(waiting)}" if waiting else "")
+
+
+def down(stack: str, folder: Path, *, data: bool, steps: Steps) -> None:
+    """Removes containers and networks; with `data`, the volumes and the secrets too."""
+    tool = Compose.ensure(steps)
+    with steps.during("removing the containers"):
+        code = tool.run(folder, stack, "down", "--remove-orphans", *(["--volumes"] if data else []))
+    if code:
+        log = (folder / "compose.log").read_text(encoding="utf-8", errors="replace").splitlines()
+        raise Stop("Docker Compose could not remove everything:\n  " + "\n  ".join(log[-5:]))
+
+
+# --- the rendered files ----------------------------------------------------------------------------
+
+
+def write(recording: Recording, stack: str, folder: Path) -> list[Path]:
+    """`compose.yaml`, and beside it the secrets in a file for its owner only."""
+    private_folder(folder)
+    file = folder / "compose.yaml"
+    file.write_text(compose_yaml(recording, stack), encoding="utf-8")
+    names = {
+        name
+        for resource in recording.resources
+        for kind, name in placeholders(resource.inputs)
+        if kind == "secret"
+    }
+    return [file, write_secrets(folder, names)]
+
+
+def write_secrets(folder: Path, names: set[str]) -> Path:
+    """Keeps the values that are there, generates the ones that are missing."""
+    path = folder / SECRETS_FILE
+    values = read_secrets(folder)
+    for name in sorted(names - set(values)):
+        values[name] = secrets.token_hex(16)
+    text = "".join(f"{name}={value}\n" for name, value in sorted(values.items()))
+    write_private(path, text)
+    return path
+
+
+_UNRESERVED = re.compile(r"[A-Za-z0-9._~-]+")
+
+
+def read_secrets(folder: Path) -> dict[str, str]:
+    """The values of the file, by name. Empty where there is none."""
+    path = folder / SECRETS_FILE
+    if not path.is_file():
+        return {}
+    values: dict[str, str] = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        name, found, value = line.partition("=")
+        # They stand inside URLs as they are, and Compose interprets quotes and dollars.
+        if not found or not _UNRESERVED.fullmatch(value):
+            raise Stop(
+                f"{path}:{number}: the value of {name} can't be used.\n"
+                "  Write NAME=value, the value of letters, digits and . _ ~ - only."
+            )
+        values[name] = value
+    return values

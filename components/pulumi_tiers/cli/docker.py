@@ -1,0 +1,225 @@
+"""The Docker daemon of this machine, by its own command line."""
+
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pulumi_tiers.cli.console import Steps
+from pulumi_tiers.platforms.labels import (
+    LABEL_IMAGE,
+    LABEL_JOB,
+    LABEL_SERVICE,
+    LABEL_STACK,
+    LABEL_SYSTEM,
+    LABEL_UNVERIFIED,
+    LABEL_URLS,
+)
+
+STAND_IN_PREFIX = "standin.local/"
+COMPOSE_FOLDER_LABEL = "com.docker.compose.project.working_dir"
+_QUIET_SECONDS = 30
+"""A pull that says nothing for so long is going nowhere."""
+
+
+@dataclass(frozen=True)
+class Container:
+    """A container of a stack, as Docker sees it."""
+
+    id: str
+    name: str
+    system: str
+    service: str
+    image: str
+    state: str
+    health: str
+    exit_code: int
+    urls: tuple[str, ...]
+    unverified: bool
+    job: bool
+    labels: dict[str, str] = field(repr=False)
+
+    @property
+    def condition(self) -> str:
+        """One word for people: healthy, starting, unhealthy, running, exited (3), completed."""
+        if self.state != "running":
+            if self.job and self.state == "exited" and self.exit_code == 0:
+                return "completed"
+            return f"exited ({self.exit_code})" if self.state == "exited" else self.state
+        return self.health or "running"
+
+    @property
+    def well(self) -> bool:
+        return self.condition in {"healthy", "running", "completed"}
+
+    @property
+    def stand_in(self) -> bool:
+        return self.image.startswith(STAND_IN_PREFIX)
+
+
+def run(*arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+    """``docker …``, its output captured. Never raises for an exit code."""
+    try:
+        return subprocess.run(
+            ["docker", *arguments], capture_output=True, text=True, timeout=timeout, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return subprocess.CompletedProcess(arguments, 127, "", str(error))
+
+
+def installed() -> bool:
+    return shutil.which("docker") is not None
+
+
+def server_version() -> str | None:
+    """Version of the daemon; None where none answers."""
+    answer = run("version", "--format", "{{.Server.Version}}", timeout=20)
+    return answer.stdout.strip() or None if answer.returncode == 0 else None
+
+
+def why_not() -> str:
+    """The daemon's or the client's own words for why there is no answer."""
+    answer = run("version", "--format", "{{.Server.Version}}", timeout=20)
+    lines = answer.stderr.strip().splitlines()
+    return lines[-1] if lines else f"docker ended with exit code {answer.returncode}"
+
+
+def host() -> str | None:
+    """Address of the daemon that the client's context names; the providers ask for DOCKER_HOST."""
+    if os.environ.get("DOCKER_HOST"):
+        return os.environ["DOCKER_HOST"]
+    answer = run("context", "inspect", "--format", "{{.Endpoints.docker.Host}}")
+    return answer.stdout.strip() or None
+
+
+# --- installing and starting -----------------------------------------------------------------------
+
+
+def can_install() -> bool:
+    """As root on Debian or Ubuntu."""
+    try:
+        release = Path("/etc/os-release").read_text(encoding="utf-8")
+    except OSError:
+        return False
+    family = {"ID=debian", "ID=ubuntu", "ID_LIKE=debian"} & set(
+        release.replace('"', "").splitlines()
+    )
+    return os.geteuid() == 0 and bool(family) and shutil.which("apt-get") is not None
+
+
+def install(steps: Steps, *packages: str) -> bool:
+    """Installs Debian packages, saying so before. Returns whether it worked."""
+    command = ["apt-get", "install", "-y", "--no-install-recommends", *packages]
+    steps.say(f"as root: {' '.join(command)}")
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    with steps.during(f"installing {', '.join(packages)}"):
+        subprocess.run(
+            ["apt-get", "update", "-qq"], env=environment, capture_output=True, check=False
+        )
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        steps.say(
+            f"apt-get failed: {(done.stderr.strip().splitlines() or ['no reason given'])[-1]}"
+        )
+    return done.returncode == 0
+
+
+def start(steps: Steps) -> bool:
+    """Starts an installed daemon: by systemd where it runs, else by hand. Returns whether it answers."""
+    if os.geteuid() != 0 or shutil.which("dockerd") is None:
+        return False
+    if Path("/run/systemd/system").is_dir():
+        steps.say("as root: systemctl start docker")
+        subprocess.run(["systemctl", "start", "docker"], capture_output=True, check=False)
+    else:
+        log = Path("/var/log/dockerd.log")
+        steps.say(f"as root: dockerd (no systemd here; its log is {log})")
+        with log.open("ab") as stream:
+            subprocess.Popen(
+                ["dockerd", "-p", "/var/run/docker.pid", "-H", "unix:///var/run/docker.sock"],
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=stream,
+                start_new_session=True,
+            )
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        if server_version():
+            return True
+        time.sleep(0.3)
+    return False
+
+
+# --- images ----------------------------------------------------------------------------------------
+
+
+def has_image(reference: str) -> bool:
+    return run("image", "inspect", "--format", "{{.Id}}", reference).returncode == 0
+
+
+def pull(reference: str, steps: Steps) -> str | None:
+    """Pulls an image, showing its progress. Returns why it couldn't; None when it is there."""
+    process = subprocess.Popen(
+        ["docker", "pull", reference], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    assert process.stdout is not None
+    os.set_blocking(process.stdout.fileno(), False)
+    last, heard, layers = "", time.monotonic(), 0
+    while process.poll() is None:
+        for line in process.stdout:
+            last, heard = line.strip() or last, time.monotonic()
+            if "Pull complete" in line:
+                layers += 1
+                steps.now(f"pulling {reference}: {layers} layers done")
+        if time.monotonic() - heard > _QUIET_SECONDS:
+            process.terminate()
+            process.wait()
+            return f"nothing arrived for {_QUIET_SECONDS} s"
+        time.sleep(0.05)
+    for line in process.stdout:
+        last = line.strip() or last
+    return None if process.returncode == 0 else last.removeprefix("Error response from daemon: ")
+
+
+# --- containers ------------------------------------------------------------------------------------
+
+
+def containers(stack: str) -> list[Container]:
+    """Everything that bears the stack's label, running or not."""
+    ids = run("ps", "-aq", "--no-trunc", "--filter", f"label={LABEL_STACK}={stack}").stdout.split()
+    return sorted(_inspect(ids), key=lambda item: (item.system, item.service, item.name))
+
+
+def _inspect(ids: Sequence[str]) -> Iterable[Container]:
+    if not ids:
+        return
+    for found in json.loads(run("inspect", "--type", "container", *ids).stdout or "[]"):
+        labels = found["Config"]["Labels"] or {}
+        state = found["State"]
+        yield Container(
+            id=found["Id"],
+            name=found["Name"].removeprefix("/"),
+            system=labels.get(LABEL_SYSTEM, ""),
+            service=labels.get(LABEL_SERVICE, ""),
+            image=labels.get(LABEL_IMAGE, found["Config"]["Image"]),
+            state=state["Status"],
+            health=(state.get("Health") or {}).get("Status", ""),
+            exit_code=state["ExitCode"],
+            urls=tuple(filter(None, labels.get(LABEL_URLS, "").split(","))),
+            unverified=labels.get(LABEL_UNVERIFIED) == "true",
+            job=labels.get(LABEL_JOB) == "true",
+            labels=labels,
+        )
+
+
+def remove(container: Container) -> None:
+    run("rm", "--force", container.id, timeout=120)
+
+
+def last_lines(container: Container, count: int) -> list[str]:
+    answer = run("logs", "--tail", str(count), container.id)
+    return (answer.stdout + answer.stderr).splitlines()

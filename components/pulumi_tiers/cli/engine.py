@@ -1,0 +1,389 @@
+"""The real Pulumi engine: found or installed, with a state of this machine's own."""
+
+import json
+import os
+import re
+import secrets
+import shutil
+import socket
+import subprocess
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pulumi import automation
+from pulumi.automation import errors, events
+
+from pulumi_tiers.cli import compose, docker
+from pulumi_tiers.cli.console import Steps, Stop
+from pulumi_tiers.cli.files import private_folder, write_private
+from pulumi_tiers.cli.project import Project
+from pulumi_tiers.render.recorder import Json, Recording, variable_name
+
+_PLUGINS = ("docker", "random")
+"""What a stack on Docker needs."""
+_PASSWORD = "random:index/randomPassword:RandomPassword"
+_INSTALLER_HOST = "get.pulumi.com"
+_INSTALL_SECONDS = 120
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A usable engine."""
+
+    command: automation.PulumiCommand
+    version: str
+
+    @classmethod
+    def find(cls) -> "tuple[Engine | None, str]":
+        """The engine on PATH; otherwise None and what is missing."""
+        if shutil.which("pulumi") is None:
+            return None, "pulumi is not on PATH"
+        if shutil.which("pulumi-language-python") is None:
+            return None, "pulumi-language-python is not on PATH"
+        absent = [name for name in _PLUGINS if not _has_plugin(name)]
+        if absent:
+            return None, f"no plugin for {', '.join(absent)}"
+        try:
+            command = automation.PulumiCommand()
+        except Exception as error:  # noqa: BLE001 - the SDK raises plain Exceptions here
+            return None, str(error)
+        return cls(command, str(command.version)), ""
+
+    @classmethod
+    def install(cls, steps: Steps) -> "tuple[Engine | None, str]":
+        """The official installer, through the SDK. Otherwise None and why."""
+        steps.say(f"installing the Pulumi engine from {_INSTALLER_HOST} (no account needed)")
+        try:
+            socket.create_connection((_INSTALLER_HOST, 443), timeout=4).close()
+        except OSError as error:
+            return None, f"{_INSTALLER_HOST} can't be reached ({error.strerror or error})"
+        # In a process of its own: the SDK's installer knows no timeout.
+        script = (
+            "from pulumi.automation import PulumiCommand; print(PulumiCommand.install().command)"
+        )
+        try:
+            with steps.during("installing the Pulumi engine"):
+                done = subprocess.run(
+                    [shutil.which("python3") or "python3", "-c", script],
+                    capture_output=True,
+                    text=True,
+                    timeout=_INSTALL_SECONDS,
+                    check=False,
+                )
+        except subprocess.TimeoutExpired:
+            return None, f"the installer took more than {_INSTALL_SECONDS} s"
+        if done.returncode:
+            return None, (done.stderr.strip().splitlines() or ["the installer failed"])[-1]
+        folder = str(Path(done.stdout.strip()).parent)
+        os.environ["PATH"] = f"{folder}{os.pathsep}{os.environ['PATH']}"
+        command = automation.PulumiCommand()
+        # The engine downloads the plugins at its first run.
+        return cls(command, str(command.version)), ""
+
+
+def _has_plugin(name: str) -> bool:
+    if shutil.which(f"pulumi-resource-{name}"):
+        return True
+    home = Path(os.environ.get("PULUMI_HOME", Path.home() / ".pulumi"))
+    return any((home / "plugins").glob(f"resource-{name}-v*"))
+
+
+@dataclass
+class Stack:
+    """One stack of a project in the machine's own state."""
+
+    project: Project
+    name: str
+    engine: Engine
+    steps: Steps
+
+    @property
+    def folder(self) -> Path:
+        return self.project.state(self.name)
+
+    @property
+    def config_file(self) -> Path:
+        """The stack's configuration as it runs here: git's copy is never written to."""
+        return self.folder / f"Pulumi.{self.name}.yaml"
+
+    def environment(self) -> dict[str, str]:
+        state = self.project.root / ".tiers" / "state"
+        passphrase = self.project.root / ".tiers" / "passphrase"
+        private_folder(state)
+        if not passphrase.is_file():
+            write_private(passphrase, secrets.token_urlsafe(32))
+        variables = {
+            "PULUMI_BACKEND_URL": f"file://{state}",
+            "PULUMI_CONFIG_PASSPHRASE_FILE": str(passphrase),
+            "PULUMI_SKIP_UPDATE_CHECK": "true",
+        }
+        if all(shutil.which(f"pulumi-resource-{name}") for name in _PLUGINS):
+            # Looking for a newer one costs 14 seconds where the network is closed.
+            variables["PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION"] = "true"
+        if (address := docker.host()) is not None:
+            variables["DOCKER_HOST"] = address
+        return variables
+
+    def exists(self) -> bool:
+        return self.config_file.is_file()
+
+    def open(self, overrides: Mapping[str, Json]) -> automation.Stack:
+        """Makes the stack where it is missing, and its configuration as `overrides` want it."""
+        options = automation.LocalWorkspaceOptions(
+            env_vars=self.environment(), pulumi_command=self.engine.command
+        )
+        # The engine writes a new stack's salt beside the Pulumi.yaml that it is made from.
+        project_file = self.folder / "Pulumi.yaml"
+        write_private(
+            project_file, yaml.safe_dump({"name": self.project.name, "runtime": "python"})
+        )
+        automation.create_or_select_stack(self.name, work_dir=str(self.folder), opts=options)
+        self._configure(overrides)
+        return automation.select_stack(self.name, work_dir=str(self.project.root), opts=options)
+
+    def _configure(self, overrides: Mapping[str, Json]) -> None:
+        kept = _yaml(self.config_file)
+        tracked = self.project.stack_file(self.name)
+        config = {**(tracked.get("config") or {})}
+        # What the engine took over from the fallback stands here only.
+        secret = (kept.get("config") or {}).get("tiers:secrets")
+        if secret:
+            config["tiers:secrets"] = {**secret, **(config.get("tiers:secrets") or {})}
+        for key, value in overrides.items():
+            merged = isinstance(value, dict) and isinstance(config.get(key), dict)
+            config[key] = {**config[key], **value} if merged else value
+        write_private(
+            self.config_file, yaml.safe_dump({**kept, **tracked, "config": config}, sort_keys=False)
+        )
+
+    def take_over(self, recording: Recording) -> None:
+        """What the fallback started becomes the engine's: its secrets, and by that its data."""
+        values = compose.read_secrets(self.folder)
+        if not values:
+            return
+        self.steps.say(
+            "the engine takes over what Docker Compose started, with its data and secrets"
+        )
+        passwords = {
+            password.inputs["keepers"]["for"]: values[variable_name(password.name)]
+            for password in recording.of_type(_PASSWORD)
+            if variable_name(password.name) in values
+        }
+        for key, value in passwords.items():
+            self._set_secret(key, value)
+        for container in docker.containers(self.name):
+            if docker.COMPOSE_FOLDER_LABEL in container.labels:
+                docker.remove(container)
+        (self.folder / compose.SECRETS_FILE).unlink()
+        self.steps.say(f"{len(passwords)} secrets moved into the stack's encrypted configuration")
+
+    def _set_secret(self, key: str, value: str) -> None:
+        # Through standard input: a command line can be read by others.
+        done = subprocess.run(
+            [
+                self.engine.command.command,
+                "config",
+                "set",
+                "--path",
+                "--secret",
+                f'tiers:secrets["{key}"]',
+                "--stack",
+                self.name,
+                "--non-interactive",
+            ],
+            input=value,
+            cwd=self.folder,
+            env={**os.environ, **self.environment()},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise Stop(f"the engine refused a secret: {done.stderr.strip()}")
+
+
+def _yaml(path: Path) -> dict[str, Any]:
+    return yaml.safe_load(path.read_text(encoding="utf-8")) or {} if path.is_file() else {}
+
+
+# --- running ---------------------------------------------------------------------------------------
+
+
+class Watcher:
+    """Turns the engine's events into steps, and keeps what went wrong."""
+
+    def __init__(self, steps: Steps, total: int) -> None:
+        self.steps = steps
+        self.total = total
+        self.done = 0
+        self.changed = 0
+        self.mistakes: list[str] = []
+        self._busy: dict[str, str] = {}
+
+    def __call__(self, event: events.EngineEvent) -> None:
+        if event.resource_pre_event is not None:
+            metadata = event.resource_pre_event.metadata
+            if metadata.op not in ("same", "read", "refresh"):
+                self._busy[metadata.urn] = (
+                    f"{_VERBS.get(metadata.op, metadata.op)} {_name(metadata.urn)}"
+                )
+                self._show()
+        elif event.res_outputs_event is not None:
+            metadata = event.res_outputs_event.metadata
+            self._busy.pop(metadata.urn, None)
+            self.done += 1
+            self.changed += metadata.op not in ("same", "read", "refresh")
+            self._show()
+        elif event.diagnostic_event is not None and event.diagnostic_event.severity == "error":
+            self._keep(event.diagnostic_event.urn or "", event.diagnostic_event.message)
+
+    def _show(self) -> None:
+        if self._busy:
+            self.steps.now(f"{self.done} of {self.total}: {', '.join(self._busy.values())}")
+
+    def _keep(self, urn: str, message: str) -> None:
+        text = re.sub(r"<\{%.*?%\}>", "", message).strip()
+        # After a failed resource the host adds its own end as a traceback.
+        if not text or "KeyboardInterrupt" in text or text == "update failed":
+            return
+        name = "" if automation_stack(urn) else _name(urn)
+        line = f"{name}: {text}" if name else text
+        if line not in self.mistakes:
+            self.mistakes.append(line)
+
+
+_VERBS = {
+    "create": "creating",
+    "update": "updating",
+    "delete": "deleting",
+    "replace": "replacing",
+    "create-replacement": "replacing",
+    "delete-replaced": "deleting the old",
+}
+
+
+def automation_stack(urn: str) -> bool:
+    """Whether a URN is the stack's own, or none."""
+    return not urn or "pulumi:pulumi:Stack" in urn
+
+
+def _name(urn: str) -> str:
+    return urn.rpartition("::")[2]
+
+
+def up(stack: Stack, recording: Recording, overrides: Mapping[str, Json]) -> int:
+    """Brings the stack up. Returns how many resources changed; raises Stop with what failed."""
+    opened = stack.open(overrides)
+    stack.take_over(recording)
+    _unlock(stack, opened)
+    watcher = Watcher(stack.steps, len(recording.resources) + 1)
+    _clear_interrupted(stack, opened)
+    try:
+        with stack.steps.during("comparing with what runs"):
+            opened.up(
+                on_event=watcher, config_file=str(stack.config_file), refresh=True, color="never"
+            )
+    except errors.CommandError as error:
+        raise Stop(_failure(watcher, error)) from None
+    return watcher.changed
+
+
+def down(stack: Stack, *, data: bool) -> int:
+    """Destroys the stack. Without `data`, volumes and passwords stay, in Docker and in the state."""
+    opened = stack.open({})
+    _unlock(stack, opened)
+    resources = _deployment(opened).get("resources") or []
+    kept = set() if data else _with_parents(resources, _holds_data)
+    doomed = [item["urn"] for item in resources if item["urn"] not in kept]
+    if not doomed and kept:
+        return 0
+    watcher = Watcher(stack.steps, len(doomed))
+    try:
+        with stack.steps.during("destroying"):
+            opened.destroy(
+                on_event=watcher,
+                config_file=str(stack.config_file),
+                refresh=not kept,
+                target=doomed if kept else None,
+                color="never",
+            )
+    except errors.CommandError as error:
+        raise Stop(_failure(watcher, error)) from None
+    if data:
+        opened.workspace.remove_stack(stack.name)
+    return watcher.changed
+
+
+def _holds_data(resource: Mapping[str, Any]) -> bool:
+    return resource["type"] in ("docker:index/volume:Volume", _PASSWORD)
+
+
+def _with_parents(
+    resources: list[dict[str, Any]], chosen: Callable[[Mapping[str, Any]], bool]
+) -> set[str]:
+    """The URNs of the chosen resources and of all that they are inside of."""
+    parents = {item["urn"]: item.get("parent", "") for item in resources}
+    found: set[str] = set()
+    for item in resources:
+        urn = item["urn"] if chosen(item) else ""
+        while urn and urn not in found:
+            found.add(urn)
+            urn = parents.get(urn, "")
+        # The provider that made it is needed to keep it.
+        if chosen(item) and item.get("provider"):
+            found.add(item["provider"].rpartition("::")[0])
+    return found
+
+
+def _failure(watcher: Watcher, error: Exception) -> str:
+    reasons = watcher.mistakes or [str(error).strip().splitlines()[-1]]
+    return "\n".join(reasons)
+
+
+def _unlock(stack: Stack, opened: automation.Stack) -> None:
+    """Removes the lock of a run that was killed; a living one keeps it."""
+    locks = stack.project.root / ".tiers" / "state" / ".pulumi" / "locks"
+    for path in locks.rglob("*.json"):
+        holder = json.loads(path.read_text(encoding="utf-8") or "{}")
+        if path.parent.name != stack.name or _alive(int(holder.get("pid", 0))):
+            continue
+        stack.steps.say("an earlier run was killed: its lock is removed")
+        opened.cancel()
+        return
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return pid > 0
+
+
+def _clear_interrupted(stack: Stack, opened: automation.Stack) -> None:
+    """Removes containers whose creation was interrupted: the state doesn't have them, Docker may."""
+    deployment = _deployment(opened)
+    pending = deployment.get("pending_operations") or []
+    names = {
+        operation["resource"].get("inputs", {}).get("name")
+        for operation in pending
+        if operation["type"] == "creating"
+    }
+    known = {item.get("id") for item in deployment.get("resources") or []}
+    for container in docker.containers(stack.name):
+        if container.name in names and container.id not in known:
+            stack.steps.say(f"{container.name} is left from an interrupted run: it is removed")
+            docker.remove(container)
+    if pending:
+        opened.import_stack(
+            automation.Deployment(version=3, deployment={**deployment, "pending_operations": []})
+        )
+
+
+def _deployment(opened: automation.Stack) -> dict[str, Any]:
+    return dict(opened.export_stack().deployment or {})

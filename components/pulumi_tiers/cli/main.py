@@ -1,0 +1,335 @@
+"""The `tiers` command."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from enum import StrEnum
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any, ParamSpec, TypeVar
+
+import typer
+from rich.table import Table
+
+from pulumi_tiers.cli import docker
+from pulumi_tiers.cli.console import EXIT_INPUT, EXIT_MISSING, Steps, Stop, confirm, err, out
+from pulumi_tiers.cli.project import Project
+from pulumi_tiers.cli.stack import Runner
+from pulumi_tiers.model.errors import DescriptionError
+
+app = typer.Typer(
+    name="tiers",
+    help="Describe a system once; run it on local Docker, render it for everything else.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _for_people(command: Callable[P, R]) -> Callable[P, R]:
+    """Every error that a user can cause ends in a message and an exit code, never a traceback."""
+
+    @wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return command(*args, **kwargs)
+        except DescriptionError as error:
+            message, code = str(error), EXIT_INPUT
+        except Stop as stop:
+            message, code = str(stop), stop.code
+        except KeyboardInterrupt:
+            message, code = "interrupted; run the same command again to go on", 130
+        except OSError as error:
+            message, code = (
+                f"{error.strerror or error}: {error.filename or 'the operating system'}",
+                1,
+            )
+        err.print(message, style="red", markup=False)
+        raise typer.Exit(code)
+
+    return run
+
+
+StackOption = Annotated[
+    str,
+    typer.Option(
+        "--stack", "-s", help="Stack: the NAME in Pulumi.NAME.yaml.", envvar="TIERS_STACK"
+    ),
+]
+FolderOption = Annotated[
+    Path, typer.Option("--cwd", "-C", help="Folder of the project.", show_default="this folder")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
+HERE = Path()
+
+
+@app.command()
+@_for_people
+def up(
+    stack: StackOption = "dev",
+    runner: Annotated[
+        Runner, typer.Option(help="Who runs it: Pulumi's engine where it can be had, else Compose.")
+    ] = Runner.AUTO,
+    as_json: JsonOption = False,
+    cwd: FolderOption = HERE,
+) -> None:
+    """Bring a stack up on local Docker and wait until all of it is healthy."""
+    from pulumi_tiers.cli import stack as stacks
+
+    steps = Steps()
+    outcome = stacks.up(Project.find(cwd), stack, runner, steps)
+    steps.say(
+        "everything is healthy" if outcome.changed else "nothing to change: everything is healthy"
+    )
+    _print_containers(docker.containers(stack), as_json=as_json)
+
+
+@app.command()
+@_for_people
+def down(
+    stack: StackOption = "dev",
+    data: Annotated[
+        bool, typer.Option("--data", help="Delete the volumes and the secrets too.", envvar="DATA")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+    cwd: FolderOption = HERE,
+) -> None:
+    """Take a stack down. Volumes and secrets stay, unless --data."""
+    from pulumi_tiers.cli import stack as stacks
+
+    project = Project.find(cwd)
+    what = "and DELETE ITS DATA" if data else "(its data stays)"
+    if not yes and not confirm(f"Take stack {stack} down {what}?"):
+        raise Stop("nothing was changed")
+    steps = Steps()
+    stacks.down(project, stack, data=data, steps=steps)
+    steps.say(f"stack {stack} is down" + ("" if data else "; its volumes and secrets are kept"))
+
+
+@app.command()
+@_for_people
+def status(stack: StackOption = "dev", as_json: JsonOption = False) -> None:
+    """Show what runs: health, URLs, images. Exit code 1 if something isn't well."""
+    _require_daemon()
+    containers = docker.containers(stack)
+    _print_containers(containers, as_json=as_json)
+    if not containers and not as_json:
+        err.print(f"nothing of stack {stack} runs here: tiers up --stack {stack}", markup=False)
+    if not containers or not all(container.well for container in containers):
+        raise typer.Exit(1)
+
+
+@app.command()
+@_for_people
+def logs(
+    service: Annotated[str, typer.Argument(help="SERVICE or SYSTEM/SERVICE; default: all.")] = "",
+    stack: StackOption = "dev",
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until Ctrl-C.")] = False,
+    tail: Annotated[int, typer.Option("--tail", "-n", min=0, help="Lines from the end.")] = 100,
+) -> None:
+    """Show the logs of one service, or of all."""
+    chosen = _chosen(stack, service)
+    if follow and len(chosen) == 1:
+        _docker("logs", "--follow", "--tail", str(tail), chosen[0].id)
+        return
+    if follow:
+        raise Stop(f"--follow takes one service: {_names(chosen)}", EXIT_INPUT)
+    for container in chosen:
+        for line in docker.last_lines(container, tail):
+            prefix = f"{container.name} | " if len(chosen) > 1 else ""
+            out.print(f"{prefix}{line}", markup=False)
+
+
+@app.command(
+    name="exec", context_settings={"allow_extra_args": True, "ignore_unknown_options": True}
+)
+@_for_people
+def exec_(
+    service: Annotated[str, typer.Argument(help="SERVICE or SYSTEM/SERVICE.")],
+    command: Annotated[list[str], typer.Argument(help="The command and its arguments.")],
+    stack: StackOption = "dev",
+) -> None:
+    """Run a command in a service's container: tiers exec postgres psql -U doadmin defaultdb."""
+    container = _chosen(stack, service)[0]
+    terminal = ["--tty"] if sys.stdin.isatty() and sys.stdout.isatty() else []
+    _docker("exec", "--interactive", *terminal, container.id, *command)
+
+
+@app.command()
+@_for_people
+def restart(
+    service: Annotated[str, typer.Argument(help="SERVICE or SYSTEM/SERVICE; default: all.")] = "",
+    stack: StackOption = "dev",
+) -> None:
+    """Restart one service, or all, and wait until they are healthy."""
+    from pulumi_tiers.cli import compose
+
+    steps = Steps()
+    for container in _chosen(stack, service):
+        if container.job:
+            continue
+        with steps.during(f"restarting {container.name}"):
+            answer = docker.run("restart", container.id, timeout=180)
+        if answer.returncode:
+            raise Stop(f"{container.name}: {answer.stderr.strip()}")
+    if not compose.wait(stack, 300, steps):
+        raise Stop("not everything became healthy again: see tiers status and tiers logs")
+    steps.say("everything is healthy")
+
+
+class Format(StrEnum):
+    """What `render` can make."""
+
+    GRAPH = "graph"
+    COMPOSE = "compose"
+    KUBERNETES = "kubernetes"
+    PICTURE = "picture"
+
+
+@app.command()
+@_for_people
+def render(
+    to: Annotated[Format, typer.Option(help="What to make.")],
+    stack: StackOption = "dev",
+    system: Annotated[str, typer.Option(help="One system only.")] = "",
+    directory: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Write files into this folder.")
+    ] = None,
+    secrets: Annotated[
+        bool, typer.Option("--secrets", help="Kubernetes: write the secrets' values into the YAML.")
+    ] = False,
+    cwd: FolderOption = HERE,
+) -> None:
+    """Render a stack to files, without engine, daemon, cluster or credentials."""
+    from pulumi_tiers.cli import render as renders
+
+    overrides: dict[str, Any] = {"tiers:systems": [system]} if system else {}
+    rendered = renders.render(Project.find(cwd), stack, to.value, overrides, secrets=secrets)
+    if directory is None:
+        # Not through Rich: what is piped must arrive as it is.
+        sys.stdout.write(rendered.text)
+    else:
+        for path in rendered.write(directory):
+            err.print(f"wrote {path}", markup=False)
+    for line in rendered.unknown:
+        err.print(line, markup=False)
+
+
+@app.command()
+@_for_people
+def doctor(as_json: JsonOption = False, cwd: FolderOption = HERE) -> None:
+    """Check this machine: what is there, what is missing, how to get it. Exit code 3 if needed."""
+    from pulumi_tiers.cli.doctor import examine
+
+    findings = examine(Project.find(cwd))
+    if as_json:
+        _print_json([finding.__dict__ for finding in findings])
+    else:
+        table = Table(box=None, pad_edge=False)
+        for heading in ("", "what", "found", "how to fix"):
+            table.add_column(heading, overflow="fold")
+        for finding in findings:
+            mark = "[green]ok[/green]" if finding.ok else "[red]missing[/red]"
+            table.add_row(mark, finding.what, finding.found, finding.remedy)
+        out.print(table)
+    if any(finding.needed and not finding.ok for finding in findings):
+        raise typer.Exit(EXIT_MISSING)
+
+
+# --- what several commands need --------------------------------------------------------------------
+
+
+def _require_daemon() -> None:
+    if docker.server_version() is None:
+        reason = docker.why_not() if docker.installed() else "docker is not installed"
+        raise Stop(
+            f"no Docker daemon answers: {reason}\n  tiers doctor says what to do", EXIT_MISSING
+        )
+
+
+def _chosen(stack: str, service: str) -> list[docker.Container]:
+    """The containers of a service. Raises Stop where there are none."""
+    from pulumi_tiers.model.errors import nearest
+
+    _require_daemon()
+    containers = docker.containers(stack)
+    if not containers:
+        raise Stop(f"nothing of stack {stack} runs here: tiers up --stack {stack}")
+    chosen = [
+        container
+        for container in containers
+        if service
+        in ("", container.service, f"{container.system}/{container.service}", container.name)
+    ]
+    systems = {container.system for container in chosen}
+    if not chosen:
+        known = {container.service for container in containers}
+        raise Stop(f"there is no service '{service}': {nearest(service, known)}", EXIT_INPUT)
+    if service and len(systems) > 1:
+        names = ", ".join(f"{system}/{service}" for system in sorted(systems))
+        raise Stop(f"'{service}' stands in several systems; write one of {names}", EXIT_INPUT)
+    return chosen
+
+
+def _names(containers: list[docker.Container]) -> str:
+    return ", ".join(container.service for container in containers)
+
+
+def _docker(*arguments: str) -> None:
+    """Hands the terminal over to docker, and its exit code on."""
+    code = subprocess.run(["docker", *arguments], check=False).returncode
+    if code:
+        raise typer.Exit(code)
+
+
+def _print_containers(containers: list[docker.Container], *, as_json: bool) -> None:
+    if as_json:
+        _print_json(
+            [
+                {
+                    "system": container.system,
+                    "service": container.service,
+                    "container": container.name,
+                    "urls": list(container.urls),
+                    "health": container.condition,
+                    "image": container.image,
+                    "stand_in": container.stand_in,
+                    "unverified": container.unverified,
+                }
+                for container in containers
+            ]
+        )
+        return
+    if not containers:
+        return
+    table = Table(box=None, pad_edge=False)
+    for heading in ("SERVICE", "URL", "HEALTH", "IMAGE"):
+        table.add_column(heading, overflow="fold")
+    for container in containers:
+        colour = "green" if container.well else "red"
+        table.add_row(
+            f"{container.system}/{container.service}",
+            "\n".join(container.urls) or "-",
+            f"[{colour}]{container.condition}[/{colour}]",
+            container.image + (" (stand-in)" if container.stand_in else ""),
+        )
+    out.print(table)
+    if any(container.stand_in for container in containers):
+        err.print("stand-in: built here, because the documented image can't be pulled", style="dim")
+    unverified = [item.name for item in containers if item.unverified and not item.stand_in]
+    if unverified:
+        err.print(
+            f"hardening not verified with the real image: {', '.join(unverified)}", style="dim"
+        )
+
+
+def _print_json(value: object) -> None:
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,118 @@
+"""The project on disk: `Pulumi.yaml`, a stack's configuration, and its program — without an engine."""
+
+import runpy
+import sys
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pulumi
+import yaml
+
+from pulumi_tiers.cli.console import EXIT_INPUT, Stop
+from pulumi_tiers.render.recorder import Json, Recording, Secret, record, secret_placeholder
+
+
+@dataclass(frozen=True)
+class Project:
+    """A Pulumi project whose program is in Python."""
+
+    root: Path
+    name: str
+    main: Path
+    defaults: Mapping[str, Json]
+
+    @classmethod
+    def find(cls, start: Path) -> "Project":
+        """The project of a folder: the nearest `Pulumi.yaml` upwards."""
+        for folder in (start.resolve(), *start.resolve().parents):
+            if (folder / "Pulumi.yaml").is_file():
+                return cls._load(folder)
+        raise Stop(f"no Pulumi.yaml in {start} or above it: run this inside a project", EXIT_INPUT)
+
+    @classmethod
+    def _load(cls, root: Path) -> "Project":
+        content = _read_yaml(root / "Pulumi.yaml")
+        name = str(content.get("name", ""))
+        defaults: dict[str, Json] = {}
+        for key, declared in (content.get("config") or {}).items():
+            full = key if ":" in key else f"{name}:{key}"
+            value = declared.get("default") if isinstance(declared, dict) else declared
+            if value is not None:
+                defaults[full] = value
+        main = root / str(content.get("main", "."))
+        return cls(root, name, main / "__main__.py" if main.is_dir() else main, defaults)
+
+    @property
+    def stacks(self) -> list[str]:
+        return sorted(path.stem.partition(".")[2] for path in self.root.glob("Pulumi.*.yaml"))
+
+    def state(self, stack: str) -> Path:
+        """Folder for what belongs to this machine only. Ignored by git."""
+        return self.root / ".tiers" / stack
+
+    def stack_file(self, stack: str) -> dict[str, Json]:
+        """The stack's file as written."""
+        path = self.root / f"Pulumi.{stack}.yaml"
+        if not path.is_file():
+            known = ", ".join(self.stacks) or "none"
+            raise Stop(
+                f"there is no stack '{stack}' ({path.name} is missing); stacks: {known}", EXIT_INPUT
+            )
+        return _read_yaml(path)
+
+    def config(self, stack: str) -> dict[str, Json]:
+        """The stack's configuration with `Pulumi.yaml`'s defaults, as the engine would merge it.
+
+        Encrypted values become named placeholders: nothing can decrypt them here.
+        """
+        own = self.stack_file(stack).get("config") or {}
+        return {
+            **self.defaults,
+            **{key: _without_ciphers(value, key) for key, value in own.items()},
+        }
+
+    def record(self, stack: str, overrides: Mapping[str, Json] | None = None) -> Recording:
+        """Runs the program for that stack and records it. `overrides` win over the configuration."""
+        config = {**self.config(stack), **(overrides or {})}
+        try:
+            return record(self._run, project=self.name, stack=stack, config=config)
+        except pulumi.RunError as error:
+            raise Stop(str(error), EXIT_INPUT) from None
+        except Exception as error:
+            last = traceback.extract_tb(error.__traceback__)[-1]
+            where = f"{last.filename}:{last.lineno}"
+            raise Stop(f"{self.main} failed: {type(error).__name__}: {error} ({where})") from error
+
+    def _run(self) -> None:
+        # The engine's Python host starts a program in its own folder, with that on the path.
+        folder = str(self.main.parent)
+        sys.path.insert(0, folder)
+        try:
+            runpy.run_path(str(self.main), run_name="__main__")
+        finally:
+            sys.path.remove(folder)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise Stop(f"{path.name} is not valid YAML: {error}", EXIT_INPUT) from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise Stop(f"{path.name} does not hold a map of keys", EXIT_INPUT)
+    return content
+
+
+def _without_ciphers(value: Json, place: str) -> Json:
+    if isinstance(value, dict):
+        if set(value) == {"secure"}:
+            return Secret(secret_placeholder(place))
+        return {key: _without_ciphers(item, f"{place}.{key}") for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_ciphers(item, f"{place}.{number}") for number, item in enumerate(value)]
+    return value

@@ -1,0 +1,188 @@
+"""What `tiers up` and `tiers down` do with a stack on local Docker."""
+
+import socket
+from dataclasses import dataclass
+from enum import StrEnum
+
+from pulumi_tiers.cli import compose, docker, images
+from pulumi_tiers.cli.console import EXIT_INPUT, EXIT_MISSING, Steps, Stop
+from pulumi_tiers.cli.engine import Engine, Stack
+from pulumi_tiers.cli.engine import down as engine_down
+from pulumi_tiers.cli.engine import up as engine_up
+from pulumi_tiers.cli.project import Project
+from pulumi_tiers.model.errors import DescriptionError, Mistake
+from pulumi_tiers.render.recorder import Json, Recording, bare
+
+_HEALTH_SECONDS = 300
+
+
+class Runner(StrEnum):
+    """Who runs the stack."""
+
+    AUTO = "auto"
+    PULUMI = "pulumi"
+    COMPOSE = "compose"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What `up` did."""
+
+    runner: Runner
+    changed: bool
+
+
+def up(project: Project, stack: str, runner: Runner, steps: Steps) -> Outcome:
+    """Brings a stack up and waits until all of it is healthy."""
+    recording = project.record(stack)
+    _require_docker_target(recording, stack)
+    ensure_docker(project, stack, recording, steps)
+    before = {container.id: container for container in docker.containers(stack)}
+    check_host_ports(recording, list(before.values()))
+    stand_ins = images.ensure(project, images.wanted(recording), steps)
+    overrides: dict[str, Json] = {"tiers:images": stand_ins} if stand_ins else {}
+    if stand_ins:
+        configured = project.config(stack).get("tiers:images") or {}
+        overrides = {"tiers:images": {**configured, **stand_ins}}
+        recording = project.record(stack, overrides)
+    engine = find_engine(project, stack, runner, steps)
+    try:
+        if engine is not None:
+            opened = Stack(project, stack, engine, steps)
+            steps.say(f"Pulumi {engine.version} brings up stack {stack}")
+            engine_up(opened, recording, overrides)
+            content = True
+        else:
+            content = compose.up(recording, stack, project.state(stack), steps)
+        if not (compose.wait(stack, _HEALTH_SECONDS if content else 0, steps) and content):
+            raise Stop("the stack did not become healthy")
+    except Stop as stop:
+        raise Stop(f"{stop}{_complaints(project, stack)}", stop.code) from None
+    after = {container.id for container in docker.containers(stack)}
+    return Outcome(
+        Runner.PULUMI if engine else Runner.COMPOSE, changed=after != set(before) or not before
+    )
+
+
+def down(project: Project, stack: str, *, data: bool, steps: Steps) -> None:
+    """Takes a stack down. Volumes and secrets stay, unless `data`."""
+    project.stack_file(stack)
+    folder = project.state(stack)
+    if docker.server_version() is None:
+        raise Stop(f"no Docker daemon answers: {docker.why_not()}", EXIT_MISSING)
+    if (folder / f"Pulumi.{stack}.yaml").is_file():
+        engine, why = Engine.find()
+        if engine is None:
+            raise Stop(f"stack {stack} was brought up by Pulumi, but {why}", EXIT_MISSING)
+        engine_down(Stack(project, stack, engine, steps), data=data)
+    elif (folder / "compose.yaml").is_file():
+        compose.down(stack, folder, data=data, steps=steps)
+    if data and folder.is_dir():
+        for path in sorted(folder.iterdir()):
+            path.unlink()
+        folder.rmdir()
+
+
+def find_engine(project: Project, stack: str, runner: Runner, steps: Steps) -> Engine | None:
+    """The engine, installed if need be. None: Docker Compose is to run the stack."""
+    ours = (project.state(stack) / f"Pulumi.{stack}.yaml").is_file()
+    if runner is Runner.COMPOSE:
+        if ours:
+            raise Stop(
+                f"stack {stack} was brought up by Pulumi; Docker Compose can't take it over.\n"
+                f"  Take it down first: tiers down --stack {stack} --data",
+                EXIT_INPUT,
+            )
+        return None
+    engine, why = Engine.find()
+    if engine is None:
+        steps.say(f"no Pulumi engine here: {why}")
+        engine, why = Engine.install(steps)
+    if engine is None and (ours or runner is Runner.PULUMI):
+        raise Stop(f"the Pulumi engine is needed and can't be had: {why}", EXIT_MISSING)
+    if engine is None:
+        steps.say(f"{why}: the same program is rendered and run by Docker Compose instead")
+    return engine
+
+
+def ensure_docker(project: Project, stack: str, recording: Recording, steps: Steps) -> None:
+    """A daemon that answers; where that is impossible, what would run and what is missing."""
+    if docker.server_version():
+        return
+    if not docker.installed() and docker.can_install():
+        docker.install(steps, "docker.io")
+    if docker.installed() and docker.server_version() is None:
+        docker.start(steps)
+    if docker.server_version():
+        return
+    reason = docker.why_not() if docker.installed() else "docker is not installed"
+    folder = project.state(stack)
+    compose.write(recording, stack, folder)
+    services = "".join(f"\n  {key}: {image}" for key, image in images.wanted(recording).items())
+    remedy = (
+        "start it, or make sure that you may use it (group docker)"
+        if docker.installed()
+        else "install it (https://docs.docker.com/engine/install/)"
+    )
+    raise Stop(
+        f"no Docker daemon answers: {reason}\n  {remedy}, then run this again.\n"
+        f"What would run is rendered in {folder / 'compose.yaml'}:{services}",
+        EXIT_MISSING,
+    )
+
+
+def check_host_ports(recording: Recording, running: list[docker.Container]) -> None:
+    """Ports that somebody else listens on. Raises DescriptionError with all of them."""
+    own = {url.rpartition("//")[2] for container in running for url in container.urls}
+    mistakes: list[Mistake] = []
+    for container in recording.of_type("docker:index/container:Container"):
+        inputs = bare(container.inputs)
+        for port in inputs.get("ports") or []:
+            address, number = port["ip"], port["external"]
+            if f"{address}:{number}" not in own and _taken(address, number):
+                mistakes.append(
+                    Mistake(
+                        f"{inputs['name']}: ports",
+                        f"host port {number} on {address} is taken by another program",
+                        "end that program, or set tiers:port_offset",
+                    )
+                )
+    if mistakes:
+        raise DescriptionError(mistakes)
+
+
+def _taken(address: str, port: int) -> bool:
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
+        # As Docker's own listener does it: a connection in TIME_WAIT is no obstacle.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address, port))
+        except PermissionError:
+            return False  # a low port, which only the daemon may open
+        except OSError:
+            return True
+    return False
+
+
+def _require_docker_target(recording: Recording, stack: str) -> None:
+    target = recording.outputs.get("target", "docker")
+    if target != "docker":
+        raise Stop(
+            f"stack {stack} has target {target}; this command is for local Docker.\n"
+            f"  Use: pulumi up -s {stack}",
+            EXIT_INPUT,
+        )
+
+
+def _complaints(project: Project, stack: str) -> str:
+    """The last words of every container that isn't well, and of Compose."""
+    text = ""
+    for container in docker.containers(stack):
+        if not container.well:
+            lines = "".join(f"\n    {line}" for line in docker.last_lines(container, 15))
+            text += f"\n{container.name} is {container.condition}; its last log lines:{lines}"
+    log = project.state(stack) / "compose.log"
+    if not text and log.is_file():
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-10:]
+        text = "".join(f"\n    {line}" for line in lines)
+    return text

@@ -1,0 +1,158 @@
+"""A recording of Docker resources as a Compose file: what `up` would make, for any Compose.
+
+Only keys that Docker Compose 1.29 and today's both understand; see docs/rendering.md.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import yaml
+
+from pulumi_tiers.platforms.labels import LABEL_DEPENDS_ON, LABEL_SERVICE, LABEL_SYSTEM
+from pulumi_tiers.render.recorder import Json, Recording, Resource, bare, replace_placeholders
+
+_CONTAINER = "docker:index/container:Container"
+_NETWORK = "docker:index/network:Network"
+_VOLUME = "docker:index/volume:Volume"
+_IMAGE = "docker:index/remoteImage:RemoteImage"
+
+
+def compose(recording: Recording, stack: str) -> dict[str, Json]:
+    """The Compose file as data. Secrets are ``${NAME}``, for a `.env` file beside it."""
+    containers = recording.of_type(_CONTAINER)
+    names = {container.urn: _service_name(container, stack) for container in containers}
+    builds = {
+        image.inputs["name"]: bare(image.inputs["build"])
+        for image in recording.of_type(_IMAGE)
+        if image.inputs.get("build")
+    }
+    by_urn = {container.urn: container for container in containers}
+    services = {
+        names[container.urn]: _service(container, builds, _dependencies(container, by_urn, names))
+        for container in sorted(containers, key=lambda item: names[item.urn])
+    }
+    return {
+        "services": services,
+        "networks": _top_level(recording.of_type(_NETWORK)),
+        "volumes": _top_level(recording.of_type(_VOLUME)),
+    }
+
+
+def compose_yaml(recording: Recording, stack: str) -> str:
+    """The Compose file as text."""
+    parts = {key: part for key, part in compose(recording, stack).items() if part}
+    return yaml.safe_dump(parts, sort_keys=False, allow_unicode=True, width=100)
+
+
+def _service_name(container: Resource, stack: str) -> str:
+    return str(container.inputs["name"]).removeprefix(f"{stack}-")
+
+
+def _top_level(resources: Iterable[Resource]) -> dict[str, Json]:
+    return {
+        str(resource.inputs["name"]): {
+            "name": resource.inputs["name"],
+            **_if_set(labels=_labels(resource)),
+        }
+        for resource in sorted(resources, key=lambda item: str(item.inputs["name"]))
+    }
+
+
+def _labels(resource: Resource) -> dict[str, str]:
+    return {item["label"]: item["value"] for item in bare(resource.inputs.get("labels") or [])}
+
+
+def _dependencies(
+    container: Resource, containers: Mapping[str, Resource], names: Mapping[str, str]
+) -> dict[str, Json]:
+    """What the engine waits for, and what it doesn't need to wait for ("started")."""
+    found: dict[str, Json] = {}
+    labels = _labels(container)
+    started = {
+        entry.partition(":")[0]
+        for entry in labels.get(LABEL_DEPENDS_ON, "").split(",")
+        if entry.endswith(":service_started")
+    }
+    for urn, other in containers.items():
+        others = _labels(other)
+        same_system = others.get(LABEL_SYSTEM) == labels.get(LABEL_SYSTEM)
+        if urn in container.depends_on:
+            job = other.inputs.get("mustRun") is False
+            condition = "service_completed_successfully" if job else "service_healthy"
+            found[names[urn]] = {"condition": condition}
+        elif same_system and others.get(LABEL_SERVICE) in started:
+            found[names[urn]] = {"condition": "service_started"}
+    return dict(sorted(found.items()))
+
+
+def _service(
+    container: Resource, builds: Mapping[str, Json], dependencies: Mapping[str, Json]
+) -> dict[str, Json]:
+    inputs = bare(container.inputs)
+    image = inputs["image"]
+    health = inputs.get("healthcheck") or {}
+    capabilities = inputs.get("capabilities") or {}
+    build = builds.get(image)
+    return _if_set(
+        container_name=inputs["name"],
+        image=image,
+        build=_if_set(
+            context=build["context"],
+            dockerfile=build.get("dockerfile"),
+            args=build.get("buildArgs"),
+            target=build.get("target"),
+        )
+        if build
+        else None,
+        entrypoint=_texts(inputs.get("entrypoints")),
+        command=_texts(inputs.get("command")),
+        environment=dict(_text(entry).split("=", 1) for entry in inputs.get("envs") or []),
+        labels={label: _text(value) for label, value in _labels(container).items()},
+        depends_on=dict(dependencies),
+        networks={
+            network["name"]: _if_set(aliases=network.get("aliases")) or None
+            for network in inputs.get("networksAdvanced") or []
+        },
+        ports=[
+            f"{port['ip']}:{port['external']}:{port['internal']}"
+            for port in inputs.get("ports") or []
+        ],
+        volumes=[f"{mount['source']}:{mount['target']}" for mount in inputs.get("mounts") or []],
+        tmpfs=[
+            f"{path}:{options}" if options else path
+            for path, options in sorted((inputs.get("tmpfs") or {}).items())
+        ],
+        healthcheck=_if_set(
+            test=_texts(health.get("tests")),
+            interval=health.get("interval"),
+            timeout=health.get("timeout"),
+            retries=health.get("retries"),
+            start_period=health.get("startPeriod"),
+        ),
+        restart=inputs.get("restart"),
+        user=inputs.get("user"),
+        read_only=inputs.get("readOnly"),
+        init=inputs.get("init"),
+        security_opt=inputs.get("securityOpts"),
+        cap_drop=capabilities.get("drops"),
+        cap_add=capabilities.get("adds"),
+        mem_limit=f"{inputs['memory']}m" if inputs.get("memory") else None,
+        memswap_limit=f"{inputs['memorySwap']}m" if inputs.get("memorySwap") else None,
+        cpus=float(inputs["cpus"]) if inputs.get("cpus") else None,
+        stop_grace_period=f"{inputs['stopTimeout']}s" if inputs.get("stopTimeout") else None,
+        logging=_if_set(driver=inputs.get("logDriver"), options=inputs.get("logOpts")),
+    )
+
+
+def _text(text: str) -> str:
+    """A literal text in Compose's spelling: its dollars doubled, our placeholders as variables."""
+    return replace_placeholders(text.replace("$", "$$"), lambda _, name: f"${{{name}}}")
+
+
+def _texts(texts: Iterable[str] | None) -> list[str]:
+    return [_text(text) for text in texts or []]
+
+
+def _if_set(**parts: Any) -> dict[str, Json]:
+    """The parts that say something."""
+    return {key: part for key, part in parts.items() if part not in (None, "", [], {})}
