@@ -11,7 +11,7 @@ import logging
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import pulumi
 from google.protobuf import empty_pb2, struct_pb2
@@ -149,6 +149,9 @@ class _Monitor(mocks.MockMonitor):
         urn = self.make_urn(request.parent, request.type, request.name)
         if request.type == STACK_TYPE:
             return resource_pb2.RegisterResourceResponse(urn=urn)
+        registration = mocks.MockMonitor.ResourceRegistration(urn, f"{request.name}-id", {})
+        if self.resources.setdefault(urn, registration) is not registration:
+            raise pulumi.RunError(f"the engine refuses a second resource of this name: {urn}")
         inputs = _plain(request.object)
         self.recording.resources.append(
             Resource(
@@ -168,7 +171,6 @@ class _Monitor(mocks.MockMonitor):
         for key, answer in _ANSWERS.get(request.type, {}).items():
             secret = key in request.additionalSecretOutputs
             _set(state, key, answer(request.name, bare), secret=secret)
-        self.resources[urn] = mocks.MockMonitor.ResourceRegistration(urn, f"{request.name}-id", {})
         return resource_pb2.RegisterResourceResponse(urn=urn, id=f"{request.name}-id", object=state)
 
     def RegisterResourceOutputs(  # noqa: N802 - the SDK's name
@@ -254,7 +256,11 @@ def record(
     texts = {key: _config_text(_bare(value)) for key, value in config.items()}
     secret_keys = [key for key, value in config.items() if _holds_secret(value)]
     settings.ROOT.set(None)
+    # A program that failed leaves outputs of its own loop, which is closed.
+    cast("set[object]", settings.SETTINGS.outputs).clear()
     loop = asyncio.new_event_loop()
+    # The first failure is raised; asyncio would print it again for each output that it reached.
+    loop.set_exception_handler(lambda _loop, _context: None)
     asyncio.set_event_loop(loop)
     try:
         set_all_config(texts, secret_keys)
