@@ -34,6 +34,7 @@ def deploy(plan: Plan, system: System) -> pulumi.Output[dict[str, list[str]]]:
         {
             "target": plan.target,
             "namespace": system.namespace or f"{system.name}-{system.environment}",
+            "environment": system.environment_label or system.environment,
             "documented_names": plan.settings.names is Names.DOCUMENTED,
         },
     )

@@ -21,6 +21,8 @@ class SiteArgs(TypedDict):
     """What the system is called. Default: the component's name."""
     namespace: NotRequired[str]
     """Name of the Kubernetes namespace. Default: ``<stack>-<system>``."""
+    environment: NotRequired[str]
+    """Kubernetes: value of the label ``environment`` of every workload. Default: no such label."""
     labels: NotRequired[dict[str, str]]
     """Labels for everything in the site."""
     documented_names: NotRequired[bool]
@@ -33,6 +35,7 @@ class SiteSpec(Model):
     target: Target = Target.DOCKER
     system: Name | None = None
     namespace: Name | None = None
+    environment: Name | None = None
     labels: dict[str, str] = {}
     documented_names: bool = False
 
@@ -56,6 +59,8 @@ class Site(Component):
             "labels": {LABEL_STACK: pulumi.get_stack(), LABEL_SYSTEM: system, **spec.labels},
             "documented_names": spec.documented_names,
         }
+        if spec.environment:
+            self.ref["environment"] = spec.environment
         self.platform = platform_for(spec.target)
         made = self.platform.open(self, self.ref, spec.namespace or full)
         if "network" in made:

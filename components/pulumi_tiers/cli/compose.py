@@ -17,6 +17,8 @@ from pulumi_tiers.render.compose import compose_yaml
 from pulumi_tiers.render.recorder import Recording, placeholders
 
 SECRETS_FILE = ".env"
+_FOLDER_LABEL = "com.docker.compose.project.working_dir"
+_PROJECT_LABEL = "com.docker.compose.project"
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class Compose:
         command = [
             *self.command,
             "--project-name",
-            f"tiers-{stack}",
+            _project(stack),
             "--project-directory",
             str(folder),
             "--file",
@@ -121,6 +123,19 @@ def down(stack: str, folder: Path, *, data: bool, steps: Steps) -> None:
     if code:
         log = (folder / "compose.log").read_text(encoding="utf-8", errors="replace").splitlines()
         raise Stop("Docker Compose could not remove everything:\n  " + "\n  ".join(log[-5:]))
+
+
+def remove_leftovers(stack: str, folder: Path) -> None:
+    """Removes the containers and networks that Compose made from this folder, not the volumes."""
+    for container in docker.containers(stack):
+        if container.labels.get(_FOLDER_LABEL) == str(folder):
+            docker.remove(container)
+    for network in docker.networks(stack, f"{_PROJECT_LABEL}={_project(stack)}"):
+        docker.run("network", "rm", network)
+
+
+def _project(stack: str) -> str:
+    return f"tiers-{stack}"
 
 
 # --- the rendered files ----------------------------------------------------------------------------

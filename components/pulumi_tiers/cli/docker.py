@@ -21,7 +21,6 @@ from pulumi_tiers.platforms.labels import (
 )
 
 STAND_IN_PREFIX = "standin.local/"
-COMPOSE_FOLDER_LABEL = "com.docker.compose.project.working_dir"
 _QUIET_SECONDS = 30
 """A pull that says nothing for so long is going nowhere."""
 
@@ -214,6 +213,16 @@ def _inspect(ids: Sequence[str]) -> Iterable[Container]:
             job=labels.get(LABEL_JOB) == "true",
             labels=labels,
         )
+
+
+def networks(stack: str, *labels: str) -> list[str]:
+    """Ids of the stack's networks that bear all these labels (``name=value``)."""
+    filters = [
+        part
+        for label in (f"{LABEL_STACK}={stack}", *labels)
+        for part in ("--filter", f"label={label}")
+    ]
+    return run("network", "ls", "-q", *filters).stdout.split()
 
 
 def remove(container: Container) -> None:

@@ -7,6 +7,7 @@ import secrets
 import shutil
 import socket
 import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +15,14 @@ from typing import Any
 
 import yaml
 from pulumi import automation
-from pulumi.automation import errors, events
+from pulumi.automation import OpType, errors, events
 
 from pulumi_tiers.cli import compose, docker
 from pulumi_tiers.cli.console import Steps, Stop
 from pulumi_tiers.cli.files import private_folder, write_private
 from pulumi_tiers.cli.project import Project
-from pulumi_tiers.render.recorder import Json, Recording, variable_name
+from pulumi_tiers.component import PACKAGE
+from pulumi_tiers.render.recorder import STACK_TYPE, Json, Recording, variable_name
 
 _PLUGINS = ("docker", "random")
 """What a stack on Docker needs."""
@@ -67,7 +69,7 @@ class Engine:
         try:
             with steps.during("installing the Pulumi engine"):
                 done = subprocess.run(
-                    [shutil.which("python3") or "python3", "-c", script],
+                    [sys.executable, "-c", script],
                     capture_output=True,
                     text=True,
                     timeout=_INSTALL_SECONDS,
@@ -131,18 +133,21 @@ class Stack:
         return self.config_file.is_file()
 
     def open(self, overrides: Mapping[str, Json]) -> automation.Stack:
-        """Makes the stack where it is missing, and its configuration as `overrides` want it."""
+        """The stack, made where it is missing, its configuration as `overrides` want it.
+
+        The engine works in a folder of its own whose Pulumi.yaml points back at the program:
+        it writes salts and secrets beside the Pulumi.yaml that it is started with.
+        """
+        declared = _yaml(self.project.root / "Pulumi.yaml")
+        main = os.path.relpath(self.project.main.parent, self.folder)
+        runtime = {"name": "python", "options": {"toolchain": "pip", "virtualenv": sys.prefix}}
+        copy = yaml.safe_dump({**declared, "main": main, "runtime": runtime}, sort_keys=False)
+        write_private(self.folder / "Pulumi.yaml", copy)
+        self._configure(overrides)
         options = automation.LocalWorkspaceOptions(
             env_vars=self.environment(), pulumi_command=self.engine.command
         )
-        # The engine writes a new stack's salt beside the Pulumi.yaml that it is made from.
-        project_file = self.folder / "Pulumi.yaml"
-        write_private(
-            project_file, yaml.safe_dump({"name": self.project.name, "runtime": "python"})
-        )
-        automation.create_or_select_stack(self.name, work_dir=str(self.folder), opts=options)
-        self._configure(overrides)
-        return automation.select_stack(self.name, work_dir=str(self.project.root), opts=options)
+        return automation.create_or_select_stack(self.name, work_dir=str(self.folder), opts=options)
 
     def _configure(self, overrides: Mapping[str, Json]) -> None:
         kept = _yaml(self.config_file)
@@ -174,9 +179,8 @@ class Stack:
         }
         for key, value in passwords.items():
             self._set_secret(key, value)
-        for container in docker.containers(self.name):
-            if docker.COMPOSE_FOLDER_LABEL in container.labels:
-                docker.remove(container)
+        compose.remove_leftovers(self.name, self.folder)
+        # Last: until here, a rerun begins again and loses nothing.
         (self.folder / compose.SECRETS_FILE).unlink()
         self.steps.say(f"{len(passwords)} secrets moved into the stack's encrypted configuration")
 
@@ -219,40 +223,40 @@ class Watcher:
         self.steps = steps
         self.total = total
         self.done = 0
-        self.changed = 0
         self.mistakes: list[str] = []
         self._busy: dict[str, str] = {}
 
     def __call__(self, event: events.EngineEvent) -> None:
         if event.resource_pre_event is not None:
             metadata = event.resource_pre_event.metadata
-            if metadata.op not in ("same", "read", "refresh"):
-                self._busy[metadata.urn] = (
-                    f"{_VERBS.get(metadata.op, metadata.op)} {_name(metadata.urn)}"
-                )
+            verb = _VERBS.get(OpType(metadata.op).value)
+            if verb and not _is_container_of_others(metadata.type):
+                self._busy[metadata.urn] = f"{verb} {_name(metadata.urn)}"
                 self._show()
         elif event.res_outputs_event is not None:
             metadata = event.res_outputs_event.metadata
             self._busy.pop(metadata.urn, None)
-            self.done += 1
-            self.changed += metadata.op not in ("same", "read", "refresh")
-            self._show()
+            self.done += OpType(metadata.op) is not OpType.REFRESH
         elif event.diagnostic_event is not None and event.diagnostic_event.severity == "error":
             self._keep(event.diagnostic_event.urn or "", event.diagnostic_event.message)
 
     def _show(self) -> None:
-        if self._busy:
-            self.steps.now(f"{self.done} of {self.total}: {', '.join(self._busy.values())}")
+        self.steps.now(f"{self.done} of {self.total}: {', '.join(self._busy.values())}")
 
     def _keep(self, urn: str, message: str) -> None:
         text = re.sub(r"<\{%.*?%\}>", "", message).strip()
-        # After a failed resource the host adds its own end as a traceback.
-        if not text or "KeyboardInterrupt" in text or text == "update failed":
+        # After a failed resource the host adds its own end as a traceback, the provider its log.
+        if not text or text == "update failed" or re.search(r"KeyboardInterrupt|^sdk-v2/", text):
             return
-        name = "" if automation_stack(urn) else _name(urn)
-        line = f"{name}: {text}" if name else text
-        if line not in self.mistakes:
-            self.mistakes.append(line)
+        text = re.sub(r"^\d+ errors? occurred:\s*\* ", "", text)
+        name = "" if not urn or STACK_TYPE in urn else f"{_name(urn)}: "
+        if f"{name}{text}" not in self.mistakes:
+            self.mistakes.append(f"{name}{text}")
+
+
+def _is_container_of_others(kind: str) -> bool:
+    """Components, providers and the stack take no time of their own."""
+    return kind.startswith(("pulumi:", f"{PACKAGE}:"))
 
 
 _VERBS = {
@@ -265,17 +269,12 @@ _VERBS = {
 }
 
 
-def automation_stack(urn: str) -> bool:
-    """Whether a URN is the stack's own, or none."""
-    return not urn or "pulumi:pulumi:Stack" in urn
-
-
 def _name(urn: str) -> str:
     return urn.rpartition("::")[2]
 
 
-def up(stack: Stack, recording: Recording, overrides: Mapping[str, Json]) -> int:
-    """Brings the stack up. Returns how many resources changed; raises Stop with what failed."""
+def up(stack: Stack, recording: Recording, overrides: Mapping[str, Json]) -> None:
+    """Brings the stack up. Raises Stop with what failed."""
     opened = stack.open(overrides)
     stack.take_over(recording)
     _unlock(stack, opened)
@@ -288,10 +287,9 @@ def up(stack: Stack, recording: Recording, overrides: Mapping[str, Json]) -> int
             )
     except errors.CommandError as error:
         raise Stop(_failure(watcher, error)) from None
-    return watcher.changed
 
 
-def down(stack: Stack, *, data: bool) -> int:
+def down(stack: Stack, *, data: bool) -> None:
     """Destroys the stack. Without `data`, volumes and passwords stay, in Docker and in the state."""
     opened = stack.open({})
     _unlock(stack, opened)
@@ -299,13 +297,12 @@ def down(stack: Stack, *, data: bool) -> int:
     kept = set() if data else _with_parents(resources, _holds_data)
     doomed = [item["urn"] for item in resources if item["urn"] not in kept]
     if not doomed and kept:
-        return 0
+        return
     watcher = Watcher(stack.steps, len(doomed))
     try:
         with stack.steps.during("destroying"):
             opened.destroy(
                 on_event=watcher,
-                config_file=str(stack.config_file),
                 refresh=not kept,
                 target=doomed if kept else None,
                 color="never",
@@ -314,7 +311,6 @@ def down(stack: Stack, *, data: bool) -> int:
         raise Stop(_failure(watcher, error)) from None
     if data:
         opened.workspace.remove_stack(stack.name)
-    return watcher.changed
 
 
 def _holds_data(resource: Mapping[str, Any]) -> bool:

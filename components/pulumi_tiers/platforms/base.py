@@ -31,6 +31,8 @@ class SiteRef(TypedDict):
     """Docker: the name of the network."""
     namespace: NotRequired[pulumi.Input[str]]
     """Kubernetes: the name of the namespace."""
+    environment: NotRequired[str]
+    """Kubernetes: the value of the label ``environment``, by which Services find their pods too."""
 
 
 class ConnectionArgs(TypedDict):

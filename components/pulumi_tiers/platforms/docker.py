@@ -47,7 +47,8 @@ class DockerPlatform(Platform):
                     docker.VolumeLabelArgs(label=label, value=value)
                     for label, value in site["labels"].items()
                 ],
-                opts=owner.child_options(),
+                # A volume that Compose made bears Compose's labels. They must not replace it.
+                opts=owner.child_options(ignore_changes=["labels"]),
             )
             for volume in workload.volumes
         }
@@ -146,7 +147,7 @@ class DockerPlatform(Platform):
             memory=memory,
             # Equal: no swap. Left out, the provider finds a difference at the next run.
             memory_swap=memory,
-            cpus=f"{workload.resources.cpus:g}",
+            cpus=_cpus(workload.resources.cpus),
             # Signals and zombies: most images run their program as PID 1.
             init=True,
             stop_timeout=round(seconds(workload.stop_grace_period)),
@@ -212,6 +213,12 @@ def _healthcheck(health: Healthcheck) -> docker.ContainerHealthcheckArgs:
         retries=health.retries,
         start_period=health.start_period,
     )
+
+
+def _cpus(cpus: float) -> str:
+    """As the provider reads it back (1.0, 0.25, 10.): else a refresh replaces the container."""
+    text = f"{cpus:.9f}"
+    return f"{cpus:.1f}" if text.count("0") == 9 else text.rstrip("0")
 
 
 def _patience(health: Healthcheck) -> int:

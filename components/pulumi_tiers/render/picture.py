@@ -40,6 +40,11 @@ class System:
     name: str
     place: str
 
+    @property
+    def title(self) -> str:
+        """What stands on its box."""
+        return f"{self.name} ({self.place})"
+
 
 @dataclass(frozen=True)
 class Node:
@@ -100,6 +105,11 @@ class Picture:
             if node.system == system.name and node.tier:
                 tiers[node.tier].append(node)
         return dict(sorted(tiers.items()))
+
+    @property
+    def has_people(self) -> bool:
+        """Whether anything is published."""
+        return any(edge.source == PEOPLE for edge in self.edges)
 
     @property
     def outside(self) -> list[Node]:
@@ -224,10 +234,10 @@ def mermaid(recording: Recording) -> str:
     drawn = picture(recording)
     ids = _Ids()
     lines = ["flowchart LR"]
-    if any(edge.source == PEOPLE for edge in drawn.edges):
+    if drawn.has_people:
         lines.append(f'  {ids[PEOPLE]}(("people"))')
     for system in drawn.systems:
-        title = _mermaid_label([system.name, system.place])
+        title = _mermaid_label([system.title])
         lines.append(f"  subgraph {ids[f'system {system.name}']}[{title}]")
         for tier, nodes in drawn.tiers(system).items():
             title = _mermaid_label([tier])
@@ -272,45 +282,63 @@ def _mermaid_label(lines: Sequence[str]) -> str:
 # --- Graphviz -------------------------------------------------------------------------------------
 
 _DOT_SHAPES = {
-    Kind.SERVICE: "shape=box",
-    Kind.STORE: "shape=cylinder",
-    Kind.JOB: "shape=cds",
+    Kind.SERVICE: ("box", ""),
+    Kind.STORE: ("cylinder", ""),
+    Kind.JOB: ("box", "rounded"),
 }
+
+_FONT = 'fontname="Helvetica,Arial,sans-serif"'
+
+_DOT_HEAD = f"""\
+digraph stack {{
+  rankdir=LR
+  ranksep=1
+  nodesep=0.3
+  // On the right, because people come from the left.
+  graph [labeljust=r, fontsize=12, {_FONT}]
+  node [fontsize=11, {_FONT}]
+  edge [fontsize=10, arrowsize=0.7, {_FONT}]
+"""
 
 
 def dot(recording: Recording) -> str:
     """The picture in Graphviz' language."""
     drawn = picture(recording)
-    lines = [
-        "digraph stack {",
-        "  rankdir=LR",
-        "  compound=true",
-        '  graph [fontname="Helvetica,Arial,sans-serif", fontsize=12]',
-        '  node [fontname="Helvetica,Arial,sans-serif", fontsize=11]',
-        '  edge [fontname="Helvetica,Arial,sans-serif", fontsize=10]',
-    ]
-    if any(edge.source == PEOPLE for edge in drawn.edges):
+    nodes = {node.key: node for node in drawn.nodes}
+    lines: list[str] = []
+    if drawn.has_people:
         lines.append(f"  {_quoted(PEOPLE)} [shape=circle]")
     for system in drawn.systems:
         lines.append(f"  subgraph {_quoted(f'cluster {system.name}')} {{")
-        lines.append(f"    label={_quoted(system.name, system.place)}")
-        for tier, nodes in drawn.tiers(system).items():
+        lines.append(f"    label={_quoted(system.title)}")
+        for tier, inside in drawn.tiers(system).items():
             lines.append(f"    subgraph {_quoted(f'cluster {system.name} {tier}')} {{")
             lines.append(f"      label={_quoted(tier)}")
-            lines += [f"      {_dot_node(node)}" for node in nodes]
+            lines += [f"      {_dot_node(node)}" for node in inside]
             lines.append("    }")
         lines.append("  }")
     lines += [f"  {_dot_node(node)}" for node in drawn.outside]
-    for edge in drawn.edges:
-        label = f" [label={_quoted(*edge.lines)}]" if edge.lines else ""
-        lines.append(f"  {_quoted(edge.source)} -> {_quoted(edge.target)}{label}")
-    lines.append("}")
-    return "\n".join(lines) + "\n"
+    lines += [_dot_edge(edge, nodes.get(edge.source), nodes[edge.target]) for edge in drawn.edges]
+    return _DOT_HEAD + "\n".join([*lines, "}", ""])
 
 
 def _dot_node(node: Node) -> str:
-    style = ", style=dashed" if node.unverified else ""
-    return f"{_quoted(node.key)} [label={_quoted(*node.lines)}, {_DOT_SHAPES[node.kind]}{style}]"
+    shape, style = _DOT_SHAPES[node.kind]
+    styles = [style, "dashed"] if node.unverified else [style]
+    return (
+        f"{_quoted(node.key)} [label={_quoted(*node.lines)}, shape={shape},"
+        f" style={_quoted(','.join(filter(None, styles)))}]"
+    )
+
+
+def _dot_edge(edge: Edge, source: Node | None, target: Node) -> str:
+    ends = [_quoted(edge.source), _quoted(edge.target)]
+    attributes = [f"label={_quoted(*edge.lines)}"] if edge.lines else []
+    if source and source.kind is Kind.JOB and source.tier == target.tier:
+        # A store stands in front of the jobs that set it up, nearest to those who use it.
+        ends.reverse()
+        attributes.append("dir=back")
+    return f"  {' -> '.join(ends)} [{', '.join(attributes)}]"
 
 
 def _quoted(*lines: str) -> str:

@@ -1,0 +1,557 @@
+"""Any Kubernetes: one namespace per system, under Pod Security's "restricted" profile."""
+
+import hashlib
+import math
+import re
+from collections.abc import Iterator, Mapping
+
+import pulumi
+import pulumi_kubernetes as kubernetes
+
+from pulumi_tiers.component import Component
+from pulumi_tiers.model.base import seconds, size_in_bytes
+from pulumi_tiers.model.errors import DescriptionError, Mistake
+from pulumi_tiers.model.workload import (
+    Healthcheck,
+    Port,
+    PullPolicy,
+    Resources,
+    RestartPolicy,
+    Volume,
+    Workload,
+)
+from pulumi_tiers.platforms.base import After, Platform, Running, SiteRef, depends_on, ready
+from pulumi_tiers.platforms.labels import LABEL_DEPENDS_ON, LABEL_SERVICE, LABEL_UNVERIFIED
+
+#: https://kubernetes.io/docs/concepts/security/pod-security-standards/
+_POD_SECURITY = {
+    f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn", "audit")
+}
+#: What "restricted" lets a container keep.
+_CAPABILITIES = frozenset({"NET_BIND_SERVICE"})
+#: Of a writable path without a size of its own. It counts as the container's memory.
+_TMPFS_SIZE = "64m"
+#: On pods: changes with the values of their secrets, which are read at the start only.
+_ANNOTATION_SECRETS = "tiers.secrets"
+#: What a URL does not repeat.
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+class KubernetesPlatform(Platform):
+    """The cluster is the one of the Kubernetes provider that the components are given."""
+
+    def open(  # noqa: D102 - the base class says it
+        self, owner: Component, ref: SiteRef, namespace: str
+    ) -> Mapping[str, pulumi.Input[str]]:
+        made = kubernetes.core.v1.Namespace(
+            owner.child("namespace"),
+            metadata={"name": namespace, "labels": {**ref["labels"], **_POD_SECURITY}},
+            opts=owner.child_options(),
+        )
+        name = made.metadata.name
+        kubernetes.networking.v1.NetworkPolicy(
+            owner.child("default-deny"),
+            metadata={"name": "default-deny", "namespace": name, "labels": ref["labels"]},
+            spec={"pod_selector": {}, "policy_types": ["Ingress", "Egress"]},
+            opts=owner.child_options(),
+        )
+        kubernetes.networking.v1.NetworkPolicy(
+            owner.child("allow-internal"),
+            metadata={"name": "allow-internal", "namespace": name, "labels": ref["labels"]},
+            spec={
+                "pod_selector": {},
+                "policy_types": ["Egress"],
+                "egress": [
+                    # Who may be spoken to is the other side's decision: see `_network_policy`.
+                    {"to": [{"pod_selector": {}}]},
+                    {
+                        "to": [
+                            {
+                                "namespace_selector": {
+                                    "match_labels": {"kubernetes.io/metadata.name": "kube-system"}
+                                }
+                            },
+                            # The address of a DNS cache on each node, where there is one.
+                            {"ip_block": {"cidr": "169.254.20.10/32"}},
+                        ],
+                        "ports": [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}],
+                    },
+                ],
+            },
+            opts=owner.child_options(),
+        )
+        return {"namespace": name}
+
+    def run(  # noqa: D102
+        self, owner: Component, site: SiteRef, name: str, workload: Workload, after: After
+    ) -> Running:
+        mistakes = list(check(f"{owner.logical_name}: {name}", workload))
+        if mistakes:
+            raise DescriptionError(mistakes)
+        # Types are a part of a URN: everything of one workload can have the same logical name.
+        child, options = owner.child(name), owner.child_options()
+        secret: pulumi.Input[str] = workload.secret_name or name
+        if workload.secrets:
+            made = kubernetes.core.v1.Secret(
+                child,
+                metadata=_metadata(site, name, secret),
+                string_data=workload.secrets,
+                opts=options,
+            )
+            # From the resource: nothing may start with the values of yesterday.
+            secret = made.metadata.name
+        if not workload.stateful:
+            for volume in workload.volumes:
+                kubernetes.core.v1.PersistentVolumeClaim(
+                    owner.child(volume.name),
+                    metadata=_metadata(site, name, volume.name),
+                    spec=_claim(volume),
+                    opts=options,
+                )
+        kubernetes.networking.v1.NetworkPolicy(
+            child,
+            metadata=_metadata(site, name, name),
+            spec=_network_policy(site, name, workload),
+            opts=options,
+        )
+        if workload.replicas > 1:
+            kubernetes.policy.v1.PodDisruptionBudget(
+                child,
+                metadata=_metadata(site, name, name),
+                spec={
+                    "max_unavailable": 1,
+                    "selector": {"match_labels": _selector(site, name)},
+                },
+                opts=options,
+            )
+        controller = self._controller(owner, site, name, workload, secret, after)
+        return Running(
+            host=name, ready=ready(controller), urls=self._service(owner, site, name, workload)
+        )
+
+    def _controller(
+        self,
+        owner: Component,
+        site: SiteRef,
+        name: str,
+        workload: Workload,
+        secret: pulumi.Input[str],
+        after: After,
+    ) -> pulumi.Resource:
+        child = owner.child(name)
+        options = owner.child_options(depends_on=depends_on(after))
+        template = _template(site, name, workload, secret)
+        metadata = _metadata(site, name, name, _annotations(workload))
+        if workload.job:
+            # No time to live: a job that removes itself would be made again by the next run.
+            job: kubernetes.batch.v1.JobSpecArgsDict = {"backoff_limit": 6, "template": template}
+            # Kubernetes changes no job. A changed one is a new one, for `kubectl apply` too.
+            metadata["name"] = pulumi.Output.concat(name, "-", _digest(job))
+            return kubernetes.batch.v1.Job(child, metadata=metadata, spec=job, opts=options)
+        selector: kubernetes.meta.v1.LabelSelectorArgsDict = {"match_labels": _selector(site, name)}
+        if workload.stateful:
+            return kubernetes.apps.v1.StatefulSet(
+                child,
+                metadata=metadata,
+                spec={
+                    "service_name": name,
+                    "replicas": workload.replicas,
+                    "selector": selector,
+                    "template": template,
+                    "volume_claim_templates": [
+                        {"metadata": {"name": volume.name}, "spec": _claim(volume)}
+                        for volume in workload.volumes
+                    ],
+                },
+                opts=options,
+            )
+        return kubernetes.apps.v1.Deployment(
+            child,
+            metadata=metadata,
+            spec={
+                "replicas": workload.replicas,
+                "selector": selector,
+                # The new pod could wait forever for the volume that the old one holds.
+                "strategy": {"type": "Recreate"}
+                if workload.volumes
+                else {
+                    "type": "RollingUpdate",
+                    "rolling_update": {"max_unavailable": 0, "max_surge": 1},
+                },
+                "template": template,
+            },
+            opts=options,
+        )
+
+    def _service(
+        self, owner: Component, site: SiteRef, name: str, workload: Workload
+    ) -> list[pulumi.Input[str]]:
+        """Makes the Service that gives the workload its host name. Returns the public URLs."""
+        if not workload.ports:
+            return []
+        public = _public(workload)
+        spec: kubernetes.core.v1.ServiceSpecArgsDict = {
+            "selector": _selector(site, name),
+            "ports": [
+                {
+                    "name": f"tcp-{port.target}",
+                    "port": public.get(port.target, port.target),
+                    "target_port": port.target,
+                    "protocol": "TCP",
+                }
+                for port in workload.ports
+            ],
+            "type": "LoadBalancer" if public else "ClusterIP",
+        }
+        if workload.stateful:
+            # Clients reach the server itself, and members of a cluster each other.
+            spec["cluster_ip"] = "None"
+        service = kubernetes.core.v1.Service(
+            owner.child(name),
+            metadata=_metadata(site, name, name),
+            spec=spec,
+            opts=owner.child_options(),
+        )
+        address = service.status.apply(_address) if public else ""
+        return [_url(port, address, public[port.target]) for port in workload.ports if public]
+
+
+# --- what Kubernetes cannot do --------------------------------------------------------------------
+
+
+def check(place: str, workload: Workload) -> Iterator[Mistake]:
+    """What of a workload cannot be had on Kubernetes, or not under "restricted"."""
+    if workload.image is None:
+        yield Mistake(
+            f"{place}.build",
+            "Kubernetes runs images from a registry, it builds none",
+            "build and push the image, then name it in 'image' (or tiers:images)",
+        )
+    if not int(workload.user.partition(":")[0]):
+        yield Mistake(
+            f"{place}.user",
+            "Kubernetes' Pod Security 'restricted' lets nothing run as root",
+            "give the uid:gid of a user in the image, such as '1000:1000'",
+        )
+    for capability in sorted(set(_capabilities(workload)) - _CAPABILITIES):
+        yield Mistake(
+            f"{place}.cap_add",
+            f"Kubernetes' Pod Security 'restricted' refuses the capability {capability}",
+            f"do without it; it allows {', '.join(_CAPABILITIES)} only",
+        )
+    if workload.replicas > 1 and workload.volumes and not workload.stateful:
+        yield Mistake(
+            f"{place}.volumes",
+            f"on Kubernetes, {workload.replicas} replicas cannot share a volume",
+            "set 'stateful' so that each has its own, or 'replicas' to 1",
+        )
+    if workload.job and (workload.stateful or workload.replicas > 1):
+        yield Mistake(
+            f"{place}.job",
+            "on Kubernetes, a job runs once: it is neither stateful nor replicated",
+            "remove 'stateful' and 'replicas', or 'job'",
+        )
+    if not workload.job and workload.restart in {RestartPolicy.NO, RestartPolicy.ON_FAILURE}:
+        yield Mistake(
+            f"{place}.restart",
+            f"Kubernetes restarts a service always, so '{workload.restart}' cannot be had",
+            "set 'job' for what runs once, or restart to 'unless-stopped'",
+        )
+    public = _public(workload)
+    for position, port in enumerate(workload.ports):
+        if public and port.target not in public:
+            yield Mistake(
+                f"{place}.ports[{position}]",
+                f"Kubernetes' load balancer would open {port.target} to everybody, like its others",
+                "give the port to a service of its own, or a 'load_balancer' if it is public",
+            )
+    health = workload.healthcheck
+    if health and health.path and not workload.ports:
+        yield Mistake(
+            f"{place}.healthcheck.path",
+            "Kubernetes asks for it on the first port, and there is no port",
+            "add the port, or remove the path",
+        )
+    if health and not health.path and health.test[0] not in {"CMD", "CMD-SHELL"}:
+        yield Mistake(
+            f"{place}.healthcheck.test",
+            f"Kubernetes needs a command, and '{health.test[0]}' begins none",
+            "begin the test with 'CMD' or 'CMD-SHELL', or remove the healthcheck",
+        )
+    for path, options in workload.tmpfs.items():
+        if not re.fullmatch(r"[1-9]\d*[bkmg]?", _tmpfs_size(options), re.IGNORECASE):
+            yield Mistake(
+                f"{place}.tmpfs.{path}",
+                f"Kubernetes has no volume of the size '{_tmpfs_size(options)}'",
+                "write a number of bytes, such as 'size=64m'",
+            )
+
+
+# --- what everything carries ----------------------------------------------------------------------
+
+
+def _selector(site: SiteRef, name: str) -> dict[str, str]:
+    """Which pods are this workload's. It cannot change later, so it holds nothing else."""
+    selector = {"app": name}
+    if "environment" in site:
+        selector["environment"] = site["environment"]
+    return selector
+
+
+def _labels(site: SiteRef, name: str) -> dict[str, str]:
+    return {**site["labels"], LABEL_SERVICE: name, **_selector(site, name)}
+
+
+def _metadata(
+    site: SiteRef,
+    workload: str,
+    name: pulumi.Input[str],
+    annotations: Mapping[str, str] | None = None,
+) -> kubernetes.meta.v1.ObjectMetaArgsDict:
+    namespace = site.get("namespace")
+    if namespace is None:
+        raise pulumi.RunError(
+            "the site has no namespace: pass the 'ref' of a Site with target kubernetes"
+        )
+    metadata: kubernetes.meta.v1.ObjectMetaArgsDict = {
+        "name": name,
+        "namespace": namespace,
+        "labels": _labels(site, workload),
+    }
+    if annotations:
+        metadata["annotations"] = annotations
+    return metadata
+
+
+def _annotations(workload: Workload) -> dict[str, str]:
+    annotations: dict[str, str] = {}
+    if workload.depends_on:
+        annotations[LABEL_DEPENDS_ON] = ",".join(
+            f"{other}:{condition}" for other, condition in sorted(workload.depends_on.items())
+        )
+    if workload.unverified:
+        annotations[LABEL_UNVERIFIED] = "true"
+    return annotations
+
+
+def _digest(value: object) -> pulumi.Output[str]:
+    """A few digits that change with the value."""
+    text = pulumi.Output.json_dumps(value, sort_keys=True)
+    digest = text.apply(lambda known: hashlib.sha256(known.encode()).hexdigest()[:10])
+    # Names and annotations can be read by all; of a password these digits say nothing.
+    return pulumi.Output.unsecret(digest)
+
+
+# --- network --------------------------------------------------------------------------------------
+
+
+def _public(workload: Workload) -> dict[int, int]:
+    """The ports that everybody may reach: the container's number → the load balancer's."""
+    if workload.stateful:  # what a store publishes is meant for the Docker host
+        return {}
+    return {
+        port.target: number
+        for port in workload.ports
+        if (number := port.load_balancer or port.published)
+    }
+
+
+def _network_policy(
+    site: SiteRef, name: str, workload: Workload
+) -> kubernetes.networking.v1.NetworkPolicySpecArgsDict:
+    """What is allowed beyond the namespace's default: DNS, and speaking to each other.
+
+    Ports are open to the namespace's pods, all of them: who uses which is not known here (a
+    variable with a host name is enough). Behind a load balancer, clients can have any address.
+    Services may call the APIs of others, so they reach every address but the node's own services
+    (169.254.169.254 hands out the cloud's credentials). Stores call nobody.
+    """
+    ingress: kubernetes.networking.v1.NetworkPolicyIngressRuleArgsDict = {
+        "ports": [{"port": port.target, "protocol": "TCP"} for port in workload.ports]
+    }
+    if not _public(workload):
+        ingress["from_"] = [{"pod_selector": {}}]
+    policy: kubernetes.networking.v1.NetworkPolicySpecArgsDict = {
+        "pod_selector": {"match_labels": _selector(site, name)},
+        "policy_types": ["Ingress", "Egress"],
+        # A rule without ports would open all of them.
+        "ingress": [ingress] if workload.ports else [],
+    }
+    if not workload.stateful:
+        everywhere = {"cidr": "0.0.0.0/0", "except_": ["169.254.0.0/16"]}
+        policy["egress"] = [{"to": [{"ip_block": everywhere}]}]
+    return policy
+
+
+def _address(status: kubernetes.core.v1.outputs.ServiceStatus | None) -> str:
+    """What the load balancer is reached by: some clouds give an address, some a name."""
+    balancer = status.load_balancer if status else None
+    for ingress in (balancer.ingress if balancer else None) or []:
+        return ingress.hostname or ingress.ip or "<pending>"
+    return "<pending>"
+
+
+def _url(port: Port, address: pulumi.Input[str], number: int) -> pulumi.Output[str]:
+    suffix = "" if _DEFAULT_PORTS.get(port.scheme) == number else f":{number}"
+    return pulumi.Output.concat(port.scheme, "://", address, suffix)
+
+
+# --- pods -----------------------------------------------------------------------------------------
+
+
+def _template(
+    site: SiteRef, name: str, workload: Workload, secret: pulumi.Input[str]
+) -> kubernetes.core.v1.PodTemplateSpecArgsDict:
+    user, _, group = workload.user.partition(":")
+    pod: kubernetes.core.v1.PodSpecArgsDict = {
+        "containers": [_container(name, workload, secret)],
+        # No workload speaks to the API server.
+        "automount_service_account_token": False,
+        # A Service called postgres would set POSTGRES_PORT to tcp://… in every container.
+        "enable_service_links": False,
+        "security_context": {
+            "run_as_non_root": True,
+            "run_as_user": int(user),
+            "run_as_group": int(group),
+            # Volumes belong to this group; big ones are not walked through at every start.
+            "fs_group": int(group),
+            "fs_group_change_policy": "OnRootMismatch",
+            "seccomp_profile": {"type": "RuntimeDefault"},
+        },
+        "termination_grace_period_seconds": math.ceil(seconds(workload.stop_grace_period)),
+    }
+    if workload.job:
+        pod["restart_policy"] = "Never"
+    volumes: list[kubernetes.core.v1.VolumeArgsDict] = [
+        # A container that restarts within its pod finds what it left there; on Docker it doesn't.
+        {
+            "name": f"tmpfs-{number}",
+            "empty_dir": {"medium": "Memory", "size_limit": _quantity(_tmpfs_size(options))},
+        }
+        for number, (_, options) in enumerate(sorted(workload.tmpfs.items()))
+    ]
+    if not workload.stateful:  # a StatefulSet makes its claims by itself
+        volumes += [
+            {"name": volume.name, "persistent_volume_claim": {"claim_name": volume.name}}
+            for volume in workload.volumes
+        ]
+    if volumes:
+        pod["volumes"] = volumes
+    if workload.replicas > 1:
+        pod["topology_spread_constraints"] = [
+            {
+                "max_skew": 1,
+                "topology_key": "kubernetes.io/hostname",
+                # Two on one node are better than one that waits for a second node.
+                "when_unsatisfiable": "ScheduleAnyway",
+                "label_selector": {"match_labels": _selector(site, name)},
+            }
+        ]
+    metadata: kubernetes.meta.v1.ObjectMetaArgsDict = {"labels": _labels(site, name)}
+    if workload.secrets:
+        metadata["annotations"] = {_ANNOTATION_SECRETS: _digest(workload.secrets)}
+    return {"metadata": metadata, "spec": pod}
+
+
+def _container(
+    name: str, workload: Workload, secret: pulumi.Input[str]
+) -> kubernetes.core.v1.ContainerArgsDict:
+    always = workload.pull_policy is PullPolicy.ALWAYS
+    environment: list[kubernetes.core.v1.EnvVarArgsDict] = [
+        {"name": variable, "value_from": {"secret_key_ref": {"name": secret, "key": variable}}}
+        if variable in workload.secrets
+        else {"name": variable, "value": _literal(workload.environment[variable])}
+        for variable in sorted(workload.values)
+    ]
+    mounts = {volume.target: volume.name for volume in workload.volumes}
+    mounts |= {path: f"tmpfs-{number}" for number, path in enumerate(sorted(workload.tmpfs))}
+    container: kubernetes.core.v1.ContainerArgsDict = {
+        "name": name,
+        "image": workload.image,
+        "image_pull_policy": "Always" if always else "IfNotPresent",
+        "env": environment,
+        "ports": [{"container_port": port.target} for port in workload.ports],
+        # A folder before what is mounted in it.
+        "volume_mounts": [{"name": mounts[path], "mount_path": path} for path in sorted(mounts)],
+        "resources": _resources(workload.resources),
+        "security_context": {
+            "allow_privilege_escalation": False,
+            "capabilities": {"drop": ["ALL"], "add": _capabilities(workload)},
+            "read_only_root_filesystem": workload.read_only,
+        },
+    }
+    if workload.entrypoint:
+        container["command"] = [_literal(part) for part in workload.entrypoint]
+    if workload.command:
+        container["args"] = [_literal(part) for part in workload.command]
+    if workload.healthcheck and not workload.job:
+        health = workload.healthcheck
+        probe = _probe(health, workload.ports)
+        patience = math.ceil(seconds(health.start_period) / _whole_seconds(health.interval))
+        # Docker counts the same failures at the start and later. Here, the start has them all, a
+        # restart needs them all, and three in a row are enough to get no more requests.
+        container["startup_probe"] = {**probe, "failure_threshold": patience + health.retries}
+        container["readiness_probe"] = {**probe, "failure_threshold": min(3, health.retries)}
+        container["liveness_probe"] = {**probe, "failure_threshold": health.retries}
+    return container
+
+
+def _literal(text: pulumi.Input[str]) -> pulumi.Input[str]:
+    """The text written so that it means itself: Kubernetes would expand $(NAME) and halve $$."""
+    if isinstance(text, str):
+        return text.replace("$", "$$")
+    return pulumi.Output.from_input(text).apply(lambda known: known.replace("$", "$$"))
+
+
+def _probe(health: Healthcheck, ports: list[Port]) -> kubernetes.core.v1.ProbeArgsDict:
+    probe: kubernetes.core.v1.ProbeArgsDict = {
+        "period_seconds": _whole_seconds(health.interval),
+        "timeout_seconds": _whole_seconds(health.timeout),
+    }
+    if health.path:
+        probe["http_get"] = {"path": health.path, "port": ports[0].target}
+    else:
+        shell = ["/bin/sh", "-c"] if health.test[0] == "CMD-SHELL" else []
+        probe["exec_"] = {"command": [*shell, *map(_literal, health.test[1:])]}
+    return probe
+
+
+def _whole_seconds(duration: str) -> int:
+    """Probes know neither parts of a second nor zero."""
+    return max(1, math.ceil(seconds(duration)))
+
+
+def _resources(limits: Resources) -> kubernetes.core.v1.ResourceRequirementsArgsDict:
+    memory = _quantity(limits.memory)
+    return {
+        "limits": {"cpu": _cpus(limits.cpus), "memory": memory},
+        # Memory cannot be taken back from a container, CPU can.
+        "requests": {"cpu": _cpus(limits.cpus / 4), "memory": memory},
+    }
+
+
+def _cpus(cpus: float) -> str:
+    return f"{max(1, round(cpus * 1000))}m"
+
+
+def _quantity(size: str) -> str:
+    """A size in Compose's spelling as Kubernetes writes it."""
+    count = int(size) if size.isdecimal() else size_in_bytes(size)
+    return str(count) if count % 1024**2 else f"{count // 1024**2}Mi"
+
+
+def _capabilities(workload: Workload) -> list[str]:
+    return [capability.upper().removeprefix("CAP_") for capability in workload.cap_add]
+
+
+def _tmpfs_size(options: str) -> str:
+    """The size among Docker's options. The others are about the owner: here, any user may write."""
+    sizes = [option[5:] for option in options.split(",") if option.startswith("size=")]
+    return sizes[-1] if sizes else _TMPFS_SIZE
+
+
+def _claim(volume: Volume) -> kubernetes.core.v1.PersistentVolumeClaimSpecArgsDict:
+    return {
+        "access_modes": ["ReadWriteOnce"],
+        "resources": {"requests": {"storage": volume.size}},
+    }

@@ -1,0 +1,136 @@
+"""A recording of Kubernetes resources as manifests: what `up` would make, for kubectl.
+
+All secrets stand in the Secrets, as ``${NAME}`` for `envsubst`; only on request with their values.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from itertools import groupby
+
+import yaml
+
+from pulumi_tiers.render.recorder import (
+    Json,
+    Recording,
+    Secret,
+    placeholders,
+    replace_placeholders,
+    variable_name,
+)
+
+Manifest = dict[str, Json]
+
+# What others need comes before them; kinds that are not named here come last.
+_ORDER = (
+    "Namespace",
+    "NetworkPolicy",
+    "Secret",
+    "ConfigMap",
+    "PersistentVolumeClaim",
+    "Service",
+    "StatefulSet",
+    "Deployment",
+    "Job",
+    "CronJob",
+    "PodDisruptionBudget",
+)
+# Where people look first; the other keys follow in alphabetical order.
+_FIRST = ("apiVersion", "kind", "metadata", "name", "namespace")
+_INCOMPLETE = (
+    "# ${...}: give this to envsubst before kubectl, with the values in the environment.\n"
+)
+
+
+def manifests(
+    recording: Recording, with_secrets: Mapping[str, str] | None = None
+) -> list[Manifest]:
+    """Every Kubernetes object, in an order that `kubectl apply` can follow.
+
+    `with_secrets` has the values of the secrets by name; without it they are ``${NAME}``.
+    """
+    found: list[Manifest] = []
+    for resource in recording.resources:
+        if resource.type.startswith("kubernetes:") and "metadata" in resource.inputs:
+            metadata = resource.inputs["metadata"]
+            path = (metadata.get("namespace", ""), metadata["name"])
+            found.append(_shown(resource.inputs, path, with_secrets))
+    return sorted(found, key=_position)
+
+
+def to_files(recording: Recording, with_secrets: Mapping[str, str] | None = None) -> dict[str, str]:
+    """One file per kind, so that all secrets are in one: ``00-namespace.yaml`` and so on."""
+    return {
+        f"{_rank(kind):02d}-{kind.lower()}.yaml": _dump(group, complete=with_secrets is not None)
+        for kind, group in groupby(manifests(recording, with_secrets), key=_kind)
+    }
+
+
+def to_yaml(recording: Recording, with_secrets: Mapping[str, str] | None = None) -> str:
+    """Everything as one text of several documents."""
+    return _dump(manifests(recording, with_secrets), complete=with_secrets is not None)
+
+
+def _kind(manifest: Manifest) -> str:
+    return manifest["kind"]
+
+
+def _rank(kind: str) -> int:
+    return _ORDER.index(kind) if kind in _ORDER else len(_ORDER)
+
+
+def _position(manifest: Manifest) -> tuple[int, str, str, str]:
+    kind, metadata = _kind(manifest), manifest["metadata"]
+    return _rank(kind), kind, metadata.get("namespace", ""), metadata["name"]
+
+
+def _shown(
+    value: Json, path: tuple[str, ...], secrets: Mapping[str, str] | None, *, hidden: bool = False
+) -> Json:
+    """The value in a fixed order, without `Secret` wrappers and placeholders."""
+    match value:
+        case Secret():
+            return _shown(value.value, path, secrets, hidden=True)
+        case str() if hidden and secrets is None and not any(placeholders(value)):
+            # Somebody wrote the secret into the program. It gets a name of its own.
+            return f"${{{variable_name('-'.join(path))}}}"
+        case str():
+            known = secrets or {}
+            return replace_placeholders(value, lambda _, name: known.get(name, f"${{{name}}}"))
+        case Mapping():
+            return {
+                key: _shown(value[key], (*path, key), secrets, hidden=hidden)
+                for key in sorted(value, key=lambda key: (key not in _FIRST, key))
+            }
+        case list():
+            return [
+                _shown(item, (*path, str(number)), secrets, hidden=hidden)
+                for number, item in enumerate(value)
+            ]
+        case _:
+            return value
+
+
+class _Dumper(yaml.SafeDumper):
+    """PyYAML quotes what YAML 1.1 takes for a number or a boolean; kubectl knows more of them."""
+
+
+def _represent_text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+    # "1e3" is a number elsewhere, "y" a boolean.
+    doubtful = re.match(r"[\d.+-]|[yn]$", text, re.IGNORECASE)
+    style = "|" if "\n" in text else "'" if doubtful else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style)
+
+
+_Dumper.add_representer(str, _represent_text)
+
+
+def _dump(documents: Iterable[Manifest], *, complete: bool) -> str:
+    text = yaml.dump_all(
+        documents,
+        Dumper=_Dumper,
+        sort_keys=False,
+        allow_unicode=True,
+        explicit_start=True,
+        width=1_000_000,
+    )
+    return text if complete or "${" not in text else _INCOMPLETE + text
