@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from typing import cast
 
 from flask import Flask, Response, g, jsonify, render_template_string, request
 from prometheus_client import (
@@ -78,6 +79,8 @@ PAGE = """<!doctype html>
 
 @dataclass(frozen=True)
 class Dependency:
+    """What /health says of one store."""
+
     engine: str
     ok: bool
     error: str | None
@@ -85,6 +88,7 @@ class Dependency:
 
 
 def check(store: Store) -> Dependency:
+    """Use one store."""
     started = time.perf_counter()
     error = None
     try:
@@ -106,7 +110,8 @@ def check_all(stores: Mapping[str, Store]) -> dict[str, Dependency]:
 
 
 def valid_title(body: object) -> str:
-    title = body.get("title") if isinstance(body, dict) else None
+    """The title in a request's JSON body."""
+    title = cast("dict[str, object]", body).get("title") if isinstance(body, dict) else None
     if not isinstance(title, str) or not 1 <= len(title.strip()) <= TITLE_LENGTH:
         raise BadRequest(f'expected JSON: {{"title": 1 to {TITLE_LENGTH} characters}}')
     if not title.strip().isprintable():
@@ -115,12 +120,14 @@ def valid_title(body: object) -> str:
 
 
 def valid_limit(text: str) -> int:
+    """How many events a request asks for."""
     if not text.isdecimal() or not 1 <= int(text) <= LIMIT_MAX:
         raise BadRequest(f"limit is a number from 1 to {LIMIT_MAX}")
     return int(text)
 
 
 def create_app(environment: Mapping[str, str], stores: Mapping[str, Store]) -> Flask:
+    """The application; the stores go by the names of the variables they come from."""
     title = environment.get("APP_TITLE", "Reference workload")
     service = environment.get("SERVICE_NAME", "reference")
     version = environment.get("SERVICE_VERSION", "0")
@@ -167,7 +174,7 @@ def create_app(environment: Mapping[str, str], stores: Mapping[str, Store]) -> F
         registry = REGISTRY
         if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
             registry = CollectorRegistry()
-            MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+            MultiProcessCollector(registry)
         return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
 
     @app.get("/events")
@@ -209,7 +216,10 @@ def create_app(environment: Mapping[str, str], stores: Mapping[str, Store]) -> F
 
 
 class ColouredFormatter(logging.Formatter):
+    """Lines in their level's colour."""
+
     def format(self, record: logging.LogRecord) -> str:
+        """The line between the codes for the colour and for none."""
         return f"{COLOURS.get(record.levelno, '')}{super().format(record)}\033[0m"
 
 

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-host = os.environ.get("HOST", "0.0.0.0")
+host = os.environ.get("HOST", "0.0.0.0")  # noqa: S104 - the container's own network
 port = os.environ.get("PORT", "8000")
 bind = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 wsgi_app = "reference.app:application()"
@@ -11,18 +11,16 @@ workers = 2
 threads = 4
 worker_class = "gthread"
 # Workers prove that they live by touching a file, which must not wait for a disk.
-worker_tmp_dir = "/dev/shm"
+worker_tmp_dir = "/dev/shm"  # noqa: S108 - gunicorn makes its files there unguessable
 # Docker kills ten seconds after it asks.
 graceful_timeout = 8
 # Newer gunicorns open a socket for a management tool in the home folder; there is none to write.
 no_control_socket = True
 
-# prometheus_client reads this when it is imported, in the workers.
-METRICS = Path(os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", "/tmp/prometheus_multiproc"))
-
 
 def on_starting(server: object) -> None:
-    """Begin with an empty folder: what an earlier run left would be counted again."""
-    METRICS.mkdir(parents=True, exist_ok=True)
-    for file in METRICS.glob("*.db"):
+    """Begin with an empty folder of metrics: what an earlier run left would be counted again."""
+    folder = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in folder.glob("*.db"):
         file.unlink()

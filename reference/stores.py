@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -27,11 +27,14 @@ class StoreError(Exception):
 
 @dataclass(frozen=True)
 class Event:
+    """One row of what the application keeps."""
+
     id: int
     title: str
     created_at: datetime
 
     def as_json(self) -> dict[str, int | str]:
+        """The event as the API shows it."""
         return {"id": self.id, "title": self.title, "created_at": self.created_at.isoformat()}
 
 
@@ -52,16 +55,21 @@ class EventStore(Store):
     """A store that also keeps the application's events."""
 
     @abstractmethod
-    def add(self, title: str) -> Event: ...
+    def add(self, title: str) -> Event:
+        """Keep an event for good."""
 
     @abstractmethod
-    def newest(self, limit: int) -> list[Event]: ...
+    def newest(self, limit: int) -> list[Event]:
+        """The newest events first."""
 
 
 class PostgresStore(EventStore):
+    """PostgreSQL: events are rows of the table `events`, which it creates."""
+
     engine = "postgres"
 
     def check(self) -> None:
+        """Insert a row, select it and delete it, in one transaction that is committed."""
         title = f"check {secrets.token_hex(8)}"
         with self._transaction() as cursor:
             cursor.execute("INSERT INTO events (title) VALUES (%s) RETURNING id", (title,))
@@ -73,6 +81,7 @@ class PostgresStore(EventStore):
             raise StoreError("wrote a row and read another one back")
 
     def add(self, title: str) -> Event:
+        """Insert a row."""
         with self._transaction() as cursor:
             cursor.execute(
                 "INSERT INTO events (title) VALUES (%s) RETURNING id, title, created_at", (title,)
@@ -80,6 +89,7 @@ class PostgresStore(EventStore):
             return Event(*_one(cursor))
 
     def newest(self, limit: int) -> list[Event]:
+        """Select the last rows."""
         with self._transaction() as cursor:
             cursor.execute(
                 "SELECT id, title, created_at FROM events ORDER BY id DESC LIMIT %s", (limit,)
@@ -87,7 +97,7 @@ class PostgresStore(EventStore):
             return [Event(*row) for row in cursor.fetchall()]
 
     @contextmanager
-    def _transaction(self) -> Iterator[psycopg2.extensions.cursor]:
+    def _transaction(self) -> Generator[psycopg2.extensions.cursor]:
         """A connection of its own for every use: none to leak, none to go stale."""
         options = self._connection_options()
         try:
