@@ -28,8 +28,8 @@ import sys
 import tarfile
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -148,7 +148,9 @@ _REFERENCE = re.compile(
 def parse(image: str) -> tuple[str, str]:
     """The repository, without its registry host, and the tag of a Docker image reference."""
     if "@" in image:
-        raise BuildError(f"{image}: a digest names exact bytes, nothing can stand in; give a tag", 2)
+        raise BuildError(
+            f"{image}: a digest names exact bytes, nothing can stand in; give a tag", 2
+        )
     match = _REFERENCE.fullmatch(image)
     if match is None:
         raise BuildError(f"{image!r} is not an image name such as postgres:15", 2)
@@ -156,11 +158,13 @@ def parse(image: str) -> tuple[str, str]:
 
 
 def stand_in_name(image: str) -> str:
+    """What the stand-in of an image is called."""
     repository, tag = parse(image)
     return f"{PREFIX}/{repository}:{tag}"
 
 
 def recipe_for(image: str) -> Recipe:
+    """How to build the stand-in of an image; BuildError when there is none."""
     repository = parse(image)[0].removeprefix("library/")
     if repository in NO_STAND_IN:
         raise BuildError(f"{image}: no stand-in exists yet for {repository}")
@@ -171,6 +175,7 @@ def recipe_for(image: str) -> Recipe:
 
 
 def base_name() -> str:
+    """The root file system that all stand-ins share, named after its recipe."""
     recipe = (SUITE, PACKAGES, EXCLUDED, BEFORE_PACKAGES, AFTER_PACKAGES)
     return f"{PREFIX}/base:{hashlib.sha256(repr(recipe).encode()).hexdigest()[:12]}"
 
@@ -191,6 +196,7 @@ def context_tar(folder: Path) -> bytes:
 
 
 def recipe_hash(base: str, context: bytes) -> str:
+    """What a stand-in is made of; the same hash means up to date."""
     return hashlib.sha256(base.encode() + context).hexdigest()
 
 
@@ -200,6 +206,7 @@ _STARTED = time.monotonic()
 
 
 def say(line: str) -> None:
+    """One line of progress."""
     print(f"[{time.monotonic() - _STARTED:6.1f}s] {line}", file=sys.stderr, flush=True)
 
 
@@ -211,16 +218,16 @@ def run(*command: str, stdin: bytes = b"", env: dict[str, str] | None = None) ->
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         env={**os.environ, **(env or {})},
+        start_new_session=True,
     )
     try:
         output = process.communicate(stdin)[0].decode(errors="replace")
     except BaseException:
-        # Interrupted: mmdebstrap unmounts and removes its things if it is asked and given time.
-        process.terminate()
-        try:
-            process.wait(timeout=20)
-        except subprocess.TimeoutExpired:
-            process.kill()
+        # Its children too: mmdebstrap waits for them, then removes what it made.
+        for interruption in (signal.SIGTERM, signal.SIGKILL):
+            with suppress(ProcessLookupError, subprocess.TimeoutExpired):
+                os.killpg(process.pid, interruption)
+                process.communicate(timeout=20)
         raise
     if process.returncode:
         tail = "\n".join(output.splitlines()[-30:])
@@ -241,6 +248,7 @@ def docker_label(image: str, label: str) -> str | None:
 
 
 def require_docker() -> None:
+    """Docker must answer before anything is built."""
     if shutil.which("docker") is None:
         raise BuildError("docker is not installed", 3)
     if subprocess.run(["docker", "version"], capture_output=True, check=False).returncode:
@@ -248,6 +256,7 @@ def require_docker() -> None:
 
 
 def require_mmdebstrap() -> None:
+    """Install mmdebstrap where we may, else say how."""
     if shutil.which("mmdebstrap"):
         return
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
@@ -285,6 +294,7 @@ def apt_sources(folder: Path) -> tuple[list[str], list[str]]:
 
 
 def build_base(base: str) -> None:
+    """Make the root file system and import it under its name, as the last step."""
     with tempfile.TemporaryDirectory(prefix="standin-") as name:
         folder = Path(name)
         folder.chmod(0o755)  # without root, mmdebstrap works here under other user ids
@@ -298,6 +308,7 @@ def build_base(base: str) -> None:
         say(f"{base}: installing {len(PACKAGES)} packages and what they need (about a minute)")
         run(
             "mmdebstrap",
+            "--mode=unshare",  # its mounts end with it, so an interruption cannot leave one
             "--variant=minbase",
             f"--include={','.join(PACKAGES)}",
             f"--aptopt={settings}",
@@ -315,6 +326,7 @@ def build_base(base: str) -> None:
 
 
 def build_image(image: str, recipe: Recipe, base: str) -> None:
+    """Build one stand-in on the base, unless it is up to date."""
     name = stand_in_name(image)
     context = context_tar(recipe.context)
     identity = recipe_hash(base, context)
@@ -333,7 +345,7 @@ def build_image(image: str, recipe: Recipe, base: str) -> None:
 
 
 @contextmanager
-def one_at_a_time() -> Iterator[None]:
+def one_at_a_time() -> Generator[None]:
     """A second build waits for the first, then finds its images."""
     with Path(__file__).open() as lock:
         try:
@@ -345,6 +357,7 @@ def one_at_a_time() -> Iterator[None]:
 
 
 def build(images: Sequence[str]) -> dict[str, str]:
+    """Build what is not up to date; the stand-in of each image."""
     recipes = {image: recipe_for(image) for image in images}  # all refusals before any work
     require_docker()
     base = base_name()
@@ -364,12 +377,14 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; the exit code."""
     parser = argparse.ArgumentParser(
         description="Build stand-ins for container images from Debian's packages."
     )
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="as documented: postgres:15")
     images: list[str] = parser.parse_args(arguments).images
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
     try:
         print(json.dumps(build(images), indent=2))
     except BuildError as error:

@@ -3,9 +3,9 @@
 # One thing is better here: a first start that is interrupted is simply done again.
 set -Eeuo pipefail
 
-# Everything of the first start happens in BUSY; renaming it to DONE says that it is complete.
-BUSY=$PGDATA/.first-start
-DONE=$PGDATA/.first-start-done
+# There as long as a first start is not complete. It is made in an empty PGDATA only, so where it
+# is found, all that PGDATA holds is half-made.
+UNFINISHED=$PGDATA/.first-start
 
 fail() {
     printf 'error: %s\n' "$*" >&2
@@ -66,36 +66,35 @@ run_init_files() {
 }
 
 first_start() {
+    if [ -d "$UNFINISHED" ]; then
+        printf '%s: the first start was interrupted; starting over\n' "$0"
+        find "$PGDATA" -mindepth 1 -maxdepth 1 ! -name lost+found ! -path "$UNFINISHED" \
+            -exec rm -rf {} +
+        rm -rf "$UNFINISHED"
+    fi
     local foreign
-    foreign=$(find "$PGDATA" -mindepth 1 -maxdepth 1 \
-        ! -name lost+found ! -path "$BUSY" -printf '%f ' -quit)
+    foreign=$(find "$PGDATA" -mindepth 1 -maxdepth 1 ! -name lost+found -printf '%f' -quit)
     [ -z "$foreign" ] || fail "$PGDATA holds no database but is not empty: $foreign"
-    rm -rf "$BUSY"
+    mkdir "$UNFINISHED"
 
+    # Not in PGDATA itself: initdb wants an empty folder.
     # POSTGRES_INITDB_ARGS is a line of arguments, split as the official image splits it.
-    eval 'initdb --pgdata="$BUSY" --username="$POSTGRES_USER" \
+    eval 'initdb --pgdata="$UNFINISHED/data" --username="$POSTGRES_USER" \
         --pwfile=<(printf "%s\n" "$POSTGRES_PASSWORD") \
         --auth-local=trust --auth-host=scram-sha-256 '"$POSTGRES_INITDB_ARGS"
-    printf '\nhost all all all %s\n' "$POSTGRES_HOST_AUTH_METHOD" >>"$BUSY/pg_hba.conf"
+    mv "$UNFINISHED"/data/* "$PGDATA/"
+    printf '\nhost all all all %s\n' "$POSTGRES_HOST_AUTH_METHOD" >>"$PGDATA/pg_hba.conf"
 
     # No other container may meet the half-made database: the socket only.
     shift
-    PGDATA=$BUSY pg_ctl --wait start \
-        -o "$(printf '%q ' "$@" -c listen_addresses= -p "${PGPORT:-5432}")"
+    pg_ctl --wait start -o "$(printf '%q ' "$@" -c listen_addresses= -p "${PGPORT:-5432}")"
     if [ "$POSTGRES_DB" != postgres ]; then
         docker_process_sql --dbname postgres --set db="$POSTGRES_DB" \
             <<<'CREATE DATABASE :"db";'
     fi
     run_init_files
-    PGDATA=$BUSY pg_ctl --mode fast --wait stop
-    mv "$BUSY" "$DONE"
-}
-
-# PG_VERSION goes last: it is what says that PGDATA holds a database.
-adopt_first_start() {
-    find "$DONE" -mindepth 1 -maxdepth 1 ! -name PG_VERSION -exec mv -t "$PGDATA" {} +
-    mv "$DONE/PG_VERSION" "$PGDATA/"
-    rmdir "$DONE"
+    pg_ctl --mode fast --wait stop
+    rm -r "$UNFINISHED"
 }
 
 # Only the server needs the steps below; psql, sh and the like just run.
@@ -115,12 +114,9 @@ fi
 # At every start: Kubernetes opens a volume's folders to the pod's group, which postgres refuses.
 mkdir -p "$PGDATA" && chmod 700 "$PGDATA" ||
     fail "$PGDATA must belong to the user of this container, $(id -u):$(id -g)"
-if [ ! -s "$PGDATA/PG_VERSION" ]; then
-    if [ ! -d "$DONE" ]; then
-        read_settings
-        first_start "$@"
-    fi
-    adopt_first_start
+if [ -d "$UNFINISHED" ] || [ ! -s "$PGDATA/PG_VERSION" ]; then
+    read_settings
+    first_start "$@"
     printf 'PostgreSQL init process complete; ready for start up.\n'
 fi
 unset POSTGRES_PASSWORD PGPASSWORD
