@@ -13,6 +13,7 @@ from enum import Enum
 from pulumi_tiers.model.workload import Condition
 from pulumi_tiers.platforms.labels import (
     LABEL_DEPENDS_ON,
+    LABEL_JOB,
     LABEL_SERVICE,
     LABEL_SYSTEM,
     LABEL_UNVERIFIED,
@@ -33,7 +34,7 @@ class Kind(Enum):
     JOB = "job"
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class System:
     """One system, and the network or namespace that it lives in."""
 
@@ -81,7 +82,7 @@ PEOPLE = "people"
 """Where the edges of published ports begin. The keys of nodes have a slash."""
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class Edge:
     """`source` needs `target`. Both are keys."""
 
@@ -133,7 +134,9 @@ class _Found:
 
 def picture(recording: Recording) -> Picture:
     """What the stack's components run. Resources without this library's labels are left out."""
-    found = list(_docker(recording))
+    found = [*_docker(recording), *_kubernetes(recording)]
+    # One box per system, whatever else its containers are connected to.
+    places = dict(sorted((each.node.system, each.place) for each in found))
     nodes = {each.node.key: each.node for each in found}
     edges: dict[tuple[str, str], tuple[str, ...]] = {}
     for each in found:
@@ -151,7 +154,7 @@ def picture(recording: Recording) -> Picture:
             nodes.setdefault(node.key, node)
             edges[source, node.key] = ("after",) if condition == Condition.SERVICE_COMPLETED else ()
     return Picture(
-        systems=sorted({System(each.node.system, each.place) for each in found}),
+        systems=[System(name, place) for name, place in sorted(places.items())],
         nodes=[nodes[key] for key in sorted(nodes)],
         edges=[Edge(*ends, lines) for ends, lines in sorted(edges.items())],
     )
@@ -173,37 +176,17 @@ def _addressed(environment: list[str]) -> Iterator[str]:
 
 
 def _docker(recording: Recording) -> Iterator[_Found]:
-    replicas: defaultdict[tuple[str, str], list[Resource]] = defaultdict(list)
-    for container in recording.of_type("docker:index/container:Container"):
-        labels = _docker_labels(container)
-        if {LABEL_SYSTEM, LABEL_SERVICE} <= labels.keys():
-            replicas[labels[LABEL_SYSTEM], labels[LABEL_SERVICE]].append(container)
-    for (system, name), containers in replicas.items():
-        inputs, labels = shown(containers[0].inputs), _docker_labels(containers[0])
-        parent, tier = _component(containers[0])
-        if inputs["mustRun"] is False:
-            kind = Kind.JOB
-        else:
-            kind = Kind.STORE if parent == "DataTier" else Kind.SERVICE
+    for (system, name), containers in _by_service(recording, "docker:index/container:Container"):
+        first, labels = shown(containers[0].inputs), _labels(containers[0])
+        tier, kind = _component(containers[0], job=LABEL_JOB in labels)
+        image, unverified = first["image"], LABEL_UNVERIFIED in labels
         yield _Found(
-            node=Node(
-                system,
-                name,
-                kind,
-                inputs["image"],
-                tier,
-                len(containers),
-                LABEL_UNVERIFIED in labels,
-            ),
-            place=f"network {inputs['networksAdvanced'][0]['name']}",
+            node=Node(system, name, kind, image, tier, len(containers), unverified),
+            place=f"network {first['networksAdvanced'][0]['name']}",
             depends_on=labels.get(LABEL_DEPENDS_ON, ""),
             environment=bare(containers[0].inputs["envs"]),
             published=tuple(_docker_ports(containers)),
         )
-
-
-def _docker_labels(resource: Resource) -> dict[str, str]:
-    return {item["label"]: item["value"] for item in bare(resource.inputs["labels"])}
 
 
 def _docker_ports(containers: Sequence[Resource]) -> Iterator[str]:
@@ -217,11 +200,70 @@ def _docker_ports(containers: Sequence[Resource]) -> Iterator[str]:
         yield f"{address}:{first if first == last else f'{first}-{last}'} → {internal}"
 
 
-def _component(resource: Resource) -> tuple[str, str]:
-    """The component that made a resource: its type's last word, and its title."""
+_KUBERNETES = (
+    "kubernetes:apps/v1:Deployment",
+    "kubernetes:apps/v1:StatefulSet",
+    "kubernetes:batch/v1:Job",
+)
+
+
+def _kubernetes(recording: Recording) -> Iterator[_Found]:
+    secrets = dict(_by_service(recording, "kubernetes:core/v1:Secret"))
+    services = dict(_by_service(recording, "kubernetes:core/v1:Service"))
+    for key, [workload, *_] in _by_service(recording, *_KUBERNETES):
+        inputs = shown(workload.inputs)
+        metadata, spec = inputs["metadata"], inputs["spec"]
+        annotations = metadata.get("annotations", {})
+        container = spec["template"]["spec"]["containers"][0]
+        tier, kind = _component(workload, job=workload.type.endswith(":Job"))
+        image, unverified = container["image"], LABEL_UNVERIFIED in annotations
+        yield _Found(
+            node=Node(*key, kind, image, tier, spec.get("replicas", 1), unverified),
+            place=f"namespace {metadata['namespace']}",
+            depends_on=annotations.get(LABEL_DEPENDS_ON, ""),
+            environment=[
+                f"{variable['name']}={variable.get('value', '')}" for variable in container["env"]
+            ]
+            + [
+                f"{variable}={value}"
+                for secret in secrets.get(key, [])
+                for variable, value in bare(secret.inputs["stringData"]).items()
+            ],
+            published=tuple(
+                f"load balancer :{port['port']} → {port['targetPort']}"
+                for service in services.get(key, [])
+                if service.inputs["spec"]["type"] == "LoadBalancer"
+                for port in service.inputs["spec"]["ports"]
+            ),
+        )
+
+
+def _by_service(
+    recording: Recording, *types: str
+) -> Iterator[tuple[tuple[str, str], list[Resource]]]:
+    """What belongs to each service of each system, in a stable order."""
+    found: defaultdict[tuple[str, str], list[Resource]] = defaultdict(list)
+    for resource in sorted(recording.resources, key=lambda resource: resource.urn):
+        if resource.type in types:
+            labels = _labels(resource)
+            if LABEL_SYSTEM in labels and LABEL_SERVICE in labels:
+                found[labels[LABEL_SYSTEM], labels[LABEL_SERVICE]].append(resource)
+    yield from found.items()
+
+
+def _labels(resource: Resource) -> dict[str, str]:
+    inputs = bare(resource.inputs)
+    if "metadata" in inputs:  # Kubernetes
+        return dict(inputs["metadata"].get("labels", {}))
+    return {item["label"]: item["value"] for item in inputs.get("labels", [])}
+
+
+def _component(resource: Resource, *, job: bool) -> tuple[str, Kind]:
+    """The title of the component that made a resource, and what the resource is in it."""
     _, _, types, name = resource.parent.split("::", 3)
-    kind = types.rpartition(":")[2]
-    return kind, f"{kind} {name}"
+    component = types.rpartition(":")[2]
+    lasting = Kind.STORE if component == "DataTier" else Kind.SERVICE
+    return f"{component} {name}", Kind.JOB if job else lasting
 
 
 # --- Mermaid --------------------------------------------------------------------------------------
@@ -241,7 +283,7 @@ def mermaid(recording: Recording) -> str:
         lines.append(f"  subgraph {ids[f'system {system.name}']}[{title}]")
         for tier, nodes in drawn.tiers(system).items():
             title = _mermaid_label([tier])
-            lines.append(f"    subgraph {ids[f'tier {system.name} {tier}']}[{title}]")
+            lines.append(f"    subgraph {ids[f'{system.name}/{tier}']}[{title}]")
             lines += [f"      {_mermaid_node(node, ids)}" for node in nodes]
             lines.append("    end")
         lines.append("  end")
@@ -349,7 +391,11 @@ def svg(recording: Recording) -> str:
     """The picture as SVG. Needs Graphviz."""
     try:
         done = subprocess.run(
-            ["dot", "-Tsvg"], input=dot(recording), capture_output=True, text=True, check=True
+            ["dot", "-Tsvg"],
+            input=dot(recording),
+            capture_output=True,
+            encoding="utf-8",
+            check=True,
         )
     except FileNotFoundError:
         raise PictureError("there is no program 'dot' on PATH: install graphviz") from None
