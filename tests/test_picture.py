@@ -117,7 +117,6 @@ APP, STORE = "encontros-tech/encontros-tech", "encontros-tech/postgres"
             "load balancer :80 → 8000",
         ),
     ],
-    ids="{}".format,
 )
 def test_encontros_tech(
     environment: str, target: str, place: str, image: str, replicas: int, port: str
