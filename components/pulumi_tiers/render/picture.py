@@ -376,8 +376,8 @@ def _dot_node(node: Node) -> str:
 def _dot_edge(edge: Edge, source: Node | None, target: Node) -> str:
     ends = [_quoted(edge.source), _quoted(edge.target)]
     attributes = [f"label={_quoted(*edge.lines)}"] if edge.lines else []
-    if source and source.kind is Kind.JOB and source.tier == target.tier:
-        # A store stands in front of the jobs that set it up, nearest to those who use it.
+    if source and source.tier == target.tier and target.kind is Kind.STORE:
+        # A store stands in front of the jobs that set it up, next to those who use it.
         ends.reverse()
         attributes.append("dir=back")
     return f"  {' -> '.join(ends)} [{', '.join(attributes)}]"
