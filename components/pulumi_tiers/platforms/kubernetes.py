@@ -272,10 +272,10 @@ def check(place: str, workload: Workload) -> Iterator[Mistake]:
             "Kubernetes asks for it on the first port, and there is no port",
             "add the port, or remove the path",
         )
-    if health and not health.path and health.test[0] not in {"CMD", "CMD-SHELL"}:
+    if health and health.test[0] not in {"CMD", "CMD-SHELL"}:
         yield Mistake(
             f"{place}.healthcheck.test",
-            f"Kubernetes needs a command, and '{health.test[0]}' begins none",
+            f"Kubernetes asks with a command, and '{health.test[0]}' begins none",
             "begin the test with 'CMD' or 'CMD-SHELL', or remove the healthcheck",
         )
     for path, options in workload.tmpfs.items():
@@ -465,6 +465,9 @@ def _container(
     ]
     mounts = {volume.target: volume.name for volume in workload.volumes}
     mounts |= {path: f"tmpfs-{number}" for number, path in enumerate(sorted(workload.tmpfs))}
+    capabilities: kubernetes.core.v1.CapabilitiesArgsDict = {"drop": ["ALL"]}
+    if workload.cap_add:
+        capabilities["add"] = _capabilities(workload)
     container: kubernetes.core.v1.ContainerArgsDict = {
         "name": name,
         "image": workload.image,
@@ -476,7 +479,7 @@ def _container(
         "resources": _resources(workload.resources),
         "security_context": {
             "allow_privilege_escalation": False,
-            "capabilities": {"drop": ["ALL"], "add": _capabilities(workload)},
+            "capabilities": capabilities,
             "read_only_root_filesystem": workload.read_only,
         },
     }

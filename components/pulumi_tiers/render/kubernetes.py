@@ -34,7 +34,7 @@ _ORDER = (
     "CronJob",
     "PodDisruptionBudget",
 )
-# Where people look first; the other keys follow in alphabetical order.
+# Where people look first.
 _FIRST = ("apiVersion", "kind", "metadata", "name", "namespace")
 _INCOMPLETE = (
     "# ${...}: give this to envsubst before kubectl, with the values in the environment.\n"
@@ -111,13 +111,15 @@ def _shown(
 
 
 class _Dumper(yaml.SafeDumper):
-    """PyYAML quotes what YAML 1.1 takes for a number or a boolean; kubectl knows more of them."""
+    """Quotes more than PyYAML does, which only thinks of YAML 1.1."""
+
+
+# "1e3" is a number for kubectl, "y" a boolean, and a variable may become either.
+_DOUBTFUL = re.compile(r"[\d.+-]|[yn]$|.*\$\{", re.IGNORECASE)
 
 
 def _represent_text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
-    # "1e3" is a number elsewhere, "y" a boolean.
-    doubtful = re.match(r"[\d.+-]|[yn]$", text, re.IGNORECASE)
-    style = "|" if "\n" in text else "'" if doubtful else None
+    style = "|" if "\n" in text else "'" if _DOUBTFUL.match(text) else None
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style)
 
 
@@ -125,6 +127,7 @@ _Dumper.add_representer(str, _represent_text)
 
 
 def _dump(documents: Iterable[Manifest], *, complete: bool) -> str:
+    documents = list(documents)
     text = yaml.dump_all(
         documents,
         Dumper=_Dumper,
@@ -133,4 +136,9 @@ def _dump(documents: Iterable[Manifest], *, complete: bool) -> str:
         explicit_start=True,
         width=1_000_000,
     )
-    return text if complete or "${" not in text else _INCOMPLETE + text
+    if complete:
+        return text
+    # Named one by one: the dollar signs of a shell command are none of envsubst's business.
+    values = (value for item in documents for value in item.get("stringData", {}).values())
+    names = sorted({name for value in values for name in re.findall(r"\$\{\w+\}", value)})
+    return f"# Fill in the secrets: envsubst '{' '.join(names)}'\n{text}" if names else text
