@@ -15,7 +15,7 @@ worker_tmp_dir = "/dev/shm"  # noqa: S108 - gunicorn makes its files there ungue
 # Docker kills ten seconds after it asks.
 graceful_timeout = 8
 # Newer gunicorns open a socket for a management tool in the home folder; there is none to write.
-no_control_socket = True
+control_socket_disable = True
 
 
 def on_starting(server: object) -> None:
