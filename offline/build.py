@@ -29,7 +29,7 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -119,10 +119,13 @@ BEFORE_PACKAGES = (
     'mkdir -p "$1/etc/postgresql-common/createcluster.d"; '
     'echo "create_main_cluster = false" > "$1/etc/postgresql-common/createcluster.d/none.conf"'
 )
-# The machine's own mirrors and apt settings stay on the machine.
+# The machine's name, mirrors and apt settings stay on the machine, and no image holds a private
+# key (ssl-cert makes one).
 AFTER_PACKAGES = (
-    'rm -rf "$1"/etc/apt/sources.list* "$1"/etc/apt/apt.conf.d/99mmdebstrap "$1"/var/log/*.log '
-    '"$1"/var/cache/debconf/*-old "$1"/var/lib/dpkg/*-old'
+    'rm -rf "$1"/etc/hostname "$1"/etc/resolv.conf '
+    '"$1"/etc/apt/sources.list* "$1"/etc/apt/apt.conf.d/99mmdebstrap '
+    '"$1"/etc/ssl/certs/ssl-cert-snakeoil.pem "$1"/etc/ssl/private/ssl-cert-snakeoil.key '
+    '"$1"/var/log/*.log "$1"/var/cache/debconf/*-old "$1"/var/lib/dpkg/*-old'
 )
 
 
@@ -224,10 +227,12 @@ def run(*command: str, stdin: bytes = b"", env: dict[str, str] | None = None) ->
         output = process.communicate(stdin)[0].decode(errors="replace")
     except BaseException:
         # Its children too: mmdebstrap waits for them, then removes what it made.
-        for interruption in (signal.SIGTERM, signal.SIGKILL):
-            with suppress(ProcessLookupError, subprocess.TimeoutExpired):
-                os.killpg(process.pid, interruption)
-                process.communicate(timeout=20)
+        os.killpg(process.pid, signal.SIGTERM)
+        try:
+            process.communicate(timeout=20)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
         raise
     if process.returncode:
         tail = "\n".join(output.splitlines()[-30:])
@@ -262,7 +267,8 @@ def require_mmdebstrap() -> None:
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
         raise BuildError(
             "mmdebstrap is missing. On Debian or Ubuntu, as root: "
-            "apt-get install mmdebstrap debian-archive-keyring",
+            "apt-get install mmdebstrap debian-archive-keyring. Elsewhere: build on such a machine "
+            "and move the images with docker save and docker load",
             3,
         )
     install = ("apt-get", "install", "-y", "--no-install-recommends")
@@ -287,8 +293,12 @@ def apt_sources(folder: Path) -> tuple[list[str], list[str]]:
     paragraphs: list[str] = []
     for path in sorted(folder.glob("sources.list.d/*.sources")):
         for paragraph in re.split(r"\n\s*\n", path.read_text()):
-            named = re.search(r"^Suites:(.*)$", paragraph, re.MULTILINE | re.IGNORECASE)
-            if named and suites.issuperset(named[1].split()):
+            fields = dict(re.findall(r"^([A-Za-z-]+):[ \t]*(.*)$", paragraph, re.MULTILINE))
+            named = fields.get("Suites", "").split()
+            enabled = (
+                fields.get("Enabled", "yes") == "yes" and "deb" in fields.get("Types", "").split()
+            )
+            if named and suites.issuperset(named) and enabled:
                 paragraphs.append(paragraph.strip())
     return lines, paragraphs
 

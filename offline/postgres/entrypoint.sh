@@ -119,5 +119,5 @@ if [ -d "$UNFINISHED" ] || [ ! -s "$PGDATA/PG_VERSION" ]; then
     first_start "$@"
     printf 'PostgreSQL init process complete; ready for start up.\n'
 fi
-unset POSTGRES_PASSWORD PGPASSWORD
+unset POSTGRES_PASSWORD
 exec "$@"

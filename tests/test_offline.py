@@ -1,0 +1,662 @@
+"""Stand-ins: their names, what is refused, what makes one out of date, and the real ones."""
+
+from __future__ import annotations
+
+import http.client
+import io
+import json
+import os
+import re
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Generator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from offline import build
+
+SCRIPT = Path(build.__file__)
+POSTGRES = "postgres:15"
+APPLICATION = "marcospaulo1991/encontros-tech:develop"
+
+
+# --- names -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("image", "name"),
+    [
+        ("postgres:15", "standin.local/postgres:15"),
+        ("postgres", "standin.local/postgres:latest"),
+        (APPLICATION, f"standin.local/{APPLICATION}"),
+        ("mcr.microsoft.com/mssql/server:2022-latest", "standin.local/mssql/server:2022-latest"),
+        ("docker.io/library/postgres:15", "standin.local/library/postgres:15"),
+        ("localhost/app:1", "standin.local/app:1"),
+        ("localhost:5000/team/app:1", "standin.local/team/app:1"),
+        ("registry:5000/app", "standin.local/app:latest"),
+        ("Registry.Example.COM/app", "standin.local/app:latest"),
+        ("a__b/c-d.e:V1_2.3", "standin.local/a__b/c-d.e:V1_2.3"),
+        ("standin.local/postgres:15", "standin.local/postgres:15"),
+    ],
+)
+def test_name_of_a_stand_in(image: str, name: str) -> None:
+    assert build.stand_in_name(image) == name
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        "",
+        "Postgres:15",
+        "postgres:",
+        "postgres:15:16",
+        "post gres",
+        "/postgres",
+        "postgres/",
+        "a//b",
+        "-x",
+        "postgres:-1",
+        "postgres\n",
+        "${{ env.REGISTRY }}/app:latest",
+        "postgres@sha256:" + "0" * 64,
+    ],
+)
+def test_what_is_not_an_image_name_is_refused(image: str) -> None:
+    with pytest.raises(build.BuildError) as refusal:
+        build.stand_in_name(image)
+    assert refusal.value.code == 2
+    assert image.strip() in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("image", "recipe"),
+    [
+        ("postgres:15", build.POSTGRES),
+        ("postgres:16-alpine", build.POSTGRES),
+        ("docker.io/library/postgres:15", build.POSTGRES),
+        (APPLICATION, build.REFERENCE),
+        ("someone/postgres:15", build.REFERENCE),
+    ],
+)
+def test_recipe_of_an_image(image: str, recipe: build.Recipe) -> None:
+    assert build.recipe_for(image) is recipe
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        "mongo:7",
+        "grafana/grafana:latest",
+        "mcr.microsoft.com/mssql/server:2022-latest",
+        "docker.elastic.co/elasticsearch/elasticsearch:8.8.0",
+    ],
+)
+def test_a_server_without_a_stand_in_is_never_the_reference_workload(image: str) -> None:
+    with pytest.raises(build.BuildError, match="no stand-in exists yet") as refusal:
+        build.recipe_for(image)
+    assert refusal.value.code == 1
+
+
+def test_a_server_either_has_a_stand_in_or_has_none() -> None:
+    assert build.NO_STAND_IN.isdisjoint(build.SERVERS)
+
+
+# --- what makes a stand-in out of date -------------------------------------------------------
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> Path:
+    folder = tmp_path / "context"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "Dockerfile").write_text("FROM scratch\n")
+    (folder / "sub" / "run.sh").write_text("exit 0\n")
+    return folder
+
+
+def test_the_context_is_the_same_bytes_whenever_and_by_whomever_it_is_made(context: Path) -> None:
+    before = build.context_tar(context)
+    os.utime(context / "Dockerfile", (0, 0))
+    (context / "Dockerfile").chmod(0o664)
+    (context / "README.md").write_text("what this is\n")
+    (context / "__pycache__").mkdir()
+    (context / "__pycache__" / "app.pyc").write_bytes(b"cache")
+    assert build.context_tar(context) == before
+    with tarfile.open(fileobj=io.BytesIO(before)) as tar:
+        assert tar.getnames() == ["Dockerfile", "sub/run.sh"]
+
+
+def test_every_change_of_what_goes_in_changes_the_hash(context: Path) -> None:
+    def current(base: str = "base:1") -> str:
+        return build.recipe_hash(base, build.context_tar(context))
+
+    hashes = [current(), current("base:2")]
+    (context / "sub" / "run.sh").write_text("exit 1\n")
+    hashes.append(current())
+    (context / "sub" / "run.sh").chmod(0o755)
+    hashes.append(current())
+    (context / "sub" / "run.sh").rename(context / "sub" / "go.sh")
+    hashes.append(current())
+    assert len(set(hashes)) == len(hashes)
+
+
+@pytest.mark.parametrize("part", ["SUITE", "PACKAGES", "EXCLUDED", "AFTER_PACKAGES"])
+def test_the_base_is_named_after_all_that_goes_in(
+    monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    before = build.base_name()
+    assert re.fullmatch(r"standin\.local/base:[0-9a-f]{12}", before)
+    value = getattr(build, part)
+    monkeypatch.setattr(build, part, value + type(value)("x"))
+    assert build.base_name() != before
+
+
+@pytest.mark.parametrize("recipe", [*build.SERVERS.values(), build.REFERENCE])
+def test_a_recipe_brings_what_its_dockerfile_copies(recipe: build.Recipe) -> None:
+    with tarfile.open(fileobj=io.BytesIO(build.context_tar(recipe.context))) as tar:
+        names = tar.getnames()
+    dockerfile = (recipe.context / "Dockerfile").read_text()
+    assert "FROM ${BASE}" in dockerfile
+    copied = [
+        name for line in re.findall(r"^COPY (.*)$", dockerfile, re.M) for name in line.split()[:-1]
+    ]
+    assert copied
+    assert set(copied) <= set(names)
+
+
+# --- the machine's package sources -----------------------------------------------------------
+
+
+def test_only_the_machines_own_entries_for_the_suite_are_used(tmp_path: Path) -> None:
+    (tmp_path / "sources.list.d").mkdir()
+    (tmp_path / "sources.list").write_text(
+        "# deb http://commented bookworm main\n"
+        "deb [signed-by=/k.gpg] http://mirror/debian bookworm main\n"
+        "deb-src http://mirror/debian bookworm main\n"
+        "deb http://mirror/security bookworm-security main\n"
+    )
+    (tmp_path / "sources.list.d" / "other.list").write_text(
+        "deb http://cloud cloud-sdk-bookworm main\ndeb http://mirror trixie main\n"
+    )
+    (tmp_path / "sources.list.d" / "debian.sources").write_text(
+        "# a comment\nTypes: deb\nURIs: http://mirror/debian\n"
+        "Suites: bookworm bookworm-updates\nComponents: main\n"
+        "\n"
+        "Types: deb\nURIs: http://elsewhere\nSuites: nodistro\nComponents: main\n"
+        "\n"
+        "Types: deb-src\nURIs: http://mirror/debian\nSuites: bookworm\nComponents: main\n"
+        "\n"
+        "Types: deb\nURIs: http://mirror/off\nSuites: bookworm\nComponents: main\nEnabled: no\n"
+    )
+    lines, paragraphs = build.apt_sources(tmp_path)
+    assert lines == [
+        "deb [signed-by=/k.gpg] http://mirror/debian bookworm main",
+        "deb http://mirror/security bookworm-security main",
+    ]
+    assert len(paragraphs) == 1
+    assert "bookworm-updates" in paragraphs[0]
+
+
+def test_a_machine_without_sources_for_the_suite_has_none(tmp_path: Path) -> None:
+    assert build.apt_sources(tmp_path) == ([], [])
+
+
+# --- the command line, on a Docker that only takes notes -------------------------------------
+
+FAKE_DOCKER = """#!/bin/sh
+echo "$*" >> "$NOTES/calls"
+case "$1 $2" in
+    "version "*) exit 0 ;;
+    "image inspect")
+        for image; do :; done
+        cat "$NOTES/label-of-$(basename "$image")" 2>/dev/null
+        ;;
+    "build "*) cat > "$NOTES/context.tar"; exit "${BUILD_EXIT:-0}" ;;
+    *) exit 64 ;;
+esac
+"""
+
+
+@dataclass
+class Bench:
+    """Runs the script with a PATH of its own."""
+
+    folder: Path
+    env: dict[str, str] = field(default_factory=dict)
+
+    def program(self, name: str, text: str) -> None:
+        path = self.folder / "bin" / name
+        path.write_text(text)
+        path.chmod(0o755)
+
+    def base_exists(self) -> None:
+        self.label(build.base_name(), "true")
+
+    def label(self, image: str, value: str) -> None:
+        (self.folder / f"label-of-{image.rpartition('/')[2]}").write_text(value)
+
+    def run(self, *images: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, SCRIPT, *images],
+            env={"PATH": f"{self.folder}/bin", "NOTES": str(self.folder), **self.env},
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+
+    @property
+    def calls(self) -> list[str]:
+        path = self.folder / "calls"
+        return path.read_text().splitlines() if path.exists() else []
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    (tmp_path / "bin").mkdir()
+    made = Bench(tmp_path)
+    for name in ("sh", "cat", "basename"):
+        (tmp_path / "bin" / name).symlink_to(shutil.which(name) or "")
+    made.program("docker", FAKE_DOCKER)
+    return made
+
+
+def test_it_builds_labels_and_reports(bench: Bench) -> None:
+    bench.base_exists()
+    done = bench.run(POSTGRES, APPLICATION)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {
+        POSTGRES: "standin.local/postgres:15",
+        APPLICATION: f"standin.local/{APPLICATION}",
+    }
+    builds = [call for call in bench.calls if call.startswith("build ")]
+    assert len(builds) == 2
+    assert "--network none" in builds[0]
+    assert f"--build-arg BASE={build.base_name()} " in builds[0]
+    assert "--tag standin.local/postgres:15 " in builds[0]
+    assert "--label=standin=true --label=standin.for=postgres:15 " in builds[0]
+    assert (bench.folder / "context.tar").read_bytes() == build.context_tar(build.REFERENCE.context)
+    progress = done.stderr.splitlines()
+    assert len(progress) == 3
+    assert all(re.match(r"\[ *\d+\.\ds\] \S", line) for line in progress)
+    assert "standin.local/postgres:15 is PostgreSQL 15 from Debian" in progress[1]
+
+
+def test_what_is_up_to_date_is_left_alone(bench: Bench) -> None:
+    bench.base_exists()
+    identity = build.recipe_hash(build.base_name(), build.context_tar(build.POSTGRES.context))
+    bench.label("postgres:15", identity)
+    done = bench.run(POSTGRES)
+    assert (done.returncode, json.loads(done.stdout)) == (
+        0,
+        {POSTGRES: "standin.local/postgres:15"},
+    )
+    assert not [call for call in bench.calls if call.startswith("build ")]
+
+    bench.label("postgres:15", "another recipe")
+    bench.run(POSTGRES)
+    assert [call for call in bench.calls if call.startswith("build ")]
+
+
+@pytest.mark.parametrize(
+    ("image", "code", "words"),
+    [
+        ("mongo:7", 1, "mongo:7: no stand-in exists yet for mongo"),
+        ("mcr.microsoft.com/mssql/server:2022-latest", 1, "no stand-in exists yet"),
+        ("Not An Image", 2, "is not an image name"),
+        ("postgres@sha256:0", 2, "a digest names exact bytes"),
+    ],
+)
+def test_a_refusal_comes_before_any_work(bench: Bench, image: str, code: int, words: str) -> None:
+    done = bench.run(POSTGRES, image)
+    assert done.returncode == code
+    assert words in done.stderr
+    assert done.stdout == ""
+    assert bench.calls == []
+
+
+def test_no_image_is_a_usage_error(bench: Bench) -> None:
+    done = bench.run()
+    assert done.returncode == 2
+    assert "usage:" in done.stderr
+
+
+def test_without_docker_it_says_so(bench: Bench) -> None:
+    (bench.folder / "bin" / "docker").unlink()
+    done = bench.run(POSTGRES)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "docker is not installed" in done.stderr
+
+
+def test_with_a_daemon_that_is_down_it_says_so(bench: Bench) -> None:
+    bench.program("docker", "#!/bin/sh\nexit 1\n")
+    done = bench.run(POSTGRES)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "daemon does not answer" in done.stderr
+
+
+def test_without_mmdebstrap_and_apt_it_says_what_to_install(bench: Bench) -> None:
+    done = bench.run(POSTGRES)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "apt-get install mmdebstrap" in done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root installs packages")
+def test_root_installs_mmdebstrap_and_a_failure_shows_what_was_said(bench: Bench) -> None:
+    bench.program("apt-get", '#!/bin/sh\necho "apt says: $*"\n[ "$1" = update ]\n')
+    done = bench.run(POSTGRES)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "apt-get install -y --no-install-recommends mmdebstrap" in done.stderr
+    assert "apt says: install -y" in done.stderr
+
+
+def test_a_build_that_fails_ends_it_and_shows_what_was_said(bench: Bench) -> None:
+    bench.base_exists()
+    bench.env["BUILD_EXIT"] = "7"
+    done = bench.run(POSTGRES, APPLICATION)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "docker build failed (7)" in done.stderr
+    assert len([call for call in bench.calls if call.startswith("build ")]) == 1
+
+
+def alive(pid: int) -> bool:
+    status = subprocess.run(
+        ["ps", "-o", "stat=", "-p", str(pid)], stdout=subprocess.PIPE, text=True, check=False
+    )
+    return status.stdout.strip()[:1] not in ("", "Z")
+
+
+def test_an_interruption_ends_the_program_and_its_children(tmp_path: Path) -> None:
+    pid_file = tmp_path / "pid"
+
+    def interrupt(signum: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 0.5)
+    started = time.monotonic()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            build.run("sh", "-c", f"sleep 60 & echo $! > {pid_file}; wait")
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+    assert time.monotonic() - started < 10
+    child = int(pid_file.read_text())
+    for _ in range(50):  # its parent is gone: the system takes it away in its own time
+        if not alive(child):
+            return
+        time.sleep(0.1)
+    pytest.fail("the child still runs")
+
+
+# --- the real ones ---------------------------------------------------------------------------
+
+
+def docker(*arguments: str, check: bool = True) -> str:
+    done = subprocess.run(
+        ["docker", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert not check or done.returncode == 0, done.stdout
+    return done.stdout
+
+
+@dataclass
+class Lab:
+    """A network, a volume and containers as hardened as the platforms make them."""
+
+    name: str
+    images: dict[str, str]
+
+    def start(self, alias: str, image: str, user: str, memory: str, *arguments: str) -> str:
+        container = f"{self.name}-{alias}"
+        hardening = ("--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges")
+        docker(
+            *("run", "--detach", "--name", container, "--label", self.name),
+            *("--network", self.name, "--network-alias", alias),
+            *(*hardening, "--user", user, "--memory", memory, *arguments[:-1]),
+            *(self.images[image], *arguments[-1].split()),
+        )
+        return container
+
+    def database(self, *arguments: str, command: str = "postgres") -> str:
+        return self.start(
+            "database",
+            POSTGRES,
+            "999:999",
+            "256m",
+            "--tmpfs=/var/run/postgresql:uid=999,gid=999",
+            f"--volume={self.name}:/var/lib/postgresql/data",
+            "--env=POSTGRES_USER=doadmin",
+            "--env=POSTGRES_DB=defaultdb",
+            *arguments,
+            command,
+        )
+
+    def application(self, url: str) -> str:
+        return self.start(
+            "application",
+            APPLICATION,
+            "1000:1000",
+            "128m",
+            "--tmpfs=/tmp",
+            "--publish=127.0.0.1::8000",
+            f"--env=DATABASE_URL={url}",
+            "",
+        )
+
+
+def eventually(condition: str, container: str, *command: str) -> str:
+    """The output of a command in a container, once it has the text."""
+    deadline = time.monotonic() + 20
+    while True:
+        output = docker("exec", container, *command, check=False)
+        if condition in output:
+            return output
+        if time.monotonic() > deadline:
+            pytest.fail(f"{output}\n{docker('logs', container)}")
+        time.sleep(0.1)
+
+
+def query(container: str, sql: str) -> str:
+    return eventually("", container, "psql", "-U", "doadmin", "defaultdb", "-Atc", sql).strip()
+
+
+def ready(container: str) -> None:
+    eventually("accepting", container, "pg_isready", "-h", "127.0.0.1")
+
+
+@pytest.fixture(scope="module")
+def images() -> dict[str, str]:
+    done = subprocess.run(
+        [sys.executable, SCRIPT, POSTGRES, APPLICATION], stdout=subprocess.PIPE, check=True
+    )
+    built: dict[str, str] = json.loads(done.stdout)
+    return built
+
+
+@pytest.fixture
+def lab(images: dict[str, str]) -> Generator[Lab]:
+    name = f"standin-{secrets.token_hex(4)}"
+    docker("network", "create", name)
+    docker("volume", "create", name)
+    yield Lab(name, images)
+    containers = docker("ps", "--all", "--quiet", "--filter", f"label={name}").split()
+    if containers:
+        docker("rm", "--force", "--volumes", *containers)
+    docker("volume", "rm", name)
+    docker("network", "rm", name)
+
+
+@pytest.mark.docker
+def test_the_images_say_that_they_are_stand_ins(images: dict[str, str]) -> None:
+    for image, name in images.items():
+        labels = json.loads(docker("inspect", "--format", "{{json .Config.Labels}}", name))
+        assert (labels["standin"], labels["standin.for"]) == ("true", image)
+
+
+@pytest.mark.docker
+def test_the_application_keeps_events_through_a_crash_of_the_database(lab: Lab) -> None:
+    application = lab.application("postgresql://doadmin:p%40ss%2Fword@database/defaultdb")
+    port = int(docker("port", application, "8000").rpartition(":")[2])
+
+    def ask(method: str, path: str, body: object = None) -> tuple[int, Any]:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        try:
+            headers = {"Content-Type": "application/json"}
+            connection.request(method, path, json.dumps(body), headers)
+            response = connection.getresponse()
+            return response.status, json.loads(response.read())
+        finally:
+            connection.close()
+
+    def health(wanted: int) -> dict[str, Any]:
+        for _ in range(200):
+            with suppress(OSError, http.client.HTTPException):
+                status, body = ask("GET", "/health")
+                if status == wanted:
+                    return dict(body["dependencies"]["DATABASE_URL"])
+            time.sleep(0.1)
+        pytest.fail(f"never {wanted}\n{docker('logs', application)}")
+
+    assert health(503)["error"]
+    database = lab.database("--env=POSTGRES_PASSWORD=p@ss/word")
+    assert health(200)["engine"] == "postgres"
+    for title in ("first", "second"):
+        assert ask("POST", "/events", {"title": title})[0] == 201
+
+    docker("kill", "--signal=KILL", database)
+    assert health(503)["ok"] is False
+    docker("start", database)
+    health(200)
+    assert [event["title"] for event in ask("GET", "/events")[1]] == ["second", "first"]
+    # What health writes to prove that it can, it takes away again.
+    assert query(database, "SELECT count(*) FROM events") == "2"
+
+    docker("stop", application)
+    assert docker("inspect", "--format", "{{.State.ExitCode}}", application).strip() == "0"
+    assert "p@ss" not in docker("logs", application)
+
+
+@pytest.mark.docker
+def test_postgres_keeps_the_official_contract(lab: Lab, tmp_path: Path) -> None:
+    scripts = tmp_path / "scripts"
+    scripts.mkdir()
+    (scripts / "1.sql").write_text("CREATE TABLE made (by text); INSERT INTO made VALUES ('sql');")
+    (scripts / "2.sh").write_text(
+        "docker_process_sql -c \"INSERT INTO made VALUES ('sourced')\"\n"
+        "echo '# edited' >> /var/lib/postgresql/data/pg_hba.conf\n"
+    )
+    (scripts / "3.sh").write_text(
+        "#!/bin/sh\n"
+        'psql -U "$POSTGRES_USER" "$POSTGRES_DB" -c "INSERT INTO made VALUES (\'executed\')"\n'
+    )
+    (scripts / "3.sh").chmod(0o755)
+    (scripts / "4.txt").write_text("not for us")
+    secret = tmp_path / "secret"
+    secret.write_text("from a file\n")
+    for path in (tmp_path, scripts):
+        path.chmod(0o755)
+    database = lab.database(
+        "--env=POSTGRES_PASSWORD_FILE=/run/secrets/password",
+        f"--volume={secret}:/run/secrets/password:ro",
+        f"--volume={scripts}:/docker-entrypoint-initdb.d:ro",
+        command="-c max_connections=17",
+    )
+    ready(database)
+    assert query(database, "SELECT by FROM made").split() == ["sql", "sourced", "executed"]
+    assert query(database, "SHOW max_connections") == "17"
+    assert "# edited" in docker("exec", database, "cat", "/var/lib/postgresql/data/pg_hba.conf")
+    assert docker("exec", database, "id", "-nu").strip() == "postgres"
+
+    over_tcp = ("psql", "-h", "127.0.0.1", "-U", "doadmin", "defaultdb", "-Atc", "SELECT 'in'")
+    wrong = docker("exec", "--env=PGPASSWORD=wrong", database, *over_tcp, check=False)
+    assert "password authentication failed" in wrong
+    assert docker("exec", "--env=PGPASSWORD=from a file", database, *over_tcp).strip() == "in"
+    assert "CREATE TABLE public.made" in docker(
+        "exec", database, "pg_dump", "-U", "doadmin", "defaultdb"
+    )
+
+    docker("restart", database)
+    ready(database)
+    assert query(database, "SELECT count(*) FROM made") == "3"
+
+
+@pytest.mark.docker
+def test_an_interrupted_first_start_is_done_again(lab: Lab, tmp_path: Path) -> None:
+    script = tmp_path / "1.sql"
+    script.write_text("CREATE TABLE made (); SELECT pg_sleep(3);")
+    tmp_path.chmod(0o755)
+    database = lab.database(
+        "--env=POSTGRES_PASSWORD=x", f"--volume={tmp_path}:/docker-entrypoint-initdb.d:ro"
+    )
+    for _ in range(100):  # until the script is at work, in the half-made database
+        if "running" in docker("logs", database):
+            break
+        time.sleep(0.1)
+    docker("kill", "--signal=KILL", database)
+    script.write_text("CREATE TABLE made ();")
+    docker("start", database)
+    ready(database)
+    assert query(database, "SELECT count(*) FROM made") == "0"
+    assert "starting over" in docker("logs", database)
+    assert ".first-start" not in docker("exec", database, "ls", "-A", "/var/lib/postgresql/data")
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), "POSTGRES_PASSWORD"),
+        (
+            ("--env=POSTGRES_PASSWORD=x", "--env=POSTGRES_PASSWORD_FILE=/x"),
+            "both POSTGRES_PASSWORD and POSTGRES_PASSWORD_FILE",
+        ),
+        (
+            ("--env=POSTGRES_PASSWORD=x", "--env=PGDATA=/usr/share/postgresql"),
+            "must belong to the user",
+        ),
+    ],
+)
+def test_postgres_refuses_what_cannot_work(
+    lab: Lab, arguments: tuple[str, ...], words: str
+) -> None:
+    database = lab.database(*arguments)
+    assert docker("wait", database).strip() == "1"
+    assert words in docker("logs", database)
+
+
+@pytest.mark.docker
+def test_postgres_never_touches_files_that_are_not_a_database(lab: Lab) -> None:
+    beside = ("run", "--rm", "--user=999:999", f"--volume={lab.name}:/var/lib/postgresql/data")
+    docker(*beside, lab.images[POSTGRES], "sh", "-c", "echo mine > $PGDATA/file")
+    database = lab.database("--env=POSTGRES_PASSWORD=x")
+    assert docker("wait", database).strip() == "1"
+    assert "not empty: file" in docker("logs", database)
+    kept = docker(*beside, lab.images[POSTGRES], "sh", "-c", "cat $PGDATA/file")
+    assert kept.strip() == "mine"
+
+
+@pytest.mark.docker
+def test_postgres_started_as_root_goes_on_as_postgres(lab: Lab) -> None:
+    container = f"{lab.name}-root"
+    docker(
+        *("run", "--detach", "--name", container, "--label", lab.name, "--network", "none"),
+        *("--env=POSTGRES_HOST_AUTH_METHOD=trust", lab.images[POSTGRES]),
+    )
+    ready(container)
+    owner = docker("exec", container, "stat", "--format=%u:%g", "/proc/1").strip()
+    assert owner == "999:999"
