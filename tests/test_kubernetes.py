@@ -275,9 +275,9 @@ def test_an_unverified_image_is_called_so(system: Objects) -> None:
 )
 def test_probes_ask_what_the_health_check_asks(health: Json, asks: Json) -> None:
     numbers: Json = {"interval": "500ms", "timeout": "0s", "retries": 7, "start_period": "10s"}
-    health = {**health, **numbers}
+    described: Json = {**health, **numbers}
     ports: list[Json] = [{"target": 8080}, {"target": 9090}]
-    objects = one({"healthcheck": health, "ports": ports})
+    objects = one({"healthcheck": described, "ports": ports})
     container = objects.container("Deployment", "api")
     # Kubernetes counts whole seconds, from one.
     probe = {**asks, "periodSeconds": 1, "timeoutSeconds": 1}
