@@ -338,7 +338,8 @@ def _digest(value: object) -> pulumi.Output[str]:
     """A few digits that change with the value."""
     text = pulumi.Output.json_dumps(value, sort_keys=True)
     digest = text.apply(lambda known: hashlib.sha256(known.encode()).hexdigest()[:10])
-    # Names and annotations can be read by all; of a password these digits say nothing.
+    # Names and annotations can be read by all. Ten digits can confirm a guess at a password, no
+    # more; generated ones, and those that production accepts, cannot be guessed.
     return pulumi.Output.unsecret(digest)
 
 
