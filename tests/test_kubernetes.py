@@ -572,7 +572,7 @@ def test_services_are_private_unless_published(everything: Objects) -> None:
 
 def test_a_url_names_the_port_that_its_scheme_does_not() -> None:
     ports: list[Json] = [{"target": 8443, "load_balancer": 443, "scheme": "https"}]
-    ports += [{"target": 8080, "published": 8080}]
+    ports += [{"target": 8080, "load_balancer": 8080}]
     recording = one({"ports": ports}).recording
     address = "__later.kubernetes.shop-app-api.address__"
     assert recording.outputs["shop"] == {"api": [f"https://{address}", f"http://{address}:8080"]}

@@ -37,7 +37,7 @@ class PortArgs(TypedDict):
     published: NotRequired[int]
     """Port on the Docker host. Replicas take the numbers that follow. Default: in-network only."""
     load_balancer: NotRequired[int]
-    """Port of the load balancer on Kubernetes. Default: `published`."""
+    """Port of the load balancer on Kubernetes. Default: none, reachable in the namespace only."""
     host_ip: NotRequired[str]
     """Address of the Docker host. Default: 127.0.0.1."""
     scheme: NotRequired[str]

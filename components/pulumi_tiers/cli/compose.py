@@ -7,13 +7,14 @@ import shutil
 import subprocess
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from pulumi_tiers.cli import docker
 from pulumi_tiers.cli.files import private_folder, write_private
 from pulumi_tiers.cli.console import EXIT_MISSING, Steps, Stop
-from pulumi_tiers.render.compose import compose_yaml
+from pulumi_tiers.render.compose import compose_yaml, literal_secrets
 from pulumi_tiers.render.recorder import Recording, placeholders
 
 SECRETS_FILE = ".env"
@@ -101,9 +102,8 @@ def wait(stack: str, seconds: float, steps: Steps) -> bool:
             containers = docker.containers(stack)
             if all(container.well for container in containers):
                 return True
-            if any(container.condition == "unhealthy" for container in containers):
-                return False
-            if time.monotonic() > deadline:
+            hopeless = any(container.hopeless for container in containers)
+            if hopeless or time.monotonic() > deadline:
                 return False
             steps.now(_summary(containers, len(containers)))
             time.sleep(0.5)
@@ -152,21 +152,30 @@ def write(recording: Recording, stack: str, folder: Path) -> list[Path]:
         for kind, name in placeholders(resource.inputs)
         if kind == "secret"
     }
-    return [file, write_secrets(folder, names)]
+    return [file, write_secrets(folder, names, literal_secrets(recording))]
 
 
-def write_secrets(folder: Path, names: set[str]) -> Path:
+def write_secrets(folder: Path, names: set[str], literals: Mapping[str, str]) -> Path:
     """Keeps the values that are there, generates the ones that are missing."""
     path = folder / SECRETS_FILE
     values = read_secrets(folder)
     for name in sorted(names - set(values)):
         values[name] = secrets.token_hex(16)
-    text = "".join(f"{name}={value}\n" for name, value in sorted(values.items()))
+    values |= literals
+    text = "".join(f"{name}={_quoted(value)}\n" for name, value in sorted(values.items()))
     write_private(path, text)
     return path
 
 
 _UNRESERVED = re.compile(r"[A-Za-z0-9._~-]+")
+
+
+def _quoted(value: str) -> str:
+    if _UNRESERVED.fullmatch(value):
+        return value
+    if "\n" in value:
+        raise Stop("a secret of several lines can't be handed to Docker Compose as a variable")
+    return "'" + re.sub(r"(['\\])", r"\\\1", value) + "'"
 
 
 def read_secrets(folder: Path) -> dict[str, str]:
@@ -179,11 +188,12 @@ def read_secrets(folder: Path) -> dict[str, str]:
         if not line.strip() or line.startswith("#"):
             continue
         name, found, value = line.partition("=")
-        # They stand inside URLs as they are, and Compose interprets quotes and dollars.
-        if not found or not _UNRESERVED.fullmatch(value):
+        # Generated ones stand inside URLs as they are, and Compose interprets quotes and dollars.
+        quoted = re.fullmatch(r"'((?:[^'\\]|\\.)*)'", value)
+        if not found or not (quoted or _UNRESERVED.fullmatch(value)):
             raise Stop(
                 f"{path}:{number}: the value of {name} can't be used.\n"
                 "  Write NAME=value, the value of letters, digits and . _ ~ - only."
             )
-        values[name] = value
+        values[name] = re.sub(r"\\(.)", r"\1", quoted[1]) if quoted else value
     return values

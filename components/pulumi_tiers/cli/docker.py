@@ -21,6 +21,8 @@ from pulumi_tiers.platforms.labels import (
 )
 
 STAND_IN_PREFIX = "standin.local/"
+_RESTARTS = 4
+"""A container that Docker has started so often doesn't recover by itself."""
 _QUIET_SECONDS = 30
 """A pull that says nothing for so long is going nowhere."""
 
@@ -37,6 +39,7 @@ class Container:
     state: str
     health: str
     exit_code: int
+    restarts: int
     urls: tuple[str, ...]
     unverified: bool
     job: bool
@@ -54,6 +57,11 @@ class Container:
     @property
     def well(self) -> bool:
         return self.condition in {"healthy", "running", "completed"}
+
+    @property
+    def hopeless(self) -> bool:
+        """Docker says so, or it ends again and again."""
+        return self.condition == "unhealthy" or (not self.well and self.restarts >= _RESTARTS)
 
     @property
     def stand_in(self) -> bool:
@@ -208,6 +216,7 @@ def _inspect(ids: Sequence[str]) -> Iterable[Container]:
             state=state["Status"],
             health=(state.get("Health") or {}).get("Status", ""),
             exit_code=state["ExitCode"],
+            restarts=found["RestartCount"],
             urls=tuple(filter(None, labels.get(LABEL_URLS, "").split(","))),
             unverified=labels.get(LABEL_UNVERIFIED) == "true",
             job=labels.get(LABEL_JOB) == "true",

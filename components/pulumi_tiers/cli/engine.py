@@ -5,12 +5,16 @@ import os
 import re
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import yaml
@@ -281,7 +285,7 @@ def up(stack: Stack, recording: Recording, overrides: Mapping[str, Json]) -> Non
     watcher = Watcher(stack.steps, len(recording.resources) + 1)
     _clear_interrupted(stack, opened)
     try:
-        with stack.steps.during("comparing with what runs"):
+        with stack.steps.during("comparing with what runs"), _finishing(stack.steps):
             opened.up(
                 on_event=watcher, config_file=str(stack.config_file), refresh=True, color="never"
             )
@@ -300,7 +304,7 @@ def down(stack: Stack, *, data: bool) -> None:
         return
     watcher = Watcher(stack.steps, len(doomed))
     try:
-        with stack.steps.during("destroying"):
+        with stack.steps.during("destroying"), _finishing(stack.steps):
             opened.destroy(
                 on_event=watcher,
                 refresh=not kept,
@@ -315,6 +319,29 @@ def down(stack: Stack, *, data: bool) -> None:
 
 def _holds_data(resource: Mapping[str, Any]) -> bool:
     return resource["type"] in ("docker:index/volume:Volume", _PASSWORD)
+
+
+@contextmanager
+def _finishing(steps: Steps) -> Iterator[None]:
+    """Ctrl-C reaches the engine too, which ends what is under way: we wait for that."""
+    interrupted = threading.Event()
+
+    def note(_signal: int, _frame: FrameType | None) -> None:
+        if interrupted.is_set():
+            raise KeyboardInterrupt
+        interrupted.set()
+        steps.say("stopping when what is under way has ended; Ctrl-C again stops at once")
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    except errors.CommandError:
+        if not interrupted.is_set():
+            raise
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if interrupted.is_set():
+        raise KeyboardInterrupt
 
 
 def _with_parents(

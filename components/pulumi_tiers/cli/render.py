@@ -20,6 +20,8 @@ class Rendered:
     files: Mapping[str, str]
     #: The secrets that the files refer to; their values belong into one file beside them.
     secrets: frozenset[str]
+    #: Secrets that the program itself holds, by the name that the files have for them.
+    literals: Mapping[str, str]
     #: Sentences about what can't be known here.
     unknown: list[str]
 
@@ -31,9 +33,9 @@ class Rendered:
         written = [folder / name for name in self.files]
         for name, text in self.files.items():
             (folder / name).write_text(text, encoding="utf-8")
-        if self.secrets:
+        if self.secrets or self.literals:
             (folder / ".gitignore").write_text("/.env\n", encoding="utf-8")
-            written.append(write_secrets(folder, set(self.secrets)))
+            written.append(write_secrets(folder, set(self.secrets), self.literals))
         return written
 
 
@@ -53,7 +55,7 @@ def render(
         from pulumi_tiers.render.graph import graph
 
         text = json.dumps(graph(recording), indent=2, ensure_ascii=False) + "\n"
-        return Rendered(text, {"graph.json": text}, frozenset(), unknown)
+        return Rendered(text, {"graph.json": text}, frozenset(), {}, unknown)
     if to == "picture":
         from pulumi_tiers.render.picture import PictureError, mermaid, svg
 
@@ -63,12 +65,13 @@ def render(
             files["picture.svg"] = svg(recording)
         except PictureError as error:
             unknown.append(str(error))
-        return Rendered(text, files, frozenset(), unknown)
+        return Rendered(text, files, frozenset(), {}, unknown)
     if to == "compose":
-        from pulumi_tiers.render.compose import compose_yaml
+        from pulumi_tiers.render.compose import compose_yaml, literal_secrets
 
         text = compose_yaml(recording, stack)
-        return Rendered(text, {"compose.yaml": text}, names, unknown)
+        literals = literal_secrets(recording)
+        return Rendered(text, {"compose.yaml": text}, names, literals, unknown)
     return _kubernetes(project, stack, recording, names, unknown, secrets=secrets)
 
 
@@ -90,4 +93,4 @@ def _kubernetes(
         absent = sorted(names - set(values))
         if absent:
             raise Stop(f"no value is known here for {', '.join(absent)}")
-    return Rendered(to_yaml(recording, values), to_files(recording, values), names, unknown)
+    return Rendered(to_yaml(recording, values), to_files(recording, values), names, {}, unknown)

@@ -1,5 +1,6 @@
 """What `tiers up` and `tiers down` do with a stack on local Docker."""
 
+import os
 import socket
 from dataclasses import dataclass
 from enum import StrEnum
@@ -109,12 +110,12 @@ def ensure_docker(project: Project, stack: str, recording: Recording, steps: Ste
     """A daemon that answers; where that is impossible, what would run and what is missing."""
     if docker.server_version():
         return
-    if not docker.installed() and docker.can_install():
-        docker.install(steps, "docker.io")
-    if docker.installed() and docker.server_version() is None:
-        docker.start(steps)
-    if docker.server_version():
-        return
+    # A daemon that somebody chose is theirs to start.
+    if not os.environ.get("DOCKER_HOST"):
+        if not docker.installed() and docker.can_install():
+            docker.install(steps, "docker.io")
+        if docker.installed() and docker.start(steps):
+            return
     reason = docker.why_not() if docker.installed() else "docker is not installed"
     folder = project.state(stack)
     compose.write(recording, stack, folder)

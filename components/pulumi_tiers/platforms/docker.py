@@ -104,12 +104,7 @@ class DockerPlatform(Platform):
             image=image.image_id,
             entrypoints=workload.entrypoint or None,
             command=workload.command or None,
-            envs=[
-                pulumi.Output.concat(variable, "=", value)
-                if not isinstance(value, str)
-                else f"{variable}={value}"
-                for variable, value in sorted(workload.values.items())
-            ],
+            envs=_environment(workload),
             labels=[
                 docker.ContainerLabelArgs(label=label, value=value)
                 for label, value in sorted(_labels(site, name, replica, workload, image).items())
@@ -156,6 +151,18 @@ class DockerPlatform(Platform):
             log_opts={"max-size": "10m", "max-file": "3"},
             opts=owner.child_options(depends_on=depends_on(after)),
         )
+
+
+def _environment(workload: Workload) -> list[pulumi.Input[str]]:
+    """``NAME=value``; what stands in `secrets` is secret even where it is a plain text."""
+    values = {
+        **workload.environment,
+        **{name: pulumi.Output.secret(value) for name, value in workload.secrets.items()},
+    }
+    return [
+        f"{name}={value}" if isinstance(value, str) else pulumi.Output.concat(name, "=", value)
+        for name, value in sorted(values.items())
+    ]
 
 
 def _labels(

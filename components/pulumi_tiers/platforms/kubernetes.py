@@ -348,13 +348,8 @@ def _digest(value: object) -> pulumi.Output[str]:
 
 def _public(workload: Workload) -> dict[int, int]:
     """The ports that everybody may reach: the container's number → the load balancer's."""
-    if workload.stateful:  # what a store publishes is meant for the Docker host
-        return {}
-    return {
-        port.target: number
-        for port in workload.ports
-        if (number := port.load_balancer or port.published)
-    }
+    # `published` is meant for the Docker host, where it is bound to 127.0.0.1.
+    return {port.target: port.load_balancer for port in workload.ports if port.load_balancer}
 
 
 def _network_policy(

@@ -3,13 +3,22 @@
 Only keys that Docker Compose 1.29 and today's both understand; see docs/rendering.md.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import yaml
 
 from pulumi_tiers.platforms.labels import LABEL_DEPENDS_ON, LABEL_SERVICE, LABEL_SYSTEM
-from pulumi_tiers.render.recorder import Json, Recording, Resource, bare, replace_placeholders
+from pulumi_tiers.render.recorder import (
+    Json,
+    Recording,
+    Resource,
+    Secret,
+    bare,
+    placeholders,
+    replace_placeholders,
+    variable_name,
+)
 
 _CONTAINER = "docker:index/container:Container"
 _NETWORK = "docker:index/network:Network"
@@ -106,7 +115,7 @@ def _service(
         else None,
         entrypoint=_texts(inputs.get("entrypoints")),
         command=_texts(inputs.get("command")),
-        environment=dict(_text(entry).split("=", 1) for entry in inputs.get("envs") or []),
+        environment={name: value for name, value, _ in _environment(container)},
         labels={label: _text(value) for label, value in _labels(container).items()},
         depends_on=dict(dependencies),
         networks={
@@ -142,6 +151,26 @@ def _service(
         stop_grace_period=f"{inputs['stopTimeout']}s" if inputs.get("stopTimeout") else None,
         logging=_if_set(driver=inputs.get("logDriver"), options=inputs.get("logOpts")),
     )
+
+
+def literal_secrets(recording: Recording) -> dict[str, str]:
+    """Secrets that the program holds as plain texts: the variables that take their place."""
+    return {
+        value.strip("${}"): literal
+        for container in recording.of_type(_CONTAINER)
+        for _, value, literal in _environment(container)
+        if literal is not None
+    }
+
+
+def _environment(container: Resource) -> Iterator[tuple[str, str, str | None]]:
+    """Name, value as Compose writes it, and the literal secret that the value stands for."""
+    for entry in container.inputs.get("envs") or []:
+        name, _, text = str(bare(entry)).partition("=")
+        if isinstance(entry, Secret) and text and not any(placeholders(text)):
+            yield name, f"${{{variable_name(f'{container.name}-{name}')}}}", text
+        else:
+            yield name, _text(text), None
 
 
 def _text(text: str) -> str:

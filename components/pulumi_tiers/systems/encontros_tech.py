@@ -70,7 +70,7 @@ def encontros_tech(environment: Environment) -> System:
                     path="/",
                     interval="2s",
                     timeout="5s",
-                    retries=30,
+                    retries=15,
                 ),
                 # The tables are made at the start (Base.metadata.create_all), so it needs the store.
                 depends_on={"postgres": Condition.SERVICE_HEALTHY},

@@ -1,0 +1,69 @@
+"""Levels of tests: each runs wherever what it needs is here; the run ends with a table."""
+
+import shutil
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sandbox import Sandbox
+
+from pulumi_tiers.cli import docker
+from pulumi_tiers.cli.engine import Engine
+
+LEVELS = ("docker", "engine", "cluster", "load")
+
+
+def _missing(level: str) -> str:
+    """Why a level can't run here; empty if it can."""
+    match level:
+        case "docker":
+            return "" if docker.server_version() else f"no Docker daemon: {docker.why_not()}"
+        case "engine":
+            return Engine.find()[1]
+        case "cluster":
+            return "" if shutil.which("kubectl") else "no kubectl on PATH"
+        case _:
+            return ""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    reasons = {level: _missing(level) for level in LEVELS}
+    for item in items:
+        for level in LEVELS:
+            if item.get_closest_marker(level) and reasons[level]:
+                item.add_marker(pytest.mark.skip(reason=reasons[level]))
+        # A test with several marks counts for the one that asks for most.
+        marks = [level for level in LEVELS if item.get_closest_marker(level)]
+        item.user_properties.append(("level", marks[-1] if marks else "plain"))
+
+
+def _level(report: pytest.TestReport) -> str:
+    return str(dict(report.user_properties).get("level", "plain"))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    counts: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    reasons: dict[str, set[str]] = defaultdict(set)
+    for outcome in ("passed", "failed", "error", "skipped"):
+        for report in terminalreporter.stats.get(outcome, []):
+            level = _level(report)
+            counts[level]["failed" if outcome == "error" else outcome] += 1
+            if outcome == "skipped" and isinstance(report.longrepr, tuple):
+                reasons[level].add(str(report.longrepr[2]).removeprefix("Skipped: "))
+    terminalreporter.section("levels")
+    terminalreporter.line(f"{'level':<10}{'passed':>8}{'failed':>8}{'skipped':>9}  why skipped")
+    for level in ("plain", *LEVELS):
+        row = counts[level]
+        terminalreporter.line(
+            f"{level:<10}{row['passed']:>8}{row['failed']:>8}{row['skipped']:>9}"
+            f"  {'; '.join(sorted(reasons[level]))}"
+        )
+
+
+@pytest.fixture
+def sandbox(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Sandbox]:
+    """A copy of the program with a stack of its own, taken away afterwards with all its data."""
+    made = Sandbox.make(tmp_path / "project")
+    yield made
+    made.remove()

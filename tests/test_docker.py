@@ -1,0 +1,195 @@
+"""Encontros Tech on real Docker, without the engine: the rendered Compose file does it."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+from sandbox import APP, Sandbox
+
+pytestmark = pytest.mark.docker
+COMPOSE = ("--runner", "compose")
+
+
+def test_a_life_from_up_to_down(sandbox: Sandbox) -> None:
+    said = sandbox.tiers("up", *COMPOSE)
+    assert "Docker Compose" in said.stderr
+    status = sandbox.status()
+    assert {row["health"] for row in status.values()} == {"healthy"}
+    assert status[APP]["urls"] == [sandbox.url]
+    assert status["encontros-tech/postgres"]["urls"] == []
+
+    sandbox.write("first")
+    ids = sandbox.ids()
+    again = sandbox.tiers("up", *COMPOSE)
+    assert "nothing to change" in again.stderr
+    assert sandbox.ids() == ids
+
+    # The server process dies: Docker restarts it, and the application finds it again.
+    # Process 1 is Docker's init; the server is its only child.
+    sandbox.tiers(
+        "exec", "postgres", "--", "sh", "-c", "kill -9 $(cat /proc/1/task/1/children)", code=None
+    )
+    sandbox.wait_healthy()
+    assert sandbox.titles() == ["first"]
+
+    sandbox.tiers("restart")
+    sandbox.write("second")
+    assert sandbox.titles() == ["second", "first"]
+
+    sandbox.tiers("down")
+    left = sandbox.left()
+    assert (left["containers"], left["networks"]) == ([], [])
+    assert left["volumes"] == [f"{sandbox.stack}-encontros-tech-postgres-data"]
+
+    sandbox.tiers("up", *COMPOSE)
+    assert sandbox.titles() == ["second", "first"]
+    sandbox.tiers("down", "--data")
+    assert sandbox.left() == {"containers": [], "networks": [], "volumes": []}
+    assert not (sandbox.root / ".tiers" / sandbox.stack).exists()
+
+
+def test_hardening_and_secrets_as_promised(sandbox: Sandbox) -> None:
+    sandbox.tiers("up", *COMPOSE)
+    for service, user in (("encontros-tech", "1000:1000"), ("postgres", "999:999")):
+        found = sandbox.inspect(service)
+        host = found["HostConfig"]
+        assert host["ReadonlyRootfs"] is True
+        assert host["CapDrop"] == ["ALL"]
+        assert host["CapAdd"] in (None, [])
+        assert host["SecurityOpt"] == ["no-new-privileges:true"]
+        assert found["Config"]["User"] == user
+        assert host["Memory"] == host["MemorySwap"] == 256 * 1024**2
+        assert host["NanoCpus"] > 0
+        assert host["LogConfig"] == {
+            "Type": "json-file",
+            "Config": {"max-size": "10m", "max-file": "3"},
+        }
+    app = sandbox.inspect("encontros-tech")
+    port = str(8000 + sandbox.config["tiers:port_offset"])
+    assert app["HostConfig"]["PortBindings"] == {
+        "8000/tcp": [{"HostIp": "127.0.0.1", "HostPort": port}]
+    }
+    assert sandbox.inspect("postgres")["HostConfig"]["PortBindings"] in (None, {})
+
+    folder = sandbox.root / ".tiers" / sandbox.stack
+    secrets_file = folder / ".env"
+    assert secrets_file.stat().st_mode & 0o777 == 0o600
+    password = secrets_file.read_text().strip().partition("=")[2]
+    assert len(password) == 32
+    assert password not in (folder / "compose.yaml").read_text()
+    assert password not in (folder / "compose.log").read_text()
+
+
+def test_a_container_that_never_gets_healthy_is_told_with_its_log(sandbox: Sandbox) -> None:
+    sandbox.tiers("up", *COMPOSE)
+    sandbox.write("kept")
+    # A server image without the application: its process ends at once, complaining.
+    sandbox.configure(**{"tiers:images": {APP: "standin.local/postgres:15"}})
+    failed = sandbox.tiers("up", *COMPOSE, code=1)
+    assert f"{sandbox.stack}-encontros-tech-encontros-tech is" in failed.stderr
+    assert "its last log lines" in failed.stderr
+    assert "must belong to the user of this container" in failed.stderr
+    sandbox.configure(**{"tiers:images": None})
+    sandbox.tiers("up", *COMPOSE)
+    assert sandbox.titles() == ["kept"]
+
+
+def test_a_taken_port_is_told_before_anything_starts(sandbox: Sandbox) -> None:
+    port = 8000 + sandbox.config["tiers:port_offset"]
+    with socket.create_server(("127.0.0.1", port)):
+        failed = sandbox.tiers("up", *COMPOSE, code=2)
+    assert f"host port {port} on 127.0.0.1 is taken by another program" in failed.stderr
+    assert "tiers:port_offset" in failed.stderr
+    assert sandbox.left() == {"containers": [], "networks": [], "volumes": []}
+
+
+def test_no_daemon_shows_what_would_run(sandbox: Sandbox, tmp_path: Path) -> None:
+    nowhere = {"DOCKER_HOST": f"unix://{tmp_path}/nowhere.sock"}
+    failed = sandbox.tiers("up", code=3, env=nowhere)
+    assert "no Docker daemon answers" in failed.stderr
+    assert f"{APP}: marcospaulo1991/encontros-tech:develop" in failed.stderr
+    rendered = sandbox.root / ".tiers" / sandbox.stack / "compose.yaml"
+    assert str(rendered) in failed.stderr
+    assert "postgres:15" in rendered.read_text()
+    for command in (["status"], ["logs"], ["down"], ["restart"]):
+        assert "no Docker daemon answers" in sandbox.tiers(*command, code=3, env=nowhere).stderr
+
+
+@pytest.mark.parametrize("runner", ["compose", pytest.param("pulumi", marks=pytest.mark.engine)])
+def test_an_interrupted_up_converges(sandbox: Sandbox, runner: str) -> None:
+    process = sandbox.start("up", "--runner", runner)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "-postgres" in line and ("creating" in line or "waiting for" in line):
+            break
+    os.killpg(process.pid, signal.SIGINT)
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode != 0
+    assert "Traceback" not in said, said
+    sandbox.tiers("up", "--runner", runner)
+    assert sandbox.health()[0] == 200
+    sandbox.tiers("down", "--data")
+    assert sandbox.left() == {"containers": [], "networks": [], "volumes": []}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
+def test_a_full_disk_loses_nothing(sandbox: Sandbox) -> None:
+    state = sandbox.root / ".tiers"
+    state.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", state], check=True)
+    try:
+        sandbox.tiers("up", *COMPOSE)
+        sandbox.write("kept")
+        secrets_file = state / sandbox.stack / ".env"
+        before = secrets_file.read_text()
+        filler = state / "filler"
+        with pytest.raises(OSError, match="No space left"), filler.open("wb") as stream:
+            while True:
+                stream.write(b"x" * 1024)
+                stream.flush()
+        failed = sandbox.tiers("up", *COMPOSE, code=1)
+        assert "No space left on device" in failed.stderr
+        assert secrets_file.read_text() == before
+        filler.unlink()
+        sandbox.tiers("up", *COMPOSE)
+        assert sandbox.titles() == ["kept"]
+        sandbox.tiers("down", "--data")
+    finally:
+        subprocess.run(["umount", "--lazy", state], check=True)
+
+
+def test_logs_exec_and_restart_know_services(sandbox: Sandbox) -> None:
+    assert "tiers up" in sandbox.tiers("logs", code=1).stderr
+    sandbox.tiers("up", *COMPOSE)
+    assert "database system is ready" in sandbox.tiers("logs", "postgres").stdout
+    answer = sandbox.tiers(
+        "exec", "postgres", "psql", "-U", "doadmin", "-tAc", "select 6*7", "defaultdb"
+    )
+    assert answer.stdout.strip() == "42"
+    assert sandbox.tiers("exec", "postgres", "false", code=1).stdout == ""
+    wrong = sandbox.tiers("logs", "postgre", code=2)
+    assert "there is no service 'postgre': did you mean 'postgres'?" in wrong.stderr
+    before = sandbox.inspect("postgres")["State"]["StartedAt"]
+    sandbox.tiers("restart", "postgres")
+    assert sandbox.inspect("postgres")["State"]["StartedAt"] > before
+
+
+@pytest.mark.skipif(shutil.which("docker-compose") is None, reason="no Compose on PATH")
+def test_two_replicas_of_production_share_a_name(sandbox: Sandbox) -> None:
+    sandbox.configure(**{"tiers:environment": "production"})
+    sandbox.tiers("up", *COMPOSE)
+    rows = [row for row in sandbox.tiers("status").stdout.splitlines() if APP in row]
+    assert len(rows) == 2
+    answer = sandbox.tiers(
+        "exec",
+        "postgres",
+        "--",
+        "sh",
+        "-c",
+        "getent ahosts encontros-tech | cut -d' ' -f1 | sort -u",
+    )
+    assert len(answer.stdout.split()) == 2
