@@ -14,6 +14,14 @@ pytestmark = pytest.mark.docker
 COMPOSE = ("--runner", "compose")
 
 
+def installer_reachable() -> bool:
+    try:
+        socket.create_connection(("get.pulumi.com", 443), timeout=4).close()
+    except OSError:
+        return False
+    return True
+
+
 def test_a_life_from_up_to_down(sandbox: Sandbox) -> None:
     said = sandbox.tiers("up", *COMPOSE)
     assert "Docker Compose" in said.stderr
@@ -50,6 +58,26 @@ def test_a_life_from_up_to_down(sandbox: Sandbox) -> None:
     sandbox.tiers("down", "--data")
     assert sandbox.left() == {"containers": [], "networks": [], "volumes": []}
     assert not (sandbox.root / ".tiers" / sandbox.stack).exists()
+
+
+@pytest.mark.skipif(installer_reachable(), reason="the engine's installer can be reached here")
+def test_without_an_engine_the_fallback_says_so_in_one_line(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for folder in reversed(os.environ["PATH"].split(os.pathsep)):
+        for program in Path(folder).glob("*"):
+            link = programs / program.name
+            if not program.name.startswith("pulumi"):
+                link.unlink(missing_ok=True)
+                link.symlink_to(program)
+    nothing = {"PATH": str(programs), "PULUMI_HOME": str(tmp_path)}
+    said = sandbox.tiers("up", env=nothing).stderr
+    assert "no Pulumi engine here: pulumi is not on PATH" in said
+    lines = [line for line in said.splitlines() if "run by Docker Compose instead" in line]
+    assert len(lines) == 1
+    assert sandbox.health()[0] == 200
 
 
 def test_hardening_and_secrets_as_promised(sandbox: Sandbox) -> None:

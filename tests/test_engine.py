@@ -56,7 +56,7 @@ def test_a_life_through_the_engine(sandbox: Sandbox) -> None:
     ids = sandbox.ids()
     assert "nothing to change" in sandbox.tiers("up", *PULUMI).stderr
     assert sandbox.ids() == ids
-    for refresh in ([], ["--refresh"]):
+    for refresh in ((), ("--refresh",)):
         preview = pulumi(sandbox, "preview", "--expect-no-changes", *refresh)
         assert preview.returncode == 0, preview.stdout + preview.stderr
         assert password not in preview.stdout + preview.stderr

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -44,57 +45,71 @@ class Engine:
 
     @classmethod
     def find(cls) -> "tuple[Engine | None, str]":
-        """The engine on PATH; otherwise None and what is missing."""
-        if shutil.which("pulumi") is None:
-            return None, "pulumi is not on PATH"
-        if shutil.which("pulumi-language-python") is None:
-            return None, "pulumi-language-python is not on PATH"
-        absent = [name for name in _PLUGINS if not _has_plugin(name)]
-        if absent:
-            return None, f"no plugin for {', '.join(absent)}"
+        """The engine of this machine; otherwise None and what is missing."""
+        _extend_path()
+        for program in ("pulumi", "pulumi-language-python"):
+            if shutil.which(program) is None:
+                return None, f"{program} is not on PATH"
+        if absent := [name for name in _PLUGINS if not _has_plugin(name)]:
+            return None, f"no plugin for {' and '.join(absent)}"
         try:
             command = automation.PulumiCommand()
-        except Exception as error:  # noqa: BLE001 - the SDK raises plain Exceptions here
+        except Exception as error:  # the SDK raises plain ones
             return None, str(error)
         return cls(command, str(command.version)), ""
 
     @classmethod
     def install(cls, steps: Steps) -> "tuple[Engine | None, str]":
-        """The official installer, through the SDK. Otherwise None and why."""
-        steps.say(f"installing the Pulumi engine from {_INSTALLER_HOST} (no account needed)")
+        """Gets what is missing with the official installers. Otherwise None and why."""
         try:
             socket.create_connection((_INSTALLER_HOST, 443), timeout=4).close()
         except OSError as error:
             return None, f"{_INSTALLER_HOST} can't be reached ({error.strerror or error})"
-        # In a process of its own: the SDK's installer knows no timeout.
-        script = (
-            "from pulumi.automation import PulumiCommand; print(PulumiCommand.install().command)"
-        )
-        try:
-            with steps.during("installing the Pulumi engine"):
-                done = subprocess.run(
-                    [sys.executable, "-c", script],
-                    capture_output=True,
-                    text=True,
-                    timeout=_INSTALL_SECONDS,
-                    check=False,
-                )
-        except subprocess.TimeoutExpired:
-            return None, f"the installer took more than {_INSTALL_SECONDS} s"
-        if done.returncode:
-            return None, (done.stderr.strip().splitlines() or ["the installer failed"])[-1]
-        folder = str(Path(done.stdout.strip()).parent)
-        os.environ["PATH"] = f"{folder}{os.pathsep}{os.environ['PATH']}"
-        command = automation.PulumiCommand()
-        # The engine downloads the plugins at its first run.
-        return cls(command, str(command.version)), ""
+        if shutil.which("pulumi") is None or shutil.which("pulumi-language-python") is None:
+            steps.say(f"installing the Pulumi CLI from {_INSTALLER_HOST} (no account needed)")
+            # In a process of its own: the SDK's installer knows no timeout.
+            script = "from pulumi.automation import PulumiCommand as P; P.install()"
+            if why := _patiently(steps, "the Pulumi CLI", [sys.executable, "-c", script]):
+                return None, why
+            _extend_path()
+        for name in _PLUGINS:
+            if _has_plugin(name):
+                continue
+            plugin = ["resource", name, version(f"pulumi-{name}")]
+            if why := _patiently(steps, f"plugin {name}", ["pulumi", "plugin", "install", *plugin]):
+                return None, why
+        return cls.find()
+
+
+def _patiently(steps: Steps, what: str, command: list[str]) -> str:
+    """Runs an installer with a limit. Why it failed; empty if it didn't."""
+    try:
+        with steps.during(f"installing {what}"):
+            done = subprocess.run(
+                command, capture_output=True, text=True, timeout=_INSTALL_SECONDS, check=False
+            )
+    except (OSError, subprocess.TimeoutExpired):
+        return f"installing {what} took more than {_INSTALL_SECONDS} s"
+    said = done.stderr.strip().splitlines()
+    return f"{what}: {said[-1] if said else 'the installer failed'}" if done.returncode else ""
+
+
+def _home() -> Path:
+    return Path(os.environ.get("PULUMI_HOME", Path.home() / ".pulumi"))
+
+
+def _extend_path() -> None:
+    """Where the official installers put the CLI, behind whatever PATH says."""
+    folders = [_home() / "bin", _home() / "versions" / version("pulumi") / "bin"]
+    path = os.environ.get("PATH", "").split(os.pathsep)
+    path += [str(folder) for folder in folders if folder.is_dir() and str(folder) not in path]
+    os.environ["PATH"] = os.pathsep.join(path)
 
 
 def _has_plugin(name: str) -> bool:
     if shutil.which(f"pulumi-resource-{name}"):
         return True
-    home = Path(os.environ.get("PULUMI_HOME", Path.home() / ".pulumi"))
-    return any((home / "plugins").glob(f"resource-{name}-v*"))
+    return any((_home() / "plugins").glob(f"resource-{name}-v*"))
 
 
 @dataclass
