@@ -200,7 +200,8 @@ def render(
         Path | None, typer.Option("--out", "-o", help="Write files into this folder.")
     ] = None,
     secrets: Annotated[
-        bool, typer.Option("--secrets", help="Kubernetes: write the secrets' values into the YAML.")
+        bool,
+        typer.Option("--secrets", help="Kubernetes: write the secrets' values into the YAML too."),
     ] = False,
     cwd: FolderOption = HERE,
 ) -> None:
@@ -208,7 +209,10 @@ def render(
     from pulumi_tiers.cli import render as renders
 
     overrides: dict[str, Any] = {"tiers:systems": [system]} if system else {}
-    rendered = renders.render(Project.find(cwd), stack, to.value, overrides, secrets=secrets)
+    if secrets and (directory is None or to is not Format.KUBERNETES):
+        raise Stop("--secrets goes with --to kubernetes and --out", EXIT_INPUT)
+    secrets_in = directory if secrets else None
+    rendered = renders.render(Project.find(cwd), stack, to.value, overrides, secrets_in)
     if directory is None:
         # Not through Rich: what is piped must arrive as it is.
         sys.stdout.write(rendered.text)

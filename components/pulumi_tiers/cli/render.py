@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pulumi_tiers.cli.console import Stop
+from pulumi_tiers.cli.compose import read_secrets, write_secrets
+from pulumi_tiers.cli.files import write_private
 from pulumi_tiers.cli.project import Project
 from pulumi_tiers.render.recorder import Json, Recording, placeholders
 
@@ -24,15 +25,18 @@ class Rendered:
     literals: Mapping[str, str]
     #: Sentences about what can't be known here.
     unknown: list[str]
+    #: The files hold secrets in clear.
+    private: bool = False
 
     def write(self, folder: Path) -> list[Path]:
         """Writes the files; existing secrets keep their values."""
-        from pulumi_tiers.cli.compose import write_secrets
-
         folder.mkdir(parents=True, exist_ok=True)
         written = [folder / name for name in self.files]
         for name, text in self.files.items():
-            (folder / name).write_text(text, encoding="utf-8")
+            if self.private:
+                write_private(folder / name, text)
+            else:
+                (folder / name).write_text(text, encoding="utf-8")
         if self.secrets or self.literals:
             (folder / ".gitignore").write_text("/.env\n", encoding="utf-8")
             written.append(write_secrets(folder, set(self.secrets), self.literals))
@@ -40,9 +44,16 @@ class Rendered:
 
 
 def render(
-    project: Project, stack: str, to: str, overrides: Mapping[str, Json], *, secrets: bool
+    project: Project,
+    stack: str,
+    to: str,
+    overrides: Mapping[str, Json],
+    secrets_in: Path | None = None,
 ) -> Rendered:
-    """Records the stack's program and renders it. `to` names the renderer."""
+    """Records the stack's program and renders it. `to` names the renderer.
+
+    `secrets_in`: the folder whose secrets are written into Kubernetes' YAML; None: into none.
+    """
     if to in ("compose", "kubernetes"):
         overrides = {**overrides, "tiers:target": {"compose": "docker"}.get(to, to)}
     recording = project.record(stack, overrides)
@@ -72,25 +83,16 @@ def render(
         text = compose_yaml(recording, stack)
         literals = literal_secrets(recording)
         return Rendered(text, {"compose.yaml": text}, names, literals, unknown)
-    return _kubernetes(project, stack, recording, names, unknown, secrets=secrets)
+    return _kubernetes(recording, names, unknown, secrets_in)
 
 
 def _kubernetes(
-    project: Project,
-    stack: str,
-    recording: Recording,
-    names: frozenset[str],
-    unknown: list[str],
-    *,
-    secrets: bool,
+    recording: Recording, names: frozenset[str], unknown: list[str], folder: Path | None
 ) -> Rendered:
-    from pulumi_tiers.cli.compose import read_secrets
     from pulumi_tiers.render.kubernetes import to_files, to_yaml
 
-    values = None
-    if secrets:
-        values = read_secrets(project.state(stack))
-        absent = sorted(names - set(values))
-        if absent:
-            raise Stop(f"no value is known here for {', '.join(absent)}")
-    return Rendered(to_yaml(recording, values), to_files(recording, values), names, {}, unknown)
+    if folder is None:
+        return Rendered(to_yaml(recording), to_files(recording), names, {}, unknown)
+    write_secrets(folder, set(names), {})
+    files = to_files(recording, read_secrets(folder))
+    return Rendered("", files, names, {}, unknown, private=True)

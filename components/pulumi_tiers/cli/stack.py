@@ -12,7 +12,9 @@ from pulumi_tiers.cli.engine import down as engine_down
 from pulumi_tiers.cli.engine import up as engine_up
 from pulumi_tiers.cli.project import Project
 from pulumi_tiers.model.errors import DescriptionError, Mistake
+from pulumi_tiers.model.system import Target
 from pulumi_tiers.render.recorder import Json, Recording, bare
+from pulumi_tiers.settings import NAMESPACE
 
 _HEALTH_SECONDS = 300
 
@@ -35,8 +37,8 @@ class Outcome:
 
 def up(project: Project, stack: str, runner: Runner, steps: Steps) -> Outcome:
     """Brings a stack up and waits until all of it is healthy."""
+    _require_docker_target(project, stack)
     recording = project.record(stack)
-    _require_docker_target(recording, stack)
     ensure_docker(project, stack, recording, steps)
     before = {container.id: container for container in docker.containers(stack)}
     check_host_ports(recording, list(before.values()))
@@ -165,9 +167,9 @@ def _taken(address: str, port: int) -> bool:
     return False
 
 
-def _require_docker_target(recording: Recording, stack: str) -> None:
-    target = recording.outputs.get("target", "docker")
-    if target != "docker":
+def _require_docker_target(project: Project, stack: str) -> None:
+    target = project.config(stack).get(f"{NAMESPACE}:target")
+    if target in set(Target) - {Target.DOCKER}:
         raise Stop(
             f"stack {stack} has target {target}; this command is for local Docker.\n"
             f"  Use: pulumi up -s {stack}",

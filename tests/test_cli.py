@@ -1,0 +1,161 @@
+"""The `tiers` command where it needs no daemon."""
+
+import contextlib
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from pulumi_tiers.cli.main import app
+from sandbox import ROOT, TIERS
+from typer.testing import CliRunner, Result
+
+
+def tiers(*arguments: str, cwd: Path = ROOT, code: int = 0) -> Result:
+    """Runs the command in this process: most of a new one is spent on imports."""
+    with contextlib.chdir(cwd):
+        done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == code, done.output
+    # What ends by itself is a SystemExit; anything else would have been a traceback.
+    assert isinstance(done.exception, SystemExit | None), done.exception
+    return done
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    for name in ("Pulumi.yaml", "Pulumi.dev.yaml", "Pulumi.prod.yaml", "__main__.py"):
+        (tmp_path / name).write_text((ROOT / name).read_text(), encoding="utf-8")
+    return tmp_path
+
+
+def configure(project: Path, **config: object) -> None:
+    text = yaml.safe_dump({"config": {f"tiers:{key}": value for key, value in config.items()}})
+    (project / "Pulumi.dev.yaml").write_text(text, encoding="utf-8")
+
+
+def test_help_teaches() -> None:
+    said = tiers("--help").stdout
+    for command in ("up", "down", "status", "logs", "exec", "restart", "render", "doctor"):
+        assert f" {command} " in said
+        assert "Usage: tiers" in tiers(command, "--help").stdout
+
+
+def test_a_graph_of_the_dev_stack_is_what_the_issue_asks_for() -> None:
+    graph = json.loads(tiers("render", "--to", "graph", "--stack", "dev").stdout)
+    assert set(graph) == {"resources"}
+    for resource in graph["resources"]:
+        assert set(resource) == {"urn", "type", "name", "parent", "inputs", "depends_on"}
+    assert "[secret]" in json.dumps(graph)
+
+
+@pytest.mark.parametrize("stack", ["dev", "prod"])
+@pytest.mark.parametrize("to", ["compose", "kubernetes"])
+def test_both_stacks_render_for_both_targets_without_anything(
+    stack: str, to: str, tmp_path: Path
+) -> None:
+    done = subprocess.run(
+        [TIERS, "render", "--stack", stack, "--to", to],
+        cwd=ROOT,
+        env={"PATH": "/nonexistent", "HOME": str(tmp_path), "DOCKER_HOST": "unix:///nonexistent"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    text = done.stdout
+    documents = list(yaml.safe_load_all(text))
+    title = "Encontros Tech" if stack == "prod" else "Encontros Tech - HOMOLOGAÇÃO"
+    assert title in json.dumps(documents, ensure_ascii=False)
+    tag = "latest" if stack == "prod" else "develop"
+    assert f"marcospaulo1991/encontros-tech:{tag}" in text
+
+
+def test_files_of_a_render_run_as_they_are(project: Path) -> None:
+    out = project / "out"
+    tiers("render", "--to", "compose", "--out", str(out), cwd=project)
+    assert {path.name for path in out.iterdir()} == {"compose.yaml", ".env", ".gitignore"}
+    assert (out / ".env").stat().st_mode & 0o777 == 0o600
+    assert (out / ".gitignore").read_text() == "/.env\n"
+    values = (out / ".env").read_text()
+    tiers("render", "--to", "compose", "--out", str(out), cwd=project)
+    assert (out / ".env").read_text() == values
+
+
+def test_kubernetes_secrets_are_in_clear_only_on_request(project: Path) -> None:
+    out = project / "out"
+    tiers("render", "--to", "kubernetes", "--out", str(out), cwd=project)
+    texts = "".join(path.read_text() for path in out.glob("*.yaml"))
+    password = (out / ".env").read_text().strip().partition("=")[2]
+    assert password
+    assert password not in texts
+    tiers("render", "--to", "kubernetes", "--out", str(out), "--secrets", cwd=project)
+    assert password in (out / "02-secret.yaml").read_text()
+    assert (out / "02-secret.yaml").stat().st_mode & 0o777 == 0o600
+
+
+def test_one_system_can_be_chosen(project: Path) -> None:
+    configure(project, systems=["encontros-tech"])
+    tiers("render", "--to", "graph", "--system", "encontros-tech", cwd=project)
+    failed = tiers("render", "--to", "graph", "--system", "encontros", cwd=project, code=2)
+    assert "there is no system 'encontros'" in failed.stderr
+    assert "did you mean 'encontros-tech'?" in failed.stderr
+
+
+def test_all_mistakes_are_told_at_once(project: Path) -> None:
+    configure(
+        project,
+        target="dockr",
+        port_offset="many",
+        registy="x",
+        images={"encontros-tech/encontros-tech": "Not An Image"},
+    )
+    failed = tiers("render", "--to", "graph", cwd=project, code=2)
+    assert "4 mistakes in the description; nothing was changed" in failed.stderr
+    for part in (
+        "tiers:target",
+        "did you mean 'docker'?",
+        "tiers:port_offset",
+        "did you mean 'registry'?",
+        "'Not An Image' is not an image reference",
+    ):
+        assert part in failed.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["render", "--to", "graph", "--stack", "nope"], "there is no stack 'nope'"),
+        (["render", "--to", "nope"], "'nope'"),
+        (["render"], "--to"),
+        (["up", "--stack", "prod"], "target digitalocean"),
+        (["nope"], "nope"),
+    ],
+)
+def test_wrong_words_on_the_command_line(arguments: list[str], said: str, project: Path) -> None:
+    assert said in tiers(*arguments, cwd=project, code=2).stderr
+
+
+def test_outside_a_project(tmp_path: Path) -> None:
+    assert "no Pulumi.yaml" in tiers("render", "--to", "graph", cwd=tmp_path, code=2).stderr
+
+
+def test_broken_files_are_named(project: Path) -> None:
+    (project / "Pulumi.dev.yaml").write_text("config: [", encoding="utf-8")
+    assert (
+        "Pulumi.dev.yaml is not valid YAML"
+        in tiers("render", "--to", "graph", cwd=project, code=2).stderr
+    )
+    (project / "Pulumi.dev.yaml").write_text("config: {}", encoding="utf-8")
+    (project / "__main__.py").write_text("1 / 0", encoding="utf-8")
+    failed = tiers("render", "--to", "graph", cwd=project, code=1)
+    assert "__main__.py failed: ZeroDivisionError" in failed.stderr
+
+
+def test_doctor_tells_machines_too(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pulumi_tiers.cli.docker.server_version", lambda: None)
+    done = tiers("doctor", "--json", cwd=project, code=3)
+    findings = json.loads(done.stdout)
+    assert {"what", "ok", "found", "remedy", "needed"} == set(findings[0])
+    missing = [finding["what"] for finding in findings if finding["needed"] and not finding["ok"]]
+    assert missing == ["Docker daemon"]

@@ -1,0 +1,281 @@
+"""The Compose file: what it says, and what real tools think of it."""
+
+import json
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pulumi
+import pytest
+import yaml
+
+from pulumi_tiers.app_tier import AppTier, WorkloadArgs
+from pulumi_tiers.cli.compose import Compose, read_secrets, write
+from pulumi_tiers.data_tier import DataTier
+from pulumi_tiers.model.workload import Condition
+from pulumi_tiers.program import main
+from pulumi_tiers.render.compose import compose, compose_yaml
+from pulumi_tiers.render.recorder import Recording, record
+from pulumi_tiers.site import Site
+
+SCHEMA = json.loads((Path(__file__).parent / "data" / "compose-spec.json").read_text())
+PASSWORD = "ENCONTROS_TECH_DATA_POSTGRES_DOADMIN_PASSWORD"
+
+
+def encontros_tech(environment: str) -> Recording:
+    config = {"tiers:environment": environment}
+    return record(main, project="tiers", stack="dev", config=config)
+
+
+def services(recording: Recording) -> dict[str, Any]:
+    found: dict[str, Any] = compose(recording, "dev")["services"]
+    return found
+
+
+def one(service: WorkloadArgs, **others: WorkloadArgs) -> Recording:
+    """A program of one site with these services and a Postgres."""
+
+    def program() -> None:
+        site = Site("shop", {})
+        data = DataTier(
+            "shop-data", {"site": site.ref, "stores": {"postgres": {"engine": "postgres"}}}
+        )
+        AppTier(
+            "shop-app",
+            {
+                "site": site.ref,
+                "services": {"api": service, **others},
+                "connections": data.connections,
+            },
+        )
+
+    return record(program, project="shop", stack="dev", config={})
+
+
+def test_the_documented_application() -> None:
+    app = services(encontros_tech("development"))["encontros-tech-encontros-tech"]
+    assert app["image"] == "marcospaulo1991/encontros-tech:develop"
+    assert app["ports"] == ["127.0.0.1:8000:8000"]
+    assert app["environment"] == {
+        "APP_TITLE": "Encontros Tech - HOMOLOGAÇÃO",
+        "DATABASE_URL": f"postgresql://doadmin:${{{PASSWORD}}}@postgres:5432/defaultdb?sslmode=prefer",
+        "DEBUG": "true",
+        "HOST": "0.0.0.0",
+        "LOG_FORMAT": "colored",
+        "LOG_LEVEL": "DEBUG",
+        "PORT": "8000",
+        "PROMETHEUS_MULTIPROC_DIR": "/tmp/prometheus_multiproc",
+        "SERVICE_NAME": "encontros-tech",
+        "SERVICE_VERSION": "1.0.0",
+    }
+    assert app["depends_on"] == {"encontros-tech-postgres": {"condition": "service_healthy"}}
+    assert app["read_only"] is True
+    assert app["cap_drop"] == ["ALL"]
+    assert app["security_opt"] == ["no-new-privileges:true"]
+    assert app["user"] == "1000:1000"
+    assert app["mem_limit"] == app["memswap_limit"] == "256m"
+    assert app["cpus"] == 0.5
+
+
+def test_the_documented_database_is_not_published() -> None:
+    database = services(encontros_tech("development"))["encontros-tech-postgres"]
+    assert "ports" not in database
+    assert database["networks"] == {"dev-encontros-tech": {"aliases": ["postgres"]}}
+    assert database["volumes"] == ["dev-encontros-tech-postgres-data:/var/lib/postgresql/data"]
+    assert database["environment"]["POSTGRES_PASSWORD"] == f"${{{PASSWORD}}}"
+
+
+def test_production_runs_two_replicas_on_ports_that_follow() -> None:
+    found = services(encontros_tech("production"))
+    first, second = (found[f"encontros-tech-encontros-tech{n}"] for n in ("", "-2"))
+    assert first["image"] == second["image"] == "marcospaulo1991/encontros-tech:latest"
+    assert first["ports"] + second["ports"] == ["127.0.0.1:8000:8000", "127.0.0.1:8001:8000"]
+    assert {**first, "container_name": "", "ports": [], "labels": {}} == {
+        **second,
+        "container_name": "",
+        "ports": [],
+        "labels": {},
+    }
+    assert first["environment"]["DEBUG"] == "false"
+
+
+@pytest.mark.parametrize("environment", ["development", "production"])
+def test_the_specification_accepts_it(environment: str) -> None:
+    rendered = yaml.safe_load(compose_yaml(encontros_tech(environment), "dev"))
+    jsonschema.Draft202012Validator(SCHEMA).validate(rendered)
+
+
+def test_only_keys_that_compose_1_29_knows() -> None:
+    refused = {"name", "configs", "gpus", "develop", "annotations", "include", "secrets"}
+    rendered = yaml.safe_load(compose_yaml(encontros_tech("production"), "dev"))
+    assert set(rendered) == {"services", "networks", "volumes"}
+    for service in rendered["services"].values():
+        assert not refused & set(service)
+        assert "deploy" not in service, "v5 refuses limits that stand in two places"
+
+
+def test_dollars_and_secrets_of_a_program_survive() -> None:
+    recording = one(
+        {
+            "image": "api:1",
+            "command": ["sh", "-c", "echo $HOME ${postgres.url}"],
+            "environment": {"PRICE": "5$$", "WHERE": "${postgres.host}:${postgres.port}"},
+            "secrets": {"KEY": "it's $ecret", "URL": "${postgres.url}"},
+        }
+    )
+    api = services(recording)["shop-api"]
+    assert api["command"] == ["sh", "-c", "echo $$HOME $${postgres.url}"]
+    assert api["environment"]["PRICE"] == "5$$"
+    assert api["environment"]["WHERE"] == "postgres:5432"
+    assert api["environment"]["KEY"] == "${SHOP_APP_API_KEY}"
+    assert "SHOP_DATA_POSTGRES_POSTGRES_PASSWORD" in api["environment"]["URL"]
+    assert "$ecret" not in compose_yaml(recording, "dev")
+
+
+def test_conditions_are_those_of_the_description() -> None:
+    found = services(
+        one(
+            {
+                "image": "api:1",
+                "depends_on": {
+                    "postgres": Condition.SERVICE_STARTED,
+                    "migrate": Condition.SERVICE_COMPLETED,
+                    "cache": Condition.SERVICE_HEALTHY,
+                },
+            },
+            migrate={
+                "image": "api:1",
+                "job": True,
+                "depends_on": {"postgres": Condition.SERVICE_HEALTHY},
+            },
+            cache={"image": "cache:1", "healthcheck": {"test": ["CMD", "true"]}},
+        )
+    )
+    assert found["shop-api"]["depends_on"] == {
+        "shop-cache": {"condition": "service_healthy"},
+        "shop-migrate": {"condition": "service_completed_successfully"},
+        "shop-postgres": {"condition": "service_started"},
+    }
+    assert found["shop-migrate"]["restart"] == "no"
+
+
+def test_a_store_with_several_databases_holds_its_users_up_until_they_exist() -> None:
+    def program() -> None:
+        site = Site("shop", {})
+        databases: list[Any] = [
+            {"name": "one", "owner": "first"},
+            {"name": "two", "owner": "second"},
+        ]
+        stores: dict[str, Any] = {"postgres": {"engine": "postgres", "databases": databases}}
+        data = DataTier("shop-data", {"site": site.ref, "stores": stores})
+        AppTier(
+            "shop-app",
+            {
+                "site": site.ref,
+                "services": {
+                    "api": {
+                        "image": "api:1",
+                        "secrets": {"URL": "${postgres.two.url}"},
+                        "depends_on": {"postgres": Condition.SERVICE_HEALTHY},
+                    }
+                },
+                "connections": data.connections,
+            },
+        )
+
+    found = services(record(program, project="shop", stack="dev", config={}))
+    assert found["shop-api"]["depends_on"]["shop-postgres-setup"] == {
+        "condition": "service_completed_successfully"
+    }
+    assert found["shop-api"]["environment"]["URL"] == (
+        "postgresql://second:${SHOP_DATA_POSTGRES_SECOND_PASSWORD}@postgres:5432/two?sslmode=prefer"
+    )
+    setup = found["shop-postgres-setup"]
+    assert setup["depends_on"] == {"shop-postgres": {"condition": "service_healthy"}}
+    assert set(re.findall(r"\$\{(\w+)\}", str(setup["environment"]))) == {
+        "SHOP_DATA_POSTGRES_POSTGRES_PASSWORD",
+        "SHOP_DATA_POSTGRES_FIRST_PASSWORD",
+        "SHOP_DATA_POSTGRES_SECOND_PASSWORD",
+    }
+
+
+def test_two_instances_of_every_component_live_in_one_stack() -> None:
+    def program() -> None:
+        for name in ("east", "west"):
+            site = Site(name, {})
+            data = DataTier(
+                f"{name}-data", {"site": site.ref, "stores": {"postgres": {"engine": "postgres"}}}
+            )
+            AppTier(
+                f"{name}-app",
+                {
+                    "site": site.ref,
+                    "services": {"api": {"image": "api:1", "secrets": {"URL": "${postgres.url}"}}},
+                    "connections": data.connections,
+                },
+            )
+
+    found = compose(record(program, project="two", stack="dev", config={}), "dev")
+    assert set(found["services"]) == {"east-api", "east-postgres", "west-api", "west-postgres"}
+    assert set(found["networks"]) == {"dev-east", "dev-west"}
+    assert len(found["volumes"]) == 2
+
+
+def test_resource_options_are_the_escape_hatch() -> None:
+    def small(
+        args: pulumi.ResourceTransformationArgs,
+    ) -> pulumi.ResourceTransformationResult | None:
+        if args.type_ != "docker:index/container:Container":
+            return None
+        return pulumi.ResourceTransformationResult({**args.props, "shm_size": 64}, args.opts)
+
+    def program() -> None:
+        site = Site("shop", {})
+        AppTier(
+            "shop-app",
+            {"site": site.ref, "services": {"api": {"image": "api:1"}}},
+            pulumi.ResourceOptions(transformations=[small]),
+        )
+
+    recording = record(program, project="shop", stack="dev", config={})
+    [container] = recording.of_type("docker:index/container:Container")
+    assert container.inputs["shmSize"] == 64
+
+
+def test_secrets_stand_in_one_file_and_keep_their_values(tmp_path: Path) -> None:
+    recording = one({"image": "api:1", "secrets": {"KEY": "it's $ecret"}})
+    _, secrets = write(recording, "dev", tmp_path)
+    assert secrets.stat().st_mode & 0o777 == 0o600
+    first = read_secrets(tmp_path)
+    assert first["SHOP_APP_API_KEY"] == "it's $ecret"
+    assert re.fullmatch(r"[0-9a-f]{32}", first["SHOP_DATA_POSTGRES_POSTGRES_PASSWORD"])
+    write(recording, "dev", tmp_path)
+    assert read_secrets(tmp_path) == first
+
+
+@pytest.mark.skipif(Compose.find() is None, reason="no Docker Compose on PATH")
+def test_a_real_docker_compose_reads_what_we_meant(tmp_path: Path) -> None:
+    tool = Compose.find()
+    assert tool is not None
+    recording = one(
+        {
+            "image": "api:1",
+            "command": ["echo", "$HOME"],
+            "secrets": {"KEY": 'it\'s $ecret \\ "quoted"'},
+        }
+    )
+    write(recording, "dev", tmp_path)
+    done = subprocess.run(
+        [*tool.command, "-f", "compose.yaml", "config"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    api = yaml.safe_load(done.stdout)["services"]["shop-api"]
+    # `config` writes a dollar as it would have to be written in a file.
+    assert api["environment"]["KEY"].replace("$$", "$") == 'it\'s $ecret \\ "quoted"'
+    assert [part.replace("$$", "$") for part in api["command"]] == ["echo", "$HOME"]
