@@ -2,20 +2,31 @@
 
 import re
 from collections.abc import Callable, Iterable
+from enum import StrEnum
+from functools import partial
 from typing import Annotated, Any, Protocol, Self, runtime_checkable
 
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
     ModelWrapValidatorHandler,
     PlainValidator,
     ValidationError,
     model_validator,
 )
-from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
+from pydantic_core import (
+    ErrorDetails,
+    InitErrorDetails,
+    PydanticCustomError,
+    PydanticKnownError,
+    core_schema,
+)
 
-from pulumi_tiers.model.errors import nearest, reject
+from pulumi_tiers.model.errors import nearest, reject, shown
 
 
 @runtime_checkable
@@ -28,7 +39,13 @@ class Deferred(Protocol):
 class Model(BaseModel):
     """A part of a description: unknown keys are mistakes, and nothing changes afterwards."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        arbitrary_types_allowed=True,
+        # The values may be passwords.
+        hide_input_in_errors=True,
+    )
 
     @model_validator(mode="wrap")
     @classmethod
@@ -40,7 +57,7 @@ class Model(BaseModel):
             details = [
                 _reworded(entry, cls.model_fields) for entry in error.errors(include_url=False)
             ]
-        raise ValidationError.from_exception_data(cls.__name__, details)
+        raise ValidationError.from_exception_data(cls.__name__, details, hide_input=True)
 
 
 def _reworded(entry: ErrorDetails, fields: Iterable[str]) -> InitErrorDetails:
@@ -54,18 +71,68 @@ def _reworded(entry: ErrorDetails, fields: Iterable[str]) -> InitErrorDetails:
     return InitErrorDetails(type=kind, loc=entry["loc"], input=entry["input"], ctx=context)
 
 
+LONGEST_TEXT = 120_000
+"""Bytes. Linux gives a program at most 131072 in one argument or variable, its name included."""
+
+
+def _plain_text(value: str) -> str:
+    if "\0" in value:
+        raise reject("a text cannot hold a NUL character", "remove it")
+    try:
+        size = len(value.encode())
+    except UnicodeEncodeError:
+        raise reject("this text holds half of a character", "write it again") from None
+    if size > LONGEST_TEXT:
+        raise reject(
+            f"this text has {size} bytes, more than Linux gives to a program in one piece",
+            f"keep it below {LONGEST_TEXT}, or put it into the image",
+        )
+    return value
+
+
+PlainText = Annotated[str, AfterValidator(_plain_text)]
+"""A str that can be given to a program."""
+
+
 def _text(value: object) -> object:
     if isinstance(value, str):
-        if "\0" in value:
-            raise reject("a text cannot hold a NUL character", "remove it")
-        return value
+        return _plain_text(value)
     if isinstance(value, Deferred):
         return value
-    raise reject(f"{value!r} is not a text", "write it in quotes: every value here is a text")
+    raise PydanticKnownError("string_type")
 
 
 Text = Annotated[Any, PlainValidator(_text)]
-"""A str, or an Output of one (a `Deferred`); ``${store.field}`` in it refers to a store (see references)."""
+"""A str, or an Output of one (a `Deferred`). ``${store.field}`` in it refers to a store."""
+
+
+def _word(value: object) -> object:
+    if isinstance(value, str):
+        return value
+    raise PydanticKnownError("string_type")
+
+
+class Word(StrEnum):
+    """One of a few words. In YAML, ``no`` is a word only if it stands in quotes."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(
+        cls, source: type[Any], handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
+        # An Enum writes out whatever it refuses, and not everything can be written out.
+        return core_schema.no_info_before_validator_function(_word, handler(source))
+
+
+def _from_other_languages(value: object) -> object:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Whole = Annotated[int, Field(strict=True), BeforeValidator(_from_other_languages)]
+"""A whole number: no text of one, no truth value. Plugins are given every number as a float."""
+
+
+Flag = Annotated[bool, Field(strict=True)]
+"""True or false: no ``"yes"``, no 1."""
 
 
 _NAME = re.compile(r"[a-z]([a-z0-9-]*[a-z0-9])?")
@@ -74,24 +141,29 @@ RESERVED_NAMES = frozenset(
 )
 
 
-def _name(value: str) -> str:
+def _name(value: str, longest: int) -> str:
+    if len(value) > longest:
+        raise reject(f"{shown(value)} has {len(value)} characters", f"use at most {longest}")
     if not _NAME.fullmatch(value):
         raise reject(
             f"{value!r} is not a valid name",
-            "use lower-case letters, digits and hyphens, starting with a letter and not ending in a hyphen",
+            "use lower-case letters, digits and hyphens,"
+            " starting with a letter and not ending in a hyphen",
         )
-    if len(value) > 40:
-        raise reject(f"the name '{value}' has {len(value)} characters", "use at most 40")
     if value in RESERVED_NAMES:
         raise reject(f"the name '{value}' is reserved", "choose another; it would hide a host name")
     return value
 
 
-Name = Annotated[str, AfterValidator(_name)]
+Name = Annotated[str, AfterValidator(partial(_name, longest=40))]
 """A DNS label: it becomes a host name, a container's name and a Kubernetes object's name."""
 
+LongName = Annotated[str, AfterValidator(partial(_name, longest=50))]
+"""The same with room for a suffix: the name of what belongs to something that has a Name."""
 
-_DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?(?:(\d+)ms)?")
+
+_DURATION = re.compile(r"(?=.)(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?(?:(\d+)ms)?", re.ASCII)
+_DAY = 86400
 
 
 def seconds(duration: str) -> float:
@@ -103,10 +175,13 @@ def seconds(duration: str) -> float:
 
 
 def _duration(value: str) -> str:
-    if not value or not _DURATION.fullmatch(value):
+    if len(value) > 20 or not _DURATION.fullmatch(value):
         raise reject(
-            f"{value!r} is not a duration", "write it like Compose does: '30s', '1m30s', '500ms'"
+            f"{shown(value)} is not a duration",
+            "write it like Compose does: '30s', '1m30s', '500ms'",
         )
+    if seconds(value) > _DAY:
+        raise reject(f"{value!r} is longer than a day", "use at most '24h'")
     return value
 
 
@@ -114,7 +189,7 @@ Duration = Annotated[str, AfterValidator(_duration)]
 """A duration in Compose's spelling: ``500ms``, ``30s``, ``1m30s``."""
 
 
-_SIZE = re.compile(r"([1-9]\d*)([bkmg])b?", re.IGNORECASE)
+_SIZE = re.compile(r"([1-9]\d{0,14})(b|[kmg]b?)", re.IGNORECASE | re.ASCII)
 _UNITS = {"b": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
 
 
@@ -122,17 +197,21 @@ def size_in_bytes(size: str) -> int:
     """``"512m"`` as 536870912. The text is a valid MemorySize."""
     match = _SIZE.fullmatch(size)
     assert match is not None, size
-    return int(match[1]) * _UNITS[match[2].lower()]
+    return int(match[1]) * _UNITS[match[2][0].lower()]
 
 
 def _memory(value: str) -> str:
     if not _SIZE.fullmatch(value):
-        raise reject(f"{value!r} is not a memory size", "write it like Compose does: '64m', '1g'")
+        raise reject(
+            f"{shown(value)} is not a memory size", "write it like Compose does: '64m', '1g'"
+        )
     # Docker refuses less than 6 MiB.
     if size_in_bytes(value) < 6 * 1024**2:
         raise reject(
             f"a memory limit of {value!r} is too small to run anything", "give at least '6m'"
         )
+    if size_in_bytes(value) > 1024**5:
+        raise reject(f"no machine has {value!r} of memory", "give at most '1048576g'")
     return value
 
 
@@ -140,12 +219,14 @@ MemorySize = Annotated[str, AfterValidator(_memory)]
 """A memory size in Compose's spelling: ``64m``, ``1g``."""
 
 
-_QUANTITY = re.compile(r"[1-9]\d*(Mi|Gi|Ti)")
+_QUANTITY = re.compile(r"[1-9]\d{0,5}(Mi|Gi|Ti)", re.ASCII)
 
 
 def _quantity(value: str) -> str:
     if not _QUANTITY.fullmatch(value):
-        raise reject(f"{value!r} is not a storage size", "write it like Kubernetes does: '10Gi'")
+        raise reject(
+            f"{shown(value)} is not a storage size", "write it like Kubernetes does: '10Gi'"
+        )
     return value
 
 
@@ -159,8 +240,8 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 def _variable(value: str) -> str:
     if not _VARIABLE.fullmatch(value):
         raise reject(
-            f"{value!r} is not a name for an environment variable",
-            "use letters, digits and underscores",
+            f"{shown(value)} is not a name for an environment variable",
+            "use letters, digits and underscores, not starting with a digit",
         )
     return value
 
@@ -168,11 +249,15 @@ def _variable(value: str) -> str:
 Variable = Annotated[str, AfterValidator(_variable)]
 
 
+_PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[^/:,]+)+")
+
+
 def _absolute(value: str) -> str:
-    if not value.startswith("/") or ".." in value.split("/") or ":" in value or "," in value:
+    # One spelling per path, so that two of the same are seen.
+    if len(value) > 1000 or not value.isprintable() or not _PATH.fullmatch(value):
         raise reject(
-            f"{value!r} is not an absolute path",
-            "write the whole path, such as '/data', without '..'",
+            f"{shown(value)} is not an absolute path",
+            "write the whole path, such as '/data', without '..', ':', ',' or a '/' at its end",
         )
     return value
 
@@ -182,8 +267,8 @@ AbsolutePath = Annotated[str, AfterValidator(_absolute)]
 
 def _port(value: int) -> int:
     if not 1 <= value <= 65535:
-        raise reject(f"{value} is not a port", "use 1 to 65535")
+        raise reject(f"{shown(value)} is not a port", "use 1 to 65535")
     return value
 
 
-PortNumber = Annotated[int, AfterValidator(_port)]
+PortNumber = Annotated[Whole, AfterValidator(_port)]

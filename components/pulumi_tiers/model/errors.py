@@ -1,11 +1,11 @@
 """Mistakes of a description: found together, told together."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from pydantic import ValidationError
-from pydantic_core import PydanticCustomError
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 
 @dataclass(frozen=True, order=True)
@@ -17,7 +17,10 @@ class Mistake:
     remedy: str
 
     def __str__(self) -> str:
-        return f"{self.place}: {self.why}\n    {self.remedy}" if self.remedy else str(self.why)
+        lines = [f"{_printable(self.place)}: {_printable(self.why)}"]
+        if self.remedy:
+            lines.append(f"    {_printable(self.remedy)}")
+        return "\n".join(lines)
 
 
 class DescriptionError(ValueError):
@@ -36,10 +39,21 @@ def reject(why: str, remedy: str = "") -> PydanticCustomError:
     return PydanticCustomError("tiers", "{why}", {"why": why, "remedy": remedy})
 
 
+def reject_all(mistakes: Iterable[tuple[tuple[str | int, ...], str, str]]) -> None:
+    """Raises several of them at once: the place below the model, why, remedy."""
+    details = [
+        InitErrorDetails(type=reject(why, remedy), loc=place, input=None)
+        for place, why, remedy in mistakes
+    ]
+    if details:
+        raise ValidationError.from_exception_data("mistakes", details, hide_input=True)
+
+
 def nearest(word: str, words: Iterable[str]) -> str:
     """A sentence that names the valid words, the nearest first where one is near."""
     known = sorted(words)
-    close = difflib.get_close_matches(word, known, n=1)
+    # The time that it takes grows with the square of the length.
+    close = difflib.get_close_matches(word[:100], known, n=1)
     listing = ", ".join(known) or "none"
     return f"did you mean '{close[0]}'? valid: {listing}" if close else f"valid: {listing}"
 
@@ -58,15 +72,26 @@ def place_of(parts: Iterable[str | int]) -> str:
 _REMEDIES = {
     "missing": "add it",
     "bool_type": "write true or false",
-    "bool_parsing": "write true or false",
-    "int_type": "write a whole number",
-    "int_parsing": "write a whole number",
-    "int_from_float": "write a whole number",
+    "invalid_key": "write the key as a text",
+    "int_type": "write a whole number, without quotes",
+    "float_type": "write a number, without quotes",
+    "greater_than_equal": "use at least {ge}",
+    "less_than_equal": "use at most {le}",
     "string_type": "write a text (in YAML, put it into quotes)",
+    "string_unicode": "write it again: it holds half of a character",
+    "too_short": "give at least {min_length}",
     "list_type": "write a list",
     "dict_type": "write a map",
     "model_type": "write a map of its keys",
 }
+_WHYS = {
+    "dict_type": "input should be a map",
+    "model_type": "input should be a map",
+    "too_short": "the list is empty",
+}
+"""Where pydantic's own words are not those of a description."""
+_SECRET_KEYS = frozenset({"secrets", "passwords"})
+"""What stands below them is never repeated, whatever is wrong with it."""
 
 
 def mistakes_of(error: ValidationError, place: str = "") -> list[Mistake]:
@@ -74,27 +99,41 @@ def mistakes_of(error: ValidationError, place: str = "") -> list[Mistake]:
     found: list[Mistake] = []
     for entry in error.errors(include_url=False):
         parts = [part for part in entry["loc"] if part != "[key]"]
-        where = ": ".join(part for part in (place, place_of(parts)) if part)
+        where = ": ".join(part for part in (place, place_of(parts)) if part) or error.title
         context = entry.get("ctx", {})
+        got = "" if _SECRET_KEYS.intersection(parts) else f" (got {shown(entry['input'])})"
         if entry["type"] == "tiers":
             found.append(Mistake(where, context["why"], context["remedy"]))
         elif entry["type"] == "enum":
             words = str(context["expected"]).replace("'", "").replace(" or ", ", ").split(", ")
-            found.append(
-                Mistake(
-                    where,
-                    f"{entry['input']!r} is not valid here",
-                    nearest(str(entry["input"]), words),
-                )
-            )
+            remedy = nearest(str(entry["input"]) if got else "", words)
+            found.append(Mistake(where, f"this is not one of the valid words{got}", remedy))
         else:
-            why = entry["msg"][0].lower() + entry["msg"][1:]
-            if entry["type"] != "missing":
-                why += f" (got {_shortened(entry['input'])})"
-            found.append(Mistake(where, why, _REMEDIES.get(entry["type"], "correct the value")))
+            why = _WHYS.get(entry["type"]) or entry["msg"][0].lower() + entry["msg"][1:]
+            remedy = _REMEDIES.get(entry["type"], "correct the value").format(**context)
+            found.append(Mistake(where, why if entry["type"] == "missing" else why + got, remedy))
     return found
 
 
-def _shortened(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
+def shown(value: object) -> str:
+    """A value for a message: short, on one line; of what holds others only what it is."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, str):
+        return repr(value) if len(value) <= 80 else f"{value[:77]!r}..."
+    # Python itself refuses to write out a number of thousands of digits.
+    if isinstance(value, float) or (isinstance(value, int) and abs(value) < 10**80):
+        return repr(value)
+    if isinstance(value, Mapping):
+        return "a map"
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return "a list"
+    return f"a value of type {type(value).__name__}"
+
+
+def _printable(text: str) -> str:
+    """On one line, not endless, and with nothing that a terminal cannot show or would act on."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode()
+        for character in (text if len(text) <= 1000 else f"{text[:997]}...")
+    )

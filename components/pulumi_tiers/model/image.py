@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from pulumi_tiers.model.errors import reject
+from pulumi_tiers.model.errors import reject, shown
 
 # The grammar of github.com/distribution/reference, which Docker itself uses.
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
@@ -12,9 +12,14 @@ _REFERENCE = re.compile(
     rf"(?:(?P<registry>{_LABEL}(?:\.{_LABEL})+(?::\d+)?|{_LABEL}:\d+|localhost)/)?"
     rf"(?P<repository>{_COMPONENT}(?:/{_COMPONENT})*)"
     r"(?::(?P<tag>\w[\w.-]{0,127}))?"
-    r"(?:@(?P<digest>[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,}))?"
+    # The algorithms that Docker knows, each with its length.
+    r"(?:@(?P<digest>sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128}))?",
+    re.ASCII,
 )
+_LONGEST_NAME = 255
+_LONGEST = _LONGEST_NAME + len(":") + 128 + len("@sha512:") + 128
 DOCKER_HUB = "docker.io"
+_OFFICIAL = f"{DOCKER_HUB}/library"
 
 
 @dataclass(frozen=True)
@@ -28,23 +33,30 @@ class Image:
 
     @classmethod
     def parse(cls, reference: str) -> "Image":
-        match = _REFERENCE.fullmatch(reference)
+        match = _REFERENCE.fullmatch(reference) if len(reference) <= _LONGEST else None
         if match is None:
             raise reject(
-                f"{reference!r} is not an image reference",
+                f"{shown(reference)} is not an image reference",
                 "write it like 'postgres:15' or 'ghcr.io/owner/name:tag', in lower case",
             )
-        return cls(
-            match["registry"] or DOCKER_HUB, match["repository"], match["tag"], match["digest"]
-        )
+        registry, repository = match["registry"] or DOCKER_HUB, match["repository"]
+        if len(f"{registry}/{repository}") > _LONGEST_NAME:
+            raise reject(
+                f"the image's name {shown(reference)} is too long",
+                f"use at most {_LONGEST_NAME} characters before the tag",
+            )
+        return cls(registry, repository, match["tag"], match["digest"])
 
     def __str__(self) -> str:
         name = (
             self.repository if self.registry == DOCKER_HUB else f"{self.registry}/{self.repository}"
         )
-        tag = f":{self.tag}" if self.tag else ""
-        digest = f"@{self.digest}" if self.digest else ""
-        return name + tag + digest
+        return name + self.version
+
+    @property
+    def version(self) -> str:
+        """What follows the name."""
+        return (f":{self.tag}" if self.tag else "") + (f"@{self.digest}" if self.digest else "")
 
 
 def check_image(reference: str) -> str:
@@ -69,19 +81,26 @@ class Mirrors:
             if not part:
                 continue
             prefix, found, replacement = part.rpartition("=")
-            replacement = replacement.rstrip("/")
+            prefix, replacement = prefix.rstrip("/"), replacement.rstrip("/")
             # A prefix is right when an image below it can be parsed.
             for label, value in (("prefix", prefix), ("replacement", replacement)):
                 if (value or label == "replacement") and not _is_prefix(value):
                     raise reject(
-                        f"{part!r} is not a rule for images: its {label} {value!r} is not a registry",
+                        f"{shown(part)} is not a rule for images:"
+                        f" its {label} {shown(value)} is not a registry",
                         "write 'mirror.example.com/hub', or 'docker.io=mirror.example.com/hub'",
                     )
             if found and not prefix:
                 raise reject(
-                    f"{part!r} has nothing before '='", "leave '=' out to rewrite every image"
+                    f"{shown(part)} has nothing before '='", "leave '=' out to rewrite every image"
                 )
-            rules.append((prefix.rstrip("/"), replacement))
+            if prefix in dict(rules):
+                raise reject(
+                    f"two rules for {prefix or 'every image'}: {shown(dict(rules)[prefix])}"
+                    f" and {shown(replacement)}",
+                    "keep one of them",
+                )
+            rules.append((prefix, replacement))
         # The longest prefix wins; the empty one comes last.
         return cls(tuple(sorted(rules, key=lambda rule: -len(rule[0]))))
 
@@ -89,20 +108,22 @@ class Mirrors:
         image = Image.parse(reference)
         full = f"{image.registry}/{image.repository}"
         for prefix, replacement in self.rules:
-            if not prefix:
-                return reference.replace(
-                    str(image), f"{replacement}/{self._tail(image, image.repository)}"
-                )
-            if full == prefix or full.startswith(prefix + "/"):
-                rest = full.removeprefix(prefix).removeprefix("/")
-                return f"{replacement}/{self._tail(image, rest)}"
+            # Docker Hub's own images have a second name.
+            official = prefix.startswith(_OFFICIAL) and "/" not in image.repository
+            name = full.replace(DOCKER_HUB, _OFFICIAL, 1) if official else full
+            if prefix and not _below(name, prefix):
+                continue
+            if _below(full, replacement):
+                return reference  # it comes from there already
+            rest = name.removeprefix(prefix) if prefix else f"/{image.repository}"
+            return f"{replacement}{rest}{image.version}"
         return reference
 
-    @staticmethod
-    def _tail(image: Image, repository: str) -> str:
-        return str(Image(DOCKER_HUB, repository, image.tag, image.digest))
+
+def _below(name: str, prefix: str) -> bool:
+    return name == prefix or name.startswith(f"{prefix}/")
 
 
 def _is_prefix(text: str) -> bool:
-    match = _REFERENCE.fullmatch(text.rstrip("/") + "/x")
+    match = _REFERENCE.fullmatch(f"{text}/x") if len(text) <= _LONGEST_NAME else None
     return match is not None and match["registry"] is not None

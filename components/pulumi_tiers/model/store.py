@@ -5,8 +5,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, model_validator
 
-from pulumi_tiers.model.base import Model, Name, PortNumber, StorageSize, Text
-from pulumi_tiers.model.errors import reject
+from pulumi_tiers.model.base import Model, Name, PlainText, PortNumber, StorageSize, Text
+from pulumi_tiers.model.errors import reject, reject_all, shown
 from pulumi_tiers.model.workload import ImageReference, Resources
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -15,10 +15,10 @@ _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 def _identifier(value: str) -> str:
     if not _IDENTIFIER.fullmatch(value) or len(value) > 63:
         raise reject(
-            f"{value!r} is not a name for a database or a user",
+            f"{shown(value)} is not a name for a database or a user",
             "use at most 63 letters, digits and underscores, not starting with a digit",
         )
-    if value.startswith("pg_") or value in {"template0", "template1"}:
+    if value.startswith("pg_") or value in {"template0", "template1", "public", "none"}:
         raise reject(f"the name {value!r} is reserved by the server", "choose another")
     return value
 
@@ -34,7 +34,7 @@ class Database(Model):
     #: The user who owns it and connects to it. Default: the store's admin.
     owner: Identifier | None = None
     #: SQL by name, run once each, in the order of the names, as the admin.
-    init_sql: dict[Name, str] = {}
+    init_sql: dict[Name, PlainText] = {}
 
 
 class Store(Model):
@@ -50,7 +50,7 @@ class Store(Model):
     #: Passwords by user, where they must be given ones. Default: generated, one per user.
     passwords: dict[Identifier, Text] = {}
     #: Settings of the server (Postgres: ``max_connections``).
-    settings: dict[str, str] = {}
+    settings: dict[PlainText, PlainText] = {}
     #: Port on the Docker host. Not given: reachable in the system's own network only.
     published: PortNumber | None = None
     #: Size of the volume, where the platform knows sizes.
@@ -61,14 +61,11 @@ class Store(Model):
     @model_validator(mode="after")
     def _consistent(self) -> "Store":
         names = [database.name for database in self.databases]
-        for name in sorted({name for name in names if names.count(name) > 1}):
-            raise reject(f"the database '{name}' stands twice in databases", "give it once")
-        unknown = sorted(set(self.passwords) - {*self.users, self.admin or ""})
-        if unknown and self.admin:
-            raise reject(
-                f"passwords names '{unknown[0]}', who is neither the admin nor an owner",
-                "name a user of this store",
-            )
+        reject_all(
+            (("databases", position), f"the database '{name}' stands here twice", "give it once")
+            for position, name in enumerate(names)
+            if name in names[:position]
+        )
         return self
 
     @property

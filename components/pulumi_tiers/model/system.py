@@ -1,18 +1,18 @@
 """A system: stores and services that belong together, in one environment."""
 
-from enum import StrEnum
-
-from pulumi_tiers.model.base import Model, Name
+from pulumi_tiers.model.base import Model, Name, Word
 from pulumi_tiers.model.store import Store
 from pulumi_tiers.model.workload import Workload
 
 
-class Environment(StrEnum):
+class Environment(Word):
+    """Which of a system's documented environments."""
+
     DEVELOPMENT = "development"
     PRODUCTION = "production"
 
 
-class Target(StrEnum):
+class Target(Word):
     """Where a system runs."""
 
     DOCKER = "docker"

@@ -4,7 +4,9 @@ Each key has one canonical form (a command is a list, an environment a map, a po
 because a schema for other languages knows no unions.
 """
 
-from enum import StrEnum
+import ipaddress
+import re
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, model_validator
@@ -12,19 +14,24 @@ from pydantic import AfterValidator, Field, model_validator
 from pulumi_tiers.model.base import (
     AbsolutePath,
     Duration,
+    Flag,
+    LongName,
     MemorySize,
     Model,
     Name,
+    PlainText,
     PortNumber,
     StorageSize,
     Text,
     Variable,
+    Whole,
+    Word,
 )
-from pulumi_tiers.model.errors import reject
+from pulumi_tiers.model.errors import reject, reject_all, shown
 from pulumi_tiers.model.image import check_image
 
 
-class Condition(StrEnum):
+class Condition(Word):
     """What a dependency must have reached, in Compose's words."""
 
     SERVICE_STARTED = "service_started"
@@ -32,14 +39,16 @@ class Condition(StrEnum):
     SERVICE_COMPLETED = "service_completed_successfully"
 
 
-class RestartPolicy(StrEnum):
+class RestartPolicy(Word):
+    """When a container that ended is started again, in Compose's words."""
+
     NO = "no"
     ALWAYS = "always"
     ON_FAILURE = "on-failure"
     UNLESS_STOPPED = "unless-stopped"
 
 
-class PullPolicy(StrEnum):
+class PullPolicy(Word):
     """Compose's words; `always` is Kubernetes' ``imagePullPolicy: Always``."""
 
     ALWAYS = "always"
@@ -53,54 +62,113 @@ def _image(value: object) -> object:
 ImageReference = Annotated[Text, AfterValidator(_image)]
 
 
+def _given(value: str) -> str:
+    if not value:
+        raise reject("the text is empty", "write it out, or leave the key out")
+    return value
+
+
+Given = Annotated[PlainText, AfterValidator(_given)]
+"""A text that says something."""
+
+
 class Build(Model):
     """A build context instead of an image."""
 
-    context: str
-    dockerfile: str = "Dockerfile"
-    args: dict[Variable, str] = {}
-    target: str | None = None
+    context: Given
+    dockerfile: Given = "Dockerfile"
+    args: dict[Variable, PlainText] = {}
+    target: Given | None = None
+
+
+def _address(value: str) -> str:
+    try:
+        return str(ipaddress.IPv4Address(value))
+    except ValueError:
+        raise reject(
+            f"{shown(value)} is not an address of the Docker host",
+            "write an IPv4 address: '127.0.0.1', or '0.0.0.0' for every address it has",
+        ) from None
+
+
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
+
+
+def _scheme(value: str) -> str:
+    if not _SCHEME.fullmatch(value):
+        raise reject(f"{shown(value)} is not the beginning of a URL", "write 'http' or 'https'")
+    return value
 
 
 class Port(Model):
     """A port that the containers listen on (`target`), and where it is reached from outside."""
 
     target: PortNumber
-    #: Port on the Docker host, or of the load balancer on Kubernetes. Not given: in-network only.
+    #: Port on the Docker host. Not given: reachable in the system's own network only.
     published: PortNumber | None = None
-    #: Port of the load balancer, where it differs from the Docker host's (80 for a web site).
+    #: Port of the load balancer on Kubernetes, open to everybody. Not given: in-cluster only.
     load_balancer: PortNumber | None = None
     #: Address of the Docker host. Every address of the machine takes an explicit 0.0.0.0.
-    host_ip: str = "127.0.0.1"
-    scheme: str = "http"
+    host_ip: Annotated[str, AfterValidator(_address)] = "127.0.0.1"
+    scheme: Annotated[str, AfterValidator(_scheme)] = "http"
 
 
 class Volume(Model):
     """A named volume."""
 
-    name: Name
+    name: LongName
     target: AbsolutePath
     #: Size of the claim on Kubernetes. Docker's volumes grow with the disk.
     size: StorageSize = "10Gi"
 
 
+def _test(value: list[str]) -> list[str]:
+    match value:
+        case ["NONE"] | ["CMD", _, *_] | ["CMD-SHELL", _]:
+            return value
+        case _:
+            raise reject(
+                f"{shown(' '.join(value))} is not a test",
+                "write [CMD, program, argument ...], [CMD-SHELL, a line for the shell] or [NONE]",
+            )
+
+
+def _url_path(value: str) -> str:
+    if not (value.startswith("/") and value.isascii() and value.isprintable() and " " not in value):
+        raise reject(
+            f"{shown(value)} is not the path of a URL", "begin it with '/', such as '/health'"
+        )
+    return value
+
+
 class Healthcheck(Model):
     """A command in the container whose exit code 0 means healthy (Docker's default numbers)."""
 
-    test: Annotated[list[str], Field(min_length=1)]
+    test: Annotated[list[PlainText], AfterValidator(_test)]
     interval: Duration = "30s"
     timeout: Duration = "30s"
-    retries: Annotated[int, Field(ge=1)] = 3
+    retries: Annotated[Whole, Field(ge=1, le=1000)] = 3
     start_period: Duration = "0s"
     #: The same question over HTTP, for the probes of Kubernetes: a path on the first port.
-    path: str | None = None
+    path: Annotated[str, AfterValidator(_url_path)] | None = None
 
 
 class Resources(Model):
     """Limits. Kubernetes requests a quarter of the CPU and all of the memory."""
 
-    cpus: Annotated[float, Field(gt=0, le=512)] = 0.5
+    #: The kernel shares out in hundredths.
+    cpus: Annotated[float, Field(strict=True, ge=0.01, le=512)] = 0.5
     memory: MemorySize = "128m"
+
+
+_USER = re.compile(r"(\d{1,10}):(\d{1,10})", re.ASCII)
+
+
+def _user(value: str) -> str:
+    match = _USER.fullmatch(value)
+    if match is None or max(int(match[1]), int(match[2])) >= 2**31:
+        raise reject(f"{shown(value)} is not uid:gid", "write numbers, such as '1000:1000'")
+    return value
 
 
 class Workload(Model):
@@ -118,51 +186,56 @@ class Workload(Model):
     ports: list[Port] = []
     volumes: list[Volume] = []
     #: Writable, empty at every start: path -> options of Docker (``size=16m,uid=999``).
-    tmpfs: dict[AbsolutePath, str] = {}
+    tmpfs: dict[AbsolutePath, PlainText] = {}
     healthcheck: Healthcheck | None = None
     depends_on: dict[Name, Condition] = {}
-    replicas: Annotated[int, Field(ge=1, le=100)] = 1
+    replicas: Annotated[Whole, Field(ge=1, le=100)] = 1
     resources: Resources = Resources()
     restart: RestartPolicy = RestartPolicy.UNLESS_STOPPED
     pull_policy: PullPolicy = PullPolicy.MISSING
     stop_grace_period: Duration = "10s"
     #: ``uid:gid``. Numbers, because Kubernetes can't tell that a named user isn't root.
-    user: str = "1000:1000"
-    read_only: bool = True
-    cap_add: list[str] = []
+    user: Annotated[str, AfterValidator(_user)] = "1000:1000"
+    read_only: Flag = True
+    cap_add: list[PlainText] = []
     #: Keeps its data over restarts and moves: a StatefulSet on Kubernetes.
-    stateful: bool = False
+    stateful: Flag = False
     #: True: runs once, to its end, before what depends on it (``service_completed_successfully``).
-    job: bool = False
+    job: Flag = False
     #: True: nobody has run this image with this hardening yet. Said wherever it is shown.
-    unverified: bool = False
+    unverified: Flag = False
 
     @model_validator(mode="after")
     def _consistent(self) -> "Workload":
-        if (self.image is None) == (self.build is None):
-            raise reject(
-                "give either an image or a build", "set exactly one of 'image' and 'build'"
-            )
-        both = sorted(set(self.environment) & set(self.secrets))
-        if both:
-            raise reject(
-                f"{both[0]} is set both in environment and in secrets", "keep it in one of them"
-            )
-        for part in (*self.command, *self.entrypoint):
-            if part == "":
-                raise reject(
-                    "a command holds an empty text", "remove it; Docker refuses to start it"
-                )
-        targets = [port.target for port in self.ports]
-        if len(targets) != len(set(targets)):
-            raise reject("a container port stands twice in ports", "give each target once")
-        paths = [volume.target for volume in self.volumes] + list(self.tmpfs)
-        if len(paths) != len(set(paths)):
-            raise reject("two volumes have the same target", "mount each path once")
-        user, _, group = self.user.partition(":")
-        if not (user.isdecimal() and group.isdecimal()):
-            raise reject(f"user {self.user!r} is not uid:gid", "write numbers, such as '1000:1000'")
+        reject_all(self._mistakes())
         return self
+
+    def _mistakes(self) -> Iterator[tuple[tuple[str | int, ...], str, str]]:
+        if (self.image is None) == (self.build is None):
+            given = "neither an image nor a build" if self.image is None else "an image and a build"
+            yield (), f"this has {given}", "set exactly one of 'image' and 'build'"
+        for variable in sorted(set(self.environment) & set(self.secrets)):
+            why = "the variable is set both in environment and in secrets"
+            yield ("environment", variable), why, "keep it in one of them"
+        for key, texts in (("entrypoint", self.entrypoint), ("command", self.command)):
+            for position, text in enumerate(texts):
+                if isinstance(text, str) and not text:
+                    why = "a command holds an empty text"
+                    yield (key, position), why, "remove it; Docker refuses to start it"
+        targets = [port.target for port in self.ports]
+        for position, target in enumerate(targets):
+            if target in targets[:position]:
+                why = f"the container port {target} stands twice in ports"
+                yield ("ports", position), why, "give each target once"
+        names = [volume.name for volume in self.volumes]
+        paths = [*self.tmpfs, *(volume.target for volume in self.volumes)]
+        for position, volume in enumerate(self.volumes):
+            if volume.name in names[:position]:
+                why = f"the volume '{volume.name}' stands here twice"
+                yield ("volumes", position), why, "give each volume one target"
+            if volume.target in paths[: len(self.tmpfs) + position]:
+                why = f"something else is mounted at {volume.target}"
+                yield ("volumes", position), why, "mount each path once"
 
     @property
     def values(self) -> dict[str, Any]:

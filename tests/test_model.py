@@ -1,0 +1,871 @@
+"""Every part of a description says what is wrong with it: where, why, and what to do."""
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pulumi
+import pytest
+from pulumi_tiers.app_tier import (
+    AppTierArgs,
+    AppTierSpec,
+    BuildArgs,
+    HealthcheckArgs,
+    PortArgs,
+    VolumeArgs,
+    WorkloadArgs,
+)
+from pulumi_tiers.component import validated
+from pulumi_tiers.data_tier import (
+    DatabaseArgs,
+    DataTierArgs,
+    DataTierSpec,
+    ResourcesArgs,
+    StoreArgs,
+)
+from pulumi_tiers.model.base import Model, seconds, size_in_bytes
+from pulumi_tiers.model.errors import (
+    DescriptionError,
+    Mistake,
+    mistakes_of,
+    nearest,
+    place_of,
+    shown,
+)
+from pulumi_tiers.model.image import Image, Mirrors
+from pulumi_tiers.model.references import Reference, literal, references, substitute
+from pulumi_tiers.model.store import Database, Store
+from pulumi_tiers.model.system import Environment, System
+from pulumi_tiers.model.workload import (
+    Build,
+    Condition,
+    Healthcheck,
+    Port,
+    Resources,
+    RestartPolicy,
+    Volume,
+    Workload,
+)
+from pulumi_tiers.site import SiteArgs, SiteSpec
+from pydantic import ValidationError
+
+DIGEST = "sha256:" + "0123456789abcdef" * 4
+
+
+def mistakes(kind: type[Model], values: Mapping[str, object]) -> list[Mistake]:
+    """What is wrong with a part of a description, in order."""
+    with pytest.raises(ValidationError) as caught:
+        kind.model_validate(values)
+    return sorted(mistakes_of(caught.value))
+
+
+def workload(**keys: object) -> dict[str, object]:
+    return {"image": "me/api:1", **keys}
+
+
+# --- how mistakes are told ------------------------------------------------------------------------
+
+
+def test_a_mistake_names_place_why_and_remedy() -> None:
+    assert str(Mistake("services.api", "it is blue", "paint it")) == (
+        "services.api: it is blue\n    paint it"
+    )
+
+
+def test_a_mistake_without_a_remedy_keeps_its_place() -> None:
+    assert str(Mistake("services.api", "it is blue", "")) == "services.api: it is blue"
+
+
+def test_mistakes_are_counted_sorted_and_told_once() -> None:
+    error = DescriptionError([Mistake("b", "2", ""), Mistake("a", "1", ""), Mistake("b", "2", "")])
+    assert str(error) == "2 mistakes in the description; nothing was changed\n  a: 1\n  b: 2"
+    assert str(DescriptionError([Mistake("a", "1", "")])).startswith("1 mistake in")
+
+
+def test_nothing_in_a_message_acts_on_the_terminal_or_cannot_be_printed() -> None:
+    told = str(Mistake("a\nb", "\x1b[31mred\u202e \ud800", "caf\u00e9"))
+    assert told == r"a\nb: \x1b[31mred\u202e \ud800" + "\n    café"
+    told.encode()
+
+
+def test_a_message_is_not_endless() -> None:
+    assert len(str(Mistake("a" * 10**6, "b" * 10**6, ""))) == 2002
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "nothing"),
+        ("red", "'red'"),
+        ("x" * 81, "'" + "x" * 77 + "'..."),
+        (True, "True"),
+        (1.5, "1.5"),
+        pytest.param(10**5000, "a value of type int", id="endless"),
+        (["hidden"], "a list"),
+        (("hidden",), "a list"),
+        ({"hidden": 1}, "a map"),
+        (object(), "a value of type object"),
+    ],
+)
+def test_values_are_shown_short(value: object, text: str) -> None:
+    assert shown(value) == text
+
+
+def test_the_nearest_word_comes_first() -> None:
+    assert nearest("pythn", ["ruby", "python"]) == "did you mean 'python'? valid: python, ruby"
+    assert nearest("x", ["ruby", "python"]) == "valid: python, ruby"
+    assert nearest("x", []) == "valid: none"
+    # Comparing takes time that grows with the square of the length.
+    assert nearest("x" * 10**6, ["python"]) == "valid: python"
+
+
+def test_a_place_is_written_as_people_write_it() -> None:
+    assert place_of(["services", "api", "ports", 1, "target"]) == "services.api.ports[1].target"
+
+
+# --- keys and kinds of values ---------------------------------------------------------------------
+
+
+def test_an_unknown_key_suggests_the_nearest() -> None:
+    [found] = mistakes(Workload, workload(enviroment={}))
+    assert found.place == "enviroment"
+    assert found.why == "there is no key 'enviroment' here"
+    assert found.remedy.startswith("did you mean 'environment'? valid: build, cap_add, command,")
+
+
+def test_an_unknown_key_below_names_its_own_neighbours() -> None:
+    assert mistakes(Workload, workload(ports=[{"target": 80}, {"target": 81, "publish": 1}])) == [
+        Mistake(
+            "ports[1].publish",
+            "there is no key 'publish' here",
+            "did you mean 'published'? valid: host_ip, load_balancer, published, scheme, target",
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "why", "remedy"),
+    [
+        ("command", "sh -c ls", "input should be a valid list (got 'sh -c ls')", "write a list"),
+        ("environment", ["A=1"], "input should be a map (got a list)", "write a map"),
+        ("depends_on", ["db"], "input should be a map (got a list)", "write a map"),
+        ("resources", "big", "input should be a map (got 'big')", "write a map of its keys"),
+        ("ports", None, "input should be a valid list (got nothing)", "write a list"),
+        ("read_only", "yes", "input should be a valid boolean (got 'yes')", "write true or false"),
+        ("read_only", 1, "input should be a valid boolean (got 1)", "write true or false"),
+        (
+            "user",
+            1000,
+            "input should be a valid string (got 1000)",
+            "write a text (in YAML, put it into quotes)",
+        ),
+        (
+            "restart",
+            "allways",
+            "this is not one of the valid words (got 'allways')",
+            "did you mean 'always'? valid: always, no, on-failure, unless-stopped",
+        ),
+        # YAML reads a bare `no` as a truth value.
+        (
+            "restart",
+            False,
+            "input should be a valid string (got False)",
+            "write a text (in YAML, put it into quotes)",
+        ),
+    ],
+)
+def test_a_wrong_kind_of_value_is_named(key: str, value: object, why: str, remedy: str) -> None:
+    assert mistakes(Workload, workload(**{key: value})) == [Mistake(key, why, remedy)]
+
+
+@pytest.mark.parametrize("value", [8000, True, None, 1.5, ["x"]])
+def test_an_environment_value_is_a_text(value: object) -> None:
+    assert mistakes(Workload, workload(environment={"PORT": value})) == [
+        Mistake(
+            "environment.PORT",
+            f"input should be a valid string (got {shown(value)})",
+            "write a text (in YAML, put it into quotes)",
+        )
+    ]
+
+
+@pytest.fixture
+def later() -> Iterator[pulumi.Output[str]]:
+    """A value that is known later, with the event loop that it needs."""
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    yield pulumi.Output.from_input("me/api:1")
+    loop.run_until_complete(asyncio.gather(*asyncio.all_tasks(loop)))
+    loop.close()
+    asyncio.set_event_loop(None)
+
+
+def test_a_value_that_is_known_later_is_a_text_too(later: pulumi.Output[str]) -> None:
+    made = Workload.model_validate({"image": later, "environment": {"A": later}})
+    assert made.image is later
+    assert made.environment["A"] is later
+
+
+def test_a_value_that_is_known_later_is_not_a_number(later: pulumi.Output[str]) -> None:
+    why = "input should be a valid integer (got a value of type Output)"
+    assert mistakes(Workload, workload(replicas=later)) == [Mistake("replicas", why, WHOLE)]
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("a\0b", "a text cannot hold a NUL character"),
+        ("\ud800", "this text holds half of a character"),
+        ("é" * 60_001, "this text has 120002 bytes, more than Linux gives to a program in one"),
+    ],
+)
+@pytest.mark.parametrize("key", ["environment", "secrets"])
+def test_a_text_must_fit_into_a_variable(key: str, text: str, why: str) -> None:
+    [found] = mistakes(Workload, workload(**{key: {"A": text}}))
+    assert found.place == f"{key}.A"
+    assert found.why.startswith(why)
+
+
+# --- numbers and sizes ----------------------------------------------------------------------------
+
+WHOLE = "write a whole number, without quotes"
+
+
+@pytest.mark.parametrize(
+    ("value", "why", "remedy"),
+    [
+        (0, "input should be greater than or equal to 1 (got 0)", "use at least 1"),
+        (-1, "input should be greater than or equal to 1 (got -1)", "use at least 1"),
+        (101, "input should be less than or equal to 100 (got 101)", "use at most 100"),
+        pytest.param(
+            10**5000,
+            "input should be less than or equal to 100 (got a value of type int)",
+            "use at most 100",
+            id="endless",
+        ),
+        (True, "input should be a valid integer (got True)", WHOLE),
+        ("2", "input should be a valid integer (got '2')", WHOLE),
+        (1.5, "input should be a valid integer (got 1.5)", WHOLE),
+        (None, "input should be a valid integer (got nothing)", WHOLE),
+        (float("nan"), "input should be a valid integer (got nan)", WHOLE),
+    ],
+)
+def test_replicas_are_a_small_whole_number(value: object, why: str, remedy: str) -> None:
+    assert mistakes(Workload, workload(replicas=value)) == [Mistake("replicas", why, remedy)]
+
+
+def test_whole_numbers_may_be_written_as_floats_as_plugins_are_given_them() -> None:
+    made = Workload.model_validate(workload(replicas=2.0, ports=[{"target": 8000.0}]))
+    assert (made.replicas, made.ports[0].target) == (2, 8000)
+    assert isinstance(made.replicas, int)
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        (0, "0 is not a port"),
+        (65536, "65536 is not a port"),
+        (-1, "-1 is not a port"),
+        ("80", "input should be a valid integer (got '80')"),
+        (True, "input should be a valid integer (got True)"),
+    ],
+)
+@pytest.mark.parametrize("key", ["target", "published", "load_balancer"])
+def test_a_port_is_1_to_65535(key: str, value: object, why: str) -> None:
+    [found] = mistakes(Port, {"target": 80, key: value})
+    assert (found.place, found.why) == (key, why)
+
+
+@pytest.mark.parametrize(
+    ("value", "why", "remedy"),
+    [
+        (0, "input should be greater than or equal to 0.01 (got 0)", "use at least 0.01"),
+        (0.001, "input should be greater than or equal to 0.01 (got 0.001)", "use at least 0.01"),
+        (-1.0, "input should be greater than or equal to 0.01 (got -1.0)", "use at least 0.01"),
+        (513, "input should be less than or equal to 512 (got 513)", "use at most 512.0"),
+        ("1", "input should be a valid number (got '1')", "write a number, without quotes"),
+        (True, "input should be a valid number (got True)", "write a number, without quotes"),
+    ],
+)
+def test_cpus_are_a_number_that_the_kernel_can_share_out(
+    value: object, why: str, remedy: str
+) -> None:
+    assert mistakes(Resources, {"cpus": value}) == [Mistake("cpus", why, remedy)]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_cpus_are_finite(value: float) -> None:
+    [found] = mistakes(Resources, {"cpus": value})
+    assert found.place == "cpus"
+
+
+@pytest.mark.parametrize(
+    "size",
+    ["lots", "0", "0m", "-1m", "1MiB", "1.5g", "1t", "m", "", "64 m", "1bb", "512",
+     "\u0663m", "1\u212a", "9" * 16 + "b", "1" * 5000 + "m"],
+)  # fmt: skip
+def test_a_memory_size_that_is_none_is_refused(size: str) -> None:
+    assert mistakes(Resources, {"memory": size}) == [
+        Mistake(
+            "memory",
+            f"{shown(size)} is not a memory size",
+            "write it like Compose does: '64m', '1g'",
+        )
+    ]
+
+
+def test_memory_has_bounds() -> None:
+    for size in ("5m", "1k", "6291455b"):
+        assert mistakes(Resources, {"memory": size}) == [
+            Mistake(
+                "memory",
+                f"a memory limit of '{size}' is too small to run anything",
+                "give at least '6m'",
+            )
+        ]
+    [found] = mistakes(Resources, {"memory": "1048577g"})
+    assert found.remedy == "give at most '1048576g'"
+    for size in ("6m", "1048576g"):
+        assert Resources(memory=size).memory == size
+
+
+@pytest.mark.parametrize(
+    ("size", "count"),
+    [("7000000b", 7_000_000), ("64m", 64 * 2**20), ("64MB", 64 * 2**20), ("1g", 2**30),
+     ("9000K", 9000 * 1024), ("1GB", 2**30)],
+)  # fmt: skip
+def test_memory_is_counted_as_compose_counts(size: str, count: int) -> None:
+    assert size_in_bytes(Resources(memory=size).memory) == count
+
+
+@pytest.mark.parametrize("size", ["10", "10G", "0Gi", "-1Gi", "1.5Gi", "\u0663Gi", "1234567Gi"])
+def test_a_storage_size_that_is_none_is_refused(size: str) -> None:
+    assert mistakes(Volume, {"name": "data", "target": "/data", "size": size}) == [
+        Mistake("size", f"'{size}' is not a storage size", "write it like Kubernetes does: '10Gi'")
+    ]
+
+
+@pytest.mark.parametrize("text", ["", "30", "s", "1.5s", "-1s", "1s1m", "30 s", "\u0663s"])
+def test_a_duration_that_is_none_is_refused(text: str) -> None:
+    assert mistakes(Workload, workload(stop_grace_period=text)) == [
+        Mistake(
+            "stop_grace_period",
+            f"{shown(text)} is not a duration",
+            "write it like Compose does: '30s', '1m30s', '500ms'",
+        )
+    ]
+
+
+def test_a_duration_is_a_day_at_most() -> None:
+    assert mistakes(Workload, workload(stop_grace_period="24h1ms")) == [
+        Mistake("stop_grace_period", "'24h1ms' is longer than a day", "use at most '24h'")
+    ]
+    assert Workload.model_validate(workload(stop_grace_period="24h")).stop_grace_period == "24h"
+
+
+@pytest.mark.parametrize(
+    ("text", "count"), [("500ms", 0.5), ("30s", 30), ("1m30s", 90), ("1h1m1s1ms", 3661.001)]
+)
+def test_durations_are_counted(text: str, count: float) -> None:
+    assert seconds(text) == count
+
+
+# --- names and paths ------------------------------------------------------------------------------
+
+NAME_RULE = (
+    "use lower-case letters, digits and hyphens, starting with a letter and not ending in a hyphen"
+)
+
+
+@pytest.mark.parametrize("name", ["", "Api", "1api", "-api", "api-", "a_b", "a.b", "a b", "api\n",
+                                  "é", "\u0430pi", "api/../x", "${x}"])  # fmt: skip
+@pytest.mark.parametrize("key", ["services", "stores"])
+def test_an_invalid_name_is_refused(key: str, name: str) -> None:
+    part: dict[str, object] = workload() if key == "services" else {"engine": "postgres"}
+    assert mistakes(System, system(**{key: {name: part}})) == [
+        Mistake(f"{key}.{name}", f"{name!r} is not a valid name", NAME_RULE)
+    ]
+
+
+@pytest.mark.parametrize(
+    "name", ["localhost", "host", "gateway", "default", "kubernetes", "tiers", "secret"]
+)
+def test_a_reserved_name_is_refused(name: str) -> None:
+    assert mistakes(System, system(services={name: workload()})) == [
+        Mistake(
+            f"services.{name}",
+            f"the name '{name}' is reserved",
+            "choose another; it would hide a host name",
+        )
+    ]
+
+
+def test_a_name_has_40_characters_at_most() -> None:
+    assert System.model_validate(system(services={"a" * 40: workload()}))
+    assert mistakes(System, system(services={"a" * 41: workload()})) == [
+        Mistake(f"services.{'a' * 41}", f"'{'a' * 41}' has 41 characters", "use at most 40")
+    ]
+
+
+def test_a_volume_is_named_after_what_it_belongs_to() -> None:
+    assert Volume(name="a" * 40 + "-data", target="/data")
+
+
+@pytest.mark.parametrize(
+    "path", ["", "data", "./data", "/", "/data/", "//data", "/a//b", "/a/../b", "/a/./b", "/a:b",
+             "/a,b", "/a\nb", "/a\0b"],
+)  # fmt: skip
+@pytest.mark.parametrize("key", ["volumes", "tmpfs"])
+def test_a_path_has_one_spelling(key: str, path: str) -> None:
+    value = [{"name": "data", "target": path}] if key == "volumes" else {path: ""}
+    assert mistakes(Workload, workload(**{key: value})) == [
+        Mistake(
+            "volumes[0].target" if key == "volumes" else f"tmpfs.{path}",
+            f"{path!r} is not an absolute path",
+            "write the whole path, such as '/data', without '..', ':', ',' or a '/' at its end",
+        )
+    ]
+
+
+def test_paths_may_have_dots() -> None:
+    assert Volume(name="data", target="/a/.b/..c/d.e").target == "/a/.b/..c/d.e"
+
+
+@pytest.mark.parametrize("name", ["", "1A", "A-B", "A B", "A=B", "A.B", "Á"])
+@pytest.mark.parametrize("key", ["environment", "secrets"])
+def test_a_variable_that_no_program_could_read_is_refused(key: str, name: str) -> None:
+    assert mistakes(Workload, workload(**{key: {name: "x"}})) == [
+        Mistake(
+            f"{key}.{name}",
+            f"{name!r} is not a name for an environment variable",
+            "use letters, digits and underscores, not starting with a digit",
+        )
+    ]
+
+
+@pytest.mark.parametrize("address", ["", "localhost", "lots", "256.0.0.1", "::", "127.0.0.1 ", "*"])
+def test_a_host_address_is_an_ipv4_address(address: str) -> None:
+    assert mistakes(Port, {"target": 80, "host_ip": address}) == [
+        Mistake(
+            "host_ip",
+            f"{address!r} is not an address of the Docker host",
+            "write an IPv4 address: '127.0.0.1', or '0.0.0.0' for every address it has",
+        )
+    ]
+
+
+@pytest.mark.parametrize("user", ["", "root", "1000", "1000:", ":1000", "a:b", "1:2:3", "-1:0",
+                                  "\u0661:\u0661", "2147483648:0"])  # fmt: skip
+def test_a_user_is_two_numbers(user: str) -> None:
+    assert mistakes(Workload, workload(user=user)) == [
+        Mistake("user", f"{user!r} is not uid:gid", "write numbers, such as '1000:1000'")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("test", "text"),
+    [
+        ([], "''"),
+        (["CMD"], "'CMD'"),
+        (["CMD-SHELL"], "'CMD-SHELL'"),
+        (["CMD-SHELL", "a", "b"], "'CMD-SHELL a b'"),
+        (["curl", "-f", "http://localhost"], "'curl -f http://localhost'"),
+        (["NONE", "x"], "'NONE x'"),
+    ],
+)
+def test_a_health_check_has_composes_form(test: list[str], text: str) -> None:
+    assert mistakes(Healthcheck, {"test": test}) == [
+        Mistake(
+            "test",
+            f"{text} is not a test",
+            "write [CMD, program, argument ...], [CMD-SHELL, a line for the shell] or [NONE]",
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "why"),
+    [
+        ("path", "health", "'health' is not the path of a URL"),
+        ("path", "/a b", "'/a b' is not the path of a URL"),
+        ("retries", 0, "input should be greater than or equal to 1 (got 0)"),
+        ("retries", True, "input should be a valid integer (got True)"),
+        ("interval", "often", "'often' is not a duration"),
+    ],
+)
+def test_a_health_check_is_checked(key: str, value: object, why: str) -> None:
+    [found] = mistakes(Healthcheck, {"test": ["CMD", "true"], key: value})
+    assert (found.place, found.why) == (key, why)
+
+
+@pytest.mark.parametrize("scheme", ["", "HTTP", "http://", "1http"])
+def test_a_scheme_begins_a_url(scheme: str) -> None:
+    [found] = mistakes(Port, {"target": 80, "scheme": scheme})
+    assert found.why == f"{scheme!r} is not the beginning of a URL"
+
+
+@pytest.mark.parametrize("key", ["context", "dockerfile", "target"])
+def test_a_build_says_what_it_builds(key: str) -> None:
+    assert mistakes(Build, {"context": ".", key: ""}) == [
+        Mistake(key, "the text is empty", "write it out, or leave the key out")
+    ]
+
+
+# --- images ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("reference", "image"),
+    [
+        ("postgres", Image("docker.io", "postgres", None, None)),
+        ("postgres:15", Image("docker.io", "postgres", "15", None)),
+        ("me/api:main-1a2B", Image("docker.io", "me/api", "main-1a2B", None)),
+        ("ghcr.io/owner/api", Image("ghcr.io", "owner/api", None, None)),
+        ("localhost/api:1", Image("localhost", "api", "1", None)),
+        ("registry:5000/a/b_c/d--e.f:1", Image("registry:5000", "a/b_c/d--e.f", "1", None)),
+        ("Mirror.example.com/api", Image("Mirror.example.com", "api", None, None)),
+        (f"postgres@{DIGEST}", Image("docker.io", "postgres", None, DIGEST)),
+        (f"ghcr.io/a/b:1@{DIGEST}", Image("ghcr.io", "a/b", "1", DIGEST)),
+        ("a/" * 100 + "a", Image("docker.io", "a/" * 100 + "a", None, None)),
+    ],
+)
+def test_an_image_reference_is_understood(reference: str, image: Image) -> None:
+    assert Image.parse(reference) == image
+    assert str(image) == reference
+
+
+@pytest.mark.parametrize(
+    "reference",
+    ["", " ", "Postgres", "me/API:1", "my image", "postgres:", "postgres:a b", ":15", "/postgres",
+     "postgres/", "a//b", "-a", "a_", "a___b", "http://ghcr.io/a/b", "postgres:15\n", "${IMAGE}",
+     "postgres:15:16", "postgrés", "postgres:ünï", "\u03c1ostgres", "a:" + "1" * 129,
+     "a@sha256:abc", "a@" + DIGEST[:-1], "a@" + DIGEST.upper(), "a@md5:" + "0" * 32, "a" * 10**5],
+)  # fmt: skip
+def test_what_is_no_image_reference_is_refused(reference: str) -> None:
+    assert mistakes(Workload, {"image": reference}) == [
+        Mistake(
+            "image",
+            f"{shown(reference)} is not an image reference",
+            "write it like 'postgres:15' or 'ghcr.io/owner/name:tag', in lower case",
+        )
+    ]
+
+
+def test_an_image_name_has_255_characters_at_most() -> None:
+    longest = "a" * (255 - len("docker.io/"))
+    assert Image.parse(longest)
+    [found] = mistakes(Workload, {"image": longest + "a"})
+    assert found.remedy == "use at most 255 characters before the tag"
+
+
+@pytest.mark.parametrize(
+    ("rules", "reference", "mirrored"),
+    [
+        ("", "postgres:15", "postgres:15"),
+        ("mirror.example.com/hub", "postgres:15", "mirror.example.com/hub/postgres:15"),
+        ("mirror.example.com/hub/", "me/api", "mirror.example.com/hub/me/api"),
+        ("mirror.example.com/hub", "ghcr.io/a/b:1", "mirror.example.com/hub/a/b:1"),
+        ("m.example.com", "docker.io/postgres:15", "m.example.com/postgres:15"),
+        ("m.example.com", f"postgres:15@{DIGEST}", f"m.example.com/postgres:15@{DIGEST}"),
+        ("docker.io=m.example.com/h", "postgres:15", "m.example.com/h/postgres:15"),
+        ("docker.io=m.example.com/h", "docker.io/me/api:1", "m.example.com/h/me/api:1"),
+        ("docker.io=m.example.com/h", "ghcr.io/a/b:1", "ghcr.io/a/b:1"),
+        ("docker.io=m.example.com/h,ghcr.io=m.example.com/g", "ghcr.io/a/b", "m.example.com/g/a/b"),
+        # The longest prefix wins, wherever it stands.
+        ("docker.io=a.example.com,docker.io/me=b.example.com", "me/api:1", "b.example.com/api:1"),
+        ("docker.io/me=b.example.com,docker.io=a.example.com", "me/api:1", "b.example.com/api:1"),
+        ("docker.io/me=b.example.com,docker.io=a.example.com", "mea/b:1", "a.example.com/mea/b:1"),
+        ("quay.io=q.example.com,m.example.com", "postgres", "m.example.com/postgres"),
+        # One repository.
+        ("docker.io/me/api=m.example.com/it", "me/api:1", "m.example.com/it:1"),
+        # The other name of Docker Hub's own images.
+        ("docker.io/library=m.example.com/l", "postgres:15", "m.example.com/l/postgres:15"),
+        ("docker.io/library=m.example.com/l", "library/postgres", "m.example.com/l/postgres"),
+        ("docker.io/library=m.example.com/l", "me/api:1", "me/api:1"),
+        # What is there already stays.
+        ("m.example.com/hub", "m.example.com/hub/postgres:15", "m.example.com/hub/postgres:15"),
+        ("docker.io=docker.io/me", "me/api:1", "me/api:1"),
+    ],
+)
+def test_images_come_from_mirrors(rules: str, reference: str, mirrored: str) -> None:
+    mirrors = Mirrors.parse(rules)
+    assert mirrors.apply(reference) == mirrored
+    assert mirrors.apply(mirrored) == mirrored
+
+
+# --- references -----------------------------------------------------------------------------------
+
+
+def test_references_are_found_in_their_order() -> None:
+    assert references("${db.host}:${db.port}/${db.shop.database}") == [
+        Reference("db.host", "db", "db", "host"),
+        Reference("db.port", "db", "db", "port"),
+        Reference("db.shop.database", "db", "db.shop", "database"),
+    ]
+
+
+@pytest.mark.parametrize("inner", ["", "db", ".", "db.", ".host", "a.b.c.d", "a..b"])
+def test_a_malformed_reference_has_no_store(inner: str) -> None:
+    assert references("${" + inner + "}") == [Reference(inner, "", "", "")]
+
+
+@pytest.mark.parametrize("text", ["$HOME", "$", "100$", "${db.host", "$(db.host)", "{db.host}"])
+def test_everything_else_stays_as_it_is(text: str) -> None:
+    assert references(text) == []
+    assert substitute(text, lambda _: "x") == text
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("$${db.host}", "${db.host}"),
+        ("$$$${db.host}", "$${db.host}"),
+        ("$$${db.host}", "$x"),
+        ("${db.host}$$", "x$"),
+        ("$$HOME", "$HOME"),
+    ],
+)
+def test_two_dollar_signs_are_one(text: str, meant: str) -> None:
+    assert substitute(text, lambda _: "x") == meant
+
+
+@pytest.mark.parametrize("text", ["$", "$$", "${db.host}", "DO $body$ x $body$", "$${a}$"])
+def test_a_literal_text_means_itself(text: str) -> None:
+    assert references(literal(text)) == []
+    assert substitute(literal(text), lambda _: "x") == text
+
+
+@pytest.mark.parametrize(
+    ("field", "secret"),
+    [("host", False), ("port", False), ("user", False), ("database", False), ("password", True),
+     ("url", True)],
+)  # fmt: skip
+def test_some_fields_are_secret(field: str, *, secret: bool) -> None:
+    [found] = references("${db." + field + "}")
+    assert found.secret is secret
+
+
+# --- parts that must fit together -----------------------------------------------------------------
+
+
+def test_a_workload_tells_all_of_its_contradictions_together() -> None:
+    assert mistakes(
+        Workload,
+        {
+            "entrypoint": [""],
+            "command": ["sh", ""],
+            "environment": {"A": "1", "B": "2", "C": "3"},
+            "secrets": {"A": "1", "C": "3"},
+            "ports": [{"target": 80}, {"target": 81}, {"target": 80}],
+            "tmpfs": {"/tmp": ""},
+            "volumes": [
+                {"name": "a", "target": "/a"},
+                {"name": "b", "target": "/a"},
+                {"name": "a", "target": "/c"},
+                {"name": "d", "target": "/tmp"},
+            ],
+        },
+    ) == [
+        Mistake(
+            "Workload",
+            "this has neither an image nor a build",
+            "set exactly one of 'image' and 'build'",
+        ),
+        Mistake(
+            "command[1]",
+            "a command holds an empty text",
+            "remove it; Docker refuses to start it",
+        ),
+        Mistake(
+            "entrypoint[0]",
+            "a command holds an empty text",
+            "remove it; Docker refuses to start it",
+        ),
+        Mistake(
+            "environment.A",
+            "the variable is set both in environment and in secrets",
+            "keep it in one of them",
+        ),
+        Mistake(
+            "environment.C",
+            "the variable is set both in environment and in secrets",
+            "keep it in one of them",
+        ),
+        Mistake("ports[2]", "the container port 80 stands twice in ports", "give each target once"),
+        Mistake("volumes[1]", "something else is mounted at /a", "mount each path once"),
+        Mistake("volumes[2]", "the volume 'a' stands here twice", "give each volume one target"),
+        Mistake("volumes[3]", "something else is mounted at /tmp", "mount each path once"),
+    ]
+
+
+def test_an_image_and_a_build_exclude_each_other() -> None:
+    [found] = mistakes(Workload, workload(build={"context": "."}))
+    assert found.why == "this has an image and a build"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "a-b", "a b", "1a", "é", "a" * 64, 'a"; DROP TABLE x; --', "a'b", "a\nb", "a\\b", "a$b"],
+)
+@pytest.mark.parametrize("key", ["name", "owner", "admin", "user"])
+def test_a_database_or_user_name_cannot_carry_sql(key: str, name: str) -> None:
+    places: dict[str, tuple[str, dict[str, object]]] = {
+        "name": ("databases[0].name", {"databases": [{"name": name}]}),
+        "owner": ("databases[0].owner", {"databases": [{"name": "shop", "owner": name}]}),
+        "admin": ("admin", {"admin": name}),
+        "user": (f"passwords.{name}", {"passwords": {name: "x"}}),
+    }
+    place, values = places[key]
+    assert mistakes(Store, {"engine": "postgres", **values}) == [
+        Mistake(
+            place,
+            f"{name!r} is not a name for a database or a user",
+            "use at most 63 letters, digits and underscores, not starting with a digit",
+        )
+    ]
+
+
+@pytest.mark.parametrize("name", ["pg_signal_backend", "template0", "template1", "public", "none"])
+def test_a_name_of_the_server_itself_is_refused(name: str) -> None:
+    assert mistakes(Database, {"name": name}) == [
+        Mistake("name", f"the name '{name}' is reserved by the server", "choose another")
+    ]
+
+
+def test_the_name_of_an_sql_script_cannot_carry_sql() -> None:
+    name = "a'); DROP TABLE x; --"
+    assert mistakes(Database, {"name": "shop", "init_sql": {name: "SELECT 1"}}) == [
+        Mistake(f"init_sql.{name}", f"{name!r} is not a valid name", NAME_RULE)
+    ]
+
+
+def test_a_database_stands_once() -> None:
+    databases = [{"name": "a"}, {"name": "b"}, {"name": "a"}, {"name": "b"}]
+    assert mistakes(Store, {"engine": "postgres", "databases": databases}) == [
+        Mistake("databases[2]", "the database 'a' stands here twice", "give it once"),
+        Mistake("databases[3]", "the database 'b' stands here twice", "give it once"),
+    ]
+
+
+def system(**keys: object) -> dict[str, object]:
+    return {"name": "shop", "title": "Shop", "environment": "development", **keys}
+
+
+def test_all_mistakes_of_a_system_are_told_together_with_their_places() -> None:
+    error = DescriptionError(
+        mistakes(
+            System,
+            system(
+                environment="prod",
+                stores={"db": {"size": "big"}},
+                services={
+                    "api": workload(image="No", replicas=0),
+                    "Web": workload(ports=[{"target": 0}]),
+                },
+                servcies={},
+            ),
+        )
+    )
+    assert str(error) == (
+        "8 mistakes in the description; nothing was changed\n"
+        "  environment: this is not one of the valid words (got 'prod')\n"
+        "    valid: development, production\n"
+        "  servcies: there is no key 'servcies' here\n"
+        "    did you mean 'services'? valid: environment, environment_label, name, namespace,"
+        " services, stores, title\n"
+        f"  services.Web: 'Web' is not a valid name\n    {NAME_RULE}\n"
+        "  services.Web.ports[0].target: 0 is not a port\n"
+        "    use 1 to 65535\n"
+        "  services.api.image: 'No' is not an image reference\n"
+        "    write it like 'postgres:15' or 'ghcr.io/owner/name:tag', in lower case\n"
+        "  services.api.replicas: input should be greater than or equal to 1 (got 0)\n"
+        "    use at least 1\n"
+        "  stores.db.engine: field required\n"
+        "    add it\n"
+        "  stores.db.size: 'big' is not a storage size\n"
+        "    write it like Kubernetes does: '10Gi'"
+    )
+
+
+def test_defaults_are_what_is_documented() -> None:
+    made = Workload(image="me/api:1")
+    assert made.replicas == 1
+    assert made.resources == Resources(cpus=0.5, memory="128m")
+    assert made.restart is RestartPolicy.UNLESS_STOPPED
+    assert (made.user, made.read_only, made.cap_add) == ("1000:1000", True, [])
+    assert made.stop_grace_period == "10s"
+    assert Port(target=80).host_ip == "127.0.0.1"
+    assert Store(engine="postgres").size == "10Gi"
+    assert Condition("service_healthy") is Condition.SERVICE_HEALTHY
+    assert [*Environment] == ["development", "production"]
+
+
+# --- secrets --------------------------------------------------------------------------------------
+
+PASSWORD = "correct-horse-battery"
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        (Workload, workload(secrets=PASSWORD)),
+        (Workload, workload(secrets=[PASSWORD])),
+        (Workload, workload(secrets={"A": [PASSWORD]})),
+        (Workload, workload(secrets={"A": {"b": PASSWORD}})),
+        (Workload, workload(secrets={"A": PASSWORD + "\0"})),
+        (Workload, workload(secrets={"A": PASSWORD.encode()})),
+        (Workload, workload(secrets={"A": PASSWORD}, environment={"A": "b"})),
+        (Workload, {"image": 1, "secrets": {"A": PASSWORD}}),
+        (Store, {"passwords": PASSWORD}),
+        (Store, {"engine": "postgres", "passwords": {"a": [PASSWORD]}}),
+        (System, system(services=[workload(secrets={"A": PASSWORD})])),
+        (System, system(stores=[{"engine": "postgres", "passwords": {"a": PASSWORD}}])),
+        (System, [workload(secrets={"A": PASSWORD})]),
+    ],
+)
+def test_a_password_never_appears_in_a_message(
+    kind: type[Model], values: dict[str, object]
+) -> None:
+    with pytest.raises(ValidationError) as caught:
+        kind.model_validate(values)
+    # Pydantic's own words are what a traceback of somebody else's program would show.
+    for text in (str(caught.value), repr(caught.value), str(mistakes_of(caught.value))):
+        assert PASSWORD not in text
+
+
+# --- the public arguments -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("args", "model"),
+    [
+        (SiteArgs, SiteSpec),
+        (StoreArgs, Store),
+        (DatabaseArgs, Database),
+        (WorkloadArgs, Workload),
+        (PortArgs, Port),
+        (VolumeArgs, Volume),
+        (HealthcheckArgs, Healthcheck),
+        (BuildArgs, Build),
+        (ResourcesArgs, Resources),
+        (DataTierArgs, DataTierSpec),
+        (AppTierArgs, AppTierSpec),
+    ],
+)
+def test_public_arguments_are_the_models_fields(args: Any, model: type[Model]) -> None:
+    ours = set(args.__annotations__) - {"site", "connections"}  # plain data, not described
+    assert ours == set(model.model_fields)
+    required = {key for key, field in model.model_fields.items() if field.is_required()}
+    assert args.__required_keys__ - {"site"} == required
+
+
+def test_arguments_of_a_lone_component_are_checked_the_same_way() -> None:
+    with pytest.raises(DescriptionError) as caught:
+        validated(AppTierSpec, {"services": {"api": workload(replicas=True)}}, "AppTier shop")
+    assert caught.value.mistakes == [
+        Mistake(
+            "AppTier shop: services.api.replicas",
+            "input should be a valid integer (got True)",
+            WHOLE,
+        )
+    ]
