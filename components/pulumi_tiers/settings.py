@@ -4,30 +4,64 @@
 """
 
 import json
+import re
 from collections.abc import Mapping
-from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic_core import PydanticKnownError
 
-from pulumi_tiers.model.base import Model, Text
-from pulumi_tiers.model.errors import DescriptionError, Mistake, mistakes_of, nearest
+from pulumi_tiers.model.base import Model, Text, Whole, Word
+from pulumi_tiers.model.errors import (
+    DescriptionError,
+    Mistake,
+    mistakes_of,
+    nearest,
+    reject,
+    reject_all,
+    shown,
+)
 from pulumi_tiers.model.image import Mirrors
 from pulumi_tiers.model.system import Environment, Target
 from pulumi_tiers.model.workload import ImageReference
+from pulumi_tiers.systems import SYSTEMS
 
 NAMESPACE = "tiers"
 
 
-class Names(StrEnum):
+class Names(Word):
     """How containers are called: ``<stack>-<system>-<name>``, or as the documents call them."""
 
     UNIQUE = "unique"
     DOCUMENTED = "documented"
 
 
+def _system(value: str) -> str:
+    if value not in SYSTEMS:
+        raise reject(f"there is no system {shown(value)}", nearest(value, SYSTEMS))
+    return value
+
+
+def _once_each(value: list[str]) -> list[str]:
+    reject_all(
+        ((position,), f"the system '{name}' stands here twice", "give it once")
+        for position, name in enumerate(value)
+        if name in value[:position]
+    )
+    return value
+
+
 def _registry(value: object) -> object:
-    return Mirrors.parse(value) if isinstance(value, str) else value
+    if isinstance(value, Mirrors):
+        return value
+    if isinstance(value, str):
+        return Mirrors.parse(value)
+    raise PydanticKnownError("string_type")
+
+
+def _number(value: object) -> object:
+    """The engine hands every value over as a text."""
+    return int(value) if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,9}", value) else value
 
 
 class Settings(Model):
@@ -35,11 +69,16 @@ class Settings(Model):
 
     environment: Environment = Environment.DEVELOPMENT
     target: Target = Target.DOCKER
-    systems: Annotated[list[str], Field(min_length=1)] = ["encontros-tech"]
-    #: ``<system>/<service>`` -> image reference.
+    systems: Annotated[
+        list[Annotated[str, AfterValidator(_system)]],
+        Field(min_length=1),
+        AfterValidator(_once_each),
+    ] = ["encontros-tech"]
+    #: ``<system>/<service>`` -> image reference, taken as it is written.
     images: dict[str, ImageReference] = {}
+    #: For the images that the descriptions name.
     registry: Annotated[Mirrors, BeforeValidator(_registry)] = Mirrors()
-    port_offset: Annotated[int, Field(ge=0, le=60000)] = 0
+    port_offset: Annotated[Whole, BeforeValidator(_number), Field(ge=0, le=60000)] = 0
     names: Names = Names.UNIQUE
     #: ``<system>/<store>/<user>`` -> password. Default: generated.
     secrets: dict[str, Text] = {}
@@ -63,14 +102,7 @@ def read_settings(config: Mapping[str, Any]) -> Settings:
             remedy = nearest(key, Settings.model_fields)
             mistakes.append(Mistake(full, "there is no such configuration key", remedy))
             continue
-        if key in STRUCTURED and isinstance(value, str):
-            try:
-                value = json.loads(value)
-            except json.JSONDecodeError:
-                kind = "list" if key == "systems" else "map"
-                mistakes.append(Mistake(full, f"{value!r} is not a {kind}", f"write a YAML {kind}"))
-                continue
-        values[key] = value
+        values[key] = _structured(value) if key in STRUCTURED else value
     try:
         settings = Settings.model_validate(values)
     except ValidationError as error:
@@ -80,3 +112,11 @@ def read_settings(config: Mapping[str, Any]) -> Settings:
         if not mistakes:
             return settings
     raise DescriptionError(mistakes)
+
+
+def _structured(value: object) -> object:
+    """What the engine hands over as JSON. What isn't JSON stays, and is refused for what it is."""
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except (ValueError, RecursionError):
+        return value

@@ -1,0 +1,366 @@
+"""A stack's configuration is checked key by key; all mistakes are told together."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pulumi_tiers.model.errors import DescriptionError, Mistake
+from pulumi_tiers.model.image import Mirrors
+from pulumi_tiers.model.system import Environment, Target
+from pulumi_tiers.settings import STRUCTURED, Names, Settings, read_settings
+
+PROJECT = Path(__file__).parent.parent
+QUOTES = "write a text (in YAML, put it into quotes)"
+PASSWORD = "correct-horse-battery"
+
+
+def mistakes(**config: object) -> list[Mistake]:
+    """What is wrong with ``tiers:`` keys."""
+    with pytest.raises(DescriptionError) as caught:
+        read_settings({f"tiers:{key}": value for key, value in config.items()})
+    return caught.value.mistakes
+
+
+def mistake(key: str, value: object) -> Mistake:
+    [found] = mistakes(**{key: value})
+    return found
+
+
+# --- what is read ---------------------------------------------------------------------------------
+
+
+def test_nothing_set_is_development_on_local_docker() -> None:
+    settings = read_settings({})
+    assert settings.environment is Environment.DEVELOPMENT
+    assert settings.target is Target.DOCKER
+    assert settings.systems == ["encontros-tech"]
+    assert settings.names is Names.UNIQUE
+    assert (settings.port_offset, settings.images, settings.secrets) == (0, {}, {})
+    assert settings.registry == Mirrors()
+
+
+def test_the_engine_hands_everything_over_as_texts() -> None:
+    settings = read_settings(
+        {
+            "tiers:environment": "production",
+            "tiers:target": "kubernetes",
+            "tiers:systems": '["encontros-tech"]',
+            "tiers:images": '{"encontros-tech/encontros-tech": "me/api:1"}',
+            "tiers:registry": "mirror.example.com/hub",
+            "tiers:port_offset": "100",
+            "tiers:names": "documented",
+            "tiers:secrets": json.dumps({"encontros-tech/postgres/doadmin": PASSWORD}),
+            "docker:host": "unix:///run/docker.sock",
+            "kubernetes:context": "kind",
+        }
+    )
+    assert settings == Settings(
+        environment=Environment.PRODUCTION,
+        target=Target.KUBERNETES,
+        systems=["encontros-tech"],
+        images={"encontros-tech/encontros-tech": "me/api:1"},
+        registry=Mirrors((("", "mirror.example.com/hub"),)),
+        port_offset=100,
+        names=Names.DOCUMENTED,
+        secrets={"encontros-tech/postgres/doadmin": PASSWORD},
+    )
+
+
+@pytest.mark.parametrize("value", [100, 100.0, "100"])
+def test_numbers_may_come_as_numbers(value: object) -> None:
+    assert read_settings({"tiers:port_offset": value}).port_offset == 100
+
+
+# --- what is wrong --------------------------------------------------------------------------------
+
+
+def test_all_mistakes_are_told_together_and_in_order() -> None:
+    with pytest.raises(DescriptionError) as caught:
+        read_settings(
+            {
+                "tiers:target": "dokcer",
+                "tiers:enviroment": "production",
+                "tiers:systems": ["encontros-tec", "encontros-tech", "encontros-tech"],
+                "tiers:port_offset": "many",
+                "tiers:images": {"encontros-tech/postgres": "Postgres"},
+                "other:enviroment": "is somebody else's",
+            }
+        )
+    assert str(caught.value) == (
+        "5 mistakes in the description; nothing was changed\n"
+        "  tiers:enviroment: there is no such configuration key\n"
+        "    did you mean 'environment'? valid: environment, images, names, port_offset, registry,"
+        " secrets, systems, target\n"
+        "  tiers:images.encontros-tech/postgres: 'Postgres' is not an image reference\n"
+        "    write it like 'postgres:15' or 'ghcr.io/owner/name:tag', in lower case\n"
+        "  tiers:port_offset: input should be a valid integer (got 'many')\n"
+        "    write a whole number, without quotes\n"
+        "  tiers:systems[0]: there is no system 'encontros-tec'\n"
+        "    did you mean 'encontros-tech'? valid: encontros-tech\n"
+        "  tiers:target: this is not one of the valid words (got 'dokcer')\n"
+        "    did you mean 'docker'? valid: digitalocean, docker, kubernetes"
+    )
+
+
+@pytest.mark.parametrize("key", ["", "x", "images.a", "Target", "portoffset"])
+def test_an_unknown_key_is_refused(key: str) -> None:
+    found = mistake(key, "x")
+    assert found.place == f"tiers:{key}"
+    assert found.why == "there is no such configuration key"
+    assert found.remedy.endswith("port_offset, registry, secrets, systems, target")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "why", "remedy"),
+    [
+        (
+            "environment",
+            "prod",
+            "this is not one of the valid words (got 'prod')",
+            "valid: development, production",
+        ),
+        (
+            "environment",
+            "Production",
+            "this is not one of the valid words (got 'Production')",
+            "did you mean 'production'? valid: development, production",
+        ),
+        ("environment", None, "input should be a valid string (got nothing)", QUOTES),
+        ("environment", ["production"], "input should be a valid string (got a list)", QUOTES),
+        (
+            "names",
+            "",
+            "this is not one of the valid words (got '')",
+            "valid: documented, unique",
+        ),
+        ("port_offset", "-1", "input should be greater than or equal to 0 (got '-1')",
+         "use at least 0"),
+        ("port_offset", 60001, "input should be less than or equal to 60000 (got 60001)",
+         "use at most 60000"),
+        ("port_offset", "1" * 5000, "input should be a valid integer (got '" + "1" * 77 + "'...)",
+         "write a whole number, without quotes"),
+        ("port_offset", "\u0661", "input should be a valid integer (got '\u0661')",
+         "write a whole number, without quotes"),
+        ("port_offset", "1.5", "input should be a valid integer (got '1.5')",
+         "write a whole number, without quotes"),
+        ("port_offset", True, "input should be a valid integer (got True)",
+         "write a whole number, without quotes"),
+        ("registry", ["m.example.com"], "input should be a valid string (got a list)", QUOTES),
+        ("registry", {"rules": [["", "m.example.com"]]},
+         "input should be a valid string (got a map)", QUOTES),
+        ("registry", None, "input should be a valid string (got nothing)", QUOTES),
+    ],
+)  # fmt: skip
+def test_a_wrong_value_is_named(key: str, value: object, why: str, remedy: str) -> None:
+    assert mistake(key, value) == Mistake(f"tiers:{key}", why, remedy)
+
+
+@pytest.mark.parametrize(
+    ("value", "got"),
+    [
+        ("encontros-tech", "'encontros-tech'"),
+        ('"encontros-tech"', "'encontros-tech'"),
+        ("[encontros-tech]", "'[encontros-tech]'"),
+        ('{"encontros-tech": 1}', "a map"),
+        ("", "''"),
+        ("null", "nothing"),
+        (None, "nothing"),
+        ("1", "1"),
+        (1, "1"),
+        (True, "True"),
+        ("[" * 100_000, "'" + "[" * 77 + "'..."),
+        pytest.param("9" * 5000, "'" + "9" * 77 + "'...", id="endless"),
+    ],
+)
+def test_systems_are_a_list(value: object, got: str) -> None:
+    why = f"input should be a valid list (got {got})"
+    assert mistake("systems", value) == Mistake("tiers:systems", why, "write a list")
+
+
+@pytest.mark.parametrize("value", ["[]", []])
+def test_a_stack_has_a_system(value: object) -> None:
+    assert mistake("systems", value) == Mistake(
+        "tiers:systems", "the list is empty (got a list)", "give at least 1"
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        ([1], "input should be a valid string (got 1)"),
+        ([None], "input should be a valid string (got nothing)"),
+        ([["encontros-tech"]], "input should be a valid string (got a list)"),
+        ('["Encontros-Tech"]', "there is no system 'Encontros-Tech'"),
+        ([""], "there is no system ''"),
+        (["encontros-tech "], "there is no system 'encontros-tech '"),
+        (["x" * 10**5], "there is no system '" + "x" * 77 + "'..."),
+    ],
+    ids=str,
+)
+def test_a_system_is_named(value: object, why: str) -> None:
+    found = mistake("systems", value)
+    assert (found.place, found.why) == ("tiers:systems[0]", why)
+
+
+def test_a_system_stands_once() -> None:
+    why = "the system 'encontros-tech' stands here twice"
+    assert mistakes(systems=["encontros-tech"] * 3) == [
+        Mistake("tiers:systems[1]", why, "give it once"),
+        Mistake("tiers:systems[2]", why, "give it once"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "got"),
+    [("postgres:15", "'postgres:15'"), ("[]", "a list"), ([], "a list"), ("1", "1"),
+     ("null", "nothing"), (None, "nothing"), ("{", "'{'"), ('"a"', "'a'"), (1.5, "1.5")],
+)  # fmt: skip
+def test_images_are_a_map(value: object, got: str) -> None:
+    why = f"input should be a map (got {got})"
+    assert mistake("images", value) == Mistake("tiers:images", why, "write a map")
+
+
+@pytest.mark.parametrize(
+    ("value", "got"),
+    [
+        (1, "1"),
+        (None, "nothing"),
+        (["postgres:15"], "a list"),
+        ({"postgres": {"image": "postgres:15"}}, "a map"),
+    ],
+)
+def test_an_image_is_a_text(value: object, got: str) -> None:
+    place = "tiers:images.encontros-tech/postgres"
+    found = mistake("images", {"encontros-tech/postgres": value})
+    assert found == Mistake(place, f"input should be a valid string (got {got})", QUOTES)
+
+
+@pytest.mark.parametrize(
+    "reference",
+    ["", " ", "Postgres:15", "post gres", "postgrés", "postgres:", "\u03c1ostgres", "🐘"],
+)
+def test_an_image_can_be_parsed(reference: str) -> None:
+    assert mistake("images", {"encontros-tech/postgres": reference}) == Mistake(
+        "tiers:images.encontros-tech/postgres",
+        f"{reference!r} is not an image reference",
+        "write it like 'postgres:15' or 'ghcr.io/owner/name:tag', in lower case",
+    )
+
+
+def test_half_a_character_in_json_is_refused() -> None:
+    found = mistake("images", r'{"encontros-tech/postgres": "\ud800"}')
+    assert found.why == "this text holds half of a character"
+    str(DescriptionError([found])).encode()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [PASSWORD, json.dumps(PASSWORD), json.dumps([PASSWORD]), [PASSWORD], f"{{{PASSWORD}", None, 1],
+)
+def test_secrets_are_a_map_and_never_shown(value: object) -> None:
+    assert mistake("secrets", value) == Mistake(
+        "tiers:secrets", "input should be a map", "write a map"
+    )
+
+
+@pytest.mark.parametrize("value", [[PASSWORD], {"password": PASSWORD}, None, 12345678, True])
+def test_a_secret_is_a_text_and_never_shown(value: object) -> None:
+    key = "encontros-tech/postgres/doadmin"
+    for secrets in ({key: value}, json.dumps({key: value})):
+        found = mistake("secrets", secrets)
+        assert found == Mistake(f"tiers:secrets.{key}", "input should be a valid string", QUOTES)
+
+
+# --- mirrors --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "rules"),
+    [
+        ("", ()),
+        (" , ", ()),
+        ("mirror.example.com/hub", (("", "mirror.example.com/hub"),)),
+        ("localhost:5000/", (("", "localhost:5000"),)),
+        (
+            "docker.io=m.example.com/h, ghcr.io/=m.example.com/g/",
+            (("docker.io", "m.example.com/h"), ("ghcr.io", "m.example.com/g")),
+        ),
+        (
+            "m.example.com,docker.io=a.example.com,docker.io/me=b.example.com",
+            (
+                ("docker.io/me", "b.example.com"),
+                ("docker.io", "a.example.com"),
+                ("", "m.example.com"),
+            ),
+        ),
+    ],
+)
+def test_rules_for_mirrors_are_read_longest_first(
+    text: str, rules: tuple[tuple[str, str], ...]
+) -> None:
+    assert read_settings({"tiers:registry": text}).registry.rules == rules
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("mirror", "'mirror' is not a rule for images: its replacement 'mirror' is not a registry"),
+        ("https://m.example.com", "'https://m.example.com' is not a rule for images:"
+         " its replacement 'https://m.example.com' is not a registry"),
+        ("m.example.com/Hub", "'m.example.com/Hub' is not a rule for images:"
+         " its replacement 'm.example.com/Hub' is not a registry"),
+        ("m.example.com/hub:1", "'m.example.com/hub:1' is not a rule for images:"
+         " its replacement 'm.example.com/hub:1' is not a registry"),
+        ("docker.io=", "'docker.io=' is not a rule for images: its replacement '' is not a"
+         " registry"),
+        ("hub=m.example.com", "'hub=m.example.com' is not a rule for images:"
+         " its prefix 'hub' is not a registry"),
+        ("a.io=b.io=c.io", "'a.io=b.io=c.io' is not a rule for images:"
+         " its prefix 'a.io=b.io' is not a registry"),
+        ("=m.example.com", "'=m.example.com' has nothing before '='"),
+        ("docker.io=a.io,docker.io/=b.io", "two rules for docker.io: 'a.io' and 'b.io'"),
+        ("a.io,b.io", "two rules for every image: 'a.io' and 'b.io'"),
+        ("ü.io", "'ü.io' is not a rule for images: its replacement 'ü.io' is not a registry"),
+    ],
+)  # fmt: skip
+def test_a_malformed_rule_for_mirrors_is_refused(text: str, why: str) -> None:
+    found = mistake("registry", text)
+    assert (found.place, found.why) == ("tiers:registry", why)
+    assert found.remedy
+
+
+# --- the project file -----------------------------------------------------------------------------
+
+
+def test_the_project_file_declares_the_same_keys_types_and_defaults() -> None:
+    declared: dict[str, dict[str, Any]] = yaml.safe_load(
+        (PROJECT / "Pulumi.yaml").read_text(encoding="utf-8")
+    )["config"]
+    # Maps are checked by the library alone.
+    assert set(declared) == set(Settings.model_fields) - {"images", "secrets"}
+    schema = Settings.model_json_schema(mode="serialization")["properties"]
+    types = {"registry": "string", "environment": "string", "target": "string", "names": "string"}
+    defaults = {"registry": ""}
+    for key, entry in declared.items():
+        assert entry["type"] == types.get(key) or schema[key]["type"], key
+        assert entry["default"] == defaults.get(key, schema[key].get("default")), key
+        assert entry["description"], key
+    assert declared["systems"]["items"] == schema["systems"]["items"] == {"type": "string"}
+    assert STRUCTURED - {"systems"} == set(Settings.model_fields) - set(declared)
+
+
+@pytest.mark.parametrize(
+    ("stack", "environment", "target"),
+    [
+        ("dev", Environment.DEVELOPMENT, Target.DOCKER),
+        ("prod", Environment.PRODUCTION, Target.DIGITALOCEAN),
+    ],
+)
+def test_the_documented_stacks_are_valid(
+    stack: str, environment: Environment, target: Target
+) -> None:
+    content = yaml.safe_load((PROJECT / f"Pulumi.{stack}.yaml").read_text(encoding="utf-8"))
+    settings = read_settings(content["config"])
+    assert (settings.environment, settings.target) == (environment, target)
