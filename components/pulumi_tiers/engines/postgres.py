@@ -1,8 +1,11 @@
 """PostgreSQL (https://hub.docker.com/_/postgres)."""
 
+import re
 from typing import ClassVar
 
 from pulumi_tiers.engines.base import Consumer, Engine, encoded
+from pulumi_tiers.model.base import LONGEST_TEXT
+from pulumi_tiers.model.errors import shown
 from pulumi_tiers.model.references import literal
 from pulumi_tiers.model.store import Database, Store
 from pulumi_tiers.model.workload import (
@@ -16,6 +19,9 @@ from pulumi_tiers.model.workload import (
 )
 
 _DATA = "/var/lib/postgresql/data"
+_SETTING = re.compile(r"[a-z_][a-z0-9_.]*", re.IGNORECASE)
+#: Settings that this engine decides: clients and the health check rely on them.
+_OURS = frozenset({"data_directory", "listen_addresses", "port"})
 
 
 class Postgres(Engine):
@@ -83,9 +89,7 @@ class Postgres(Engine):
         databases = self.databases(store)
         if len(databases) == 1 and not databases[0].owner and not databases[0].init_sql:
             return None
-        users = {
-            user: f"PASSWORD_{number}" for number, user in enumerate(store.users) if user != admin
-        }
+        users = self._password_variables(store)
         return Workload(
             image=store.image or self.image,
             # The script stands in the environment, so that it needs no file and no volume.
@@ -97,8 +101,9 @@ class Postgres(Engine):
             environment={
                 "PGHOST": name,
                 "PGUSER": admin,
-                "PGDATABASE": databases[0].name,
-                "SETUP_SQL": literal(_setup_sql(databases, users)),
+                # Always there; the first of ours may be newer than the volume.
+                "PGDATABASE": "postgres",
+                "SETUP_SQL": _setup_sql(databases, users),
             },
             secrets={
                 "PGPASSWORD": f"${{password.{admin}}}",
@@ -110,9 +115,34 @@ class Postgres(Engine):
             job=True,
         )
 
+    def _password_variables(self, store: Store) -> dict[str, str]:
+        """The variables of the setup job, by the user whose password each holds."""
+        admin = self.admin_of(store)
+        return {
+            user: f"PASSWORD_{number}" for number, user in enumerate(store.users) if user != admin
+        }
+
+    def check(self, store: Store) -> list[tuple[str, str]]:
+        found: list[tuple[str, str]] = []
+        for key in store.settings:
+            if not _SETTING.fullmatch(key):
+                remedy = "write its name as in postgresql.conf, such as 'max_connections'"
+                found.append((f"{shown(key)} is not a setting of Postgres", remedy))
+            elif key.lower() in _OURS:
+                found.append((f"the setting '{key}' is this library's", "remove it"))
+        size = len(_setup_sql(self.databases(store), self._password_variables(store)).encode())
+        if size > LONGEST_TEXT:
+            why = f"the SQL that sets the databases up has {size} bytes"
+            remedy = f"keep it below {LONGEST_TEXT}: leave data and later changes to migrations"
+            found.append((why, remedy))
+        return found
+
 
 def _setup_sql(databases: list[Database], users: dict[str, str]) -> str:
-    """Makes users and databases that are missing, sets passwords, runs each init SQL once."""
+    """Makes users and databases that are missing, sets passwords, runs each init SQL once.
+
+    Written for a variable: its dollar signs are not the beginnings of references.
+    """
     lines: list[str] = []
     for user, variable in users.items():
         lines += [
@@ -152,4 +182,4 @@ def _setup_sql(databases: list[Database], users: dict[str, str]) -> str:
                 "COMMIT;",
                 "\\endif",
             ]
-    return "\n".join(lines)
+    return literal("\n".join(lines))
