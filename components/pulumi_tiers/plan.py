@@ -5,18 +5,20 @@ A component in somebody else's program checks itself with the same functions: a 
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from graphlib import CycleError, TopologicalSorter
+from itertools import pairwise
 
 from pydantic import ValidationError
 
 from pulumi_tiers.engines import ENGINES, Engine
-from pulumi_tiers.model.errors import DescriptionError, Mistake, mistakes_of, nearest
+from pulumi_tiers.model.errors import DescriptionError, Mistake, mistakes_of, nearest, shown
 from pulumi_tiers.model.references import FIELDS, references
 from pulumi_tiers.model.store import Store
 from pulumi_tiers.model.system import Environment, System, Target
 from pulumi_tiers.model.workload import Condition, Workload
-from pulumi_tiers.settings import Settings
+from pulumi_tiers.settings import Names, Settings
 from pulumi_tiers.systems import SYSTEMS
 
 
@@ -43,30 +45,23 @@ def make_plan(stack: str, settings: Settings) -> Plan:
         mistakes.append(
             Mistake(
                 "stack",
-                f"'{stack}' cannot be the beginning of the names of containers and volumes",
+                f"{shown(stack)} cannot be the beginning of the names of containers and volumes",
                 "name the stack with at most 20 lower-case letters, digits and hyphens",
             )
         )
     systems: list[System] = []
-    for position, name in enumerate(settings.systems):
-        place = f"tiers:systems[{position}]"
-        if name not in SYSTEMS:
-            mistakes.append(Mistake(place, f"there is no system '{name}'", nearest(name, SYSTEMS)))
-        elif name in settings.systems[:position]:
-            mistakes.append(
-                Mistake(place, f"the system '{name}' stands here twice", "give it once")
-            )
-        else:
-            try:
-                systems.append(SYSTEMS[name](settings.environment))
-            except ValidationError as error:  # a mistake in systems/, or in one that was added
-                mistakes += mistakes_of(error, name)
-    mistakes += _check_overrides(settings, systems)
+    for name in settings.systems:
+        try:
+            systems.append(SYSTEMS[name](settings.environment))
+        except ValidationError as error:  # a mistake in systems/, or in one that was added
+            mistakes += mistakes_of(error, name)
+    if len(systems) == len(settings.systems):
+        mistakes += _check_overrides(settings, systems)
     systems = [_with_settings(system, settings) for system in systems]
-    mistakes += check_systems(systems, settings.target)
+    mistakes += check_systems(systems, settings.target, settings.names)
     if mistakes:
         raise DescriptionError(mistakes)
-    return Plan(stack, settings, tuple(systems))
+    return Plan(stack, settings, tuple(_with_passwords(system, settings) for system in systems))
 
 
 def _check_overrides(settings: Settings, systems: list[System]) -> Iterator[Mistake]:
@@ -91,9 +86,8 @@ def _check_overrides(settings: Settings, systems: list[System]) -> Iterator[Mist
             yield Mistake(
                 f"tiers:secrets.{key}", "the stack has no such secret", nearest(key, users)
             )
-        elif settings.environment is Environment.PRODUCTION and isinstance(value, str):
-            for why, remedy in weaknesses(value):
-                yield Mistake(f"tiers:secrets.{key}", why, remedy)
+        else:
+            yield from _check_password(f"tiers:secrets.{key}", value, settings.environment)
 
 
 def secret_key(system: str, store: str, user: str) -> str:
@@ -108,27 +102,33 @@ def users_of(engine: Engine, store: Store) -> list[str]:
 
 
 def _with_settings(system: System, settings: Settings) -> System:
-    """The system with the stack's images, mirrors, port offset and passwords in place."""
+    """The system with the stack's images, mirrors and port offset in place.
+
+    Without the passwords that the stack gives: they were checked where they stand.
+    """
 
     def image(name: str, reference: object) -> object:
-        chosen = settings.images.get(f"{system.name}/{name}", reference)
-        return settings.registry.apply(chosen) if isinstance(chosen, str) else chosen
+        chosen = settings.images.get(f"{system.name}/{name}")
+        mirrored = settings.registry.apply(reference) if isinstance(reference, str) else reference
+        return chosen or mirrored
 
     def moved(port: int | None) -> int | None:
-        return port + settings.port_offset if port else port
+        # A load balancer has its ports for itself.
+        offset = settings.port_offset if settings.target is Target.DOCKER else 0
+        return port + offset if port else port
 
     stores: dict[str, Store] = {}
     for name, store in system.stores.items():
         default = ENGINES[store.engine].image if store.engine in ENGINES else None
-        prefix = secret_key(system.name, name, "")
-        given = {
-            k.removeprefix(prefix): v for k, v in settings.secrets.items() if k.startswith(prefix)
-        }
         stores[name] = store.model_copy(
             update={
                 "image": image(name, store.image or default),
                 "published": moved(store.published),
-                "passwords": {**store.passwords, **given},
+                "passwords": {
+                    user: password
+                    for user, password in store.passwords.items()
+                    if secret_key(system.name, name, user) not in settings.secrets
+                },
             }
         )
     services: dict[str, Workload] = {}
@@ -147,45 +147,124 @@ def _with_settings(system: System, settings: Settings) -> System:
     return system.model_copy(update={"stores": stores, "services": services})
 
 
-# --- checks that need more than one part -----------------------------------------------------------
+def _with_passwords(system: System, settings: Settings) -> System:
+    """The system with the passwords that the stack gives."""
+    stores: dict[str, Store] = {}
+    for name, store in system.stores.items():
+        prefix = secret_key(system.name, name, "")
+        given = {
+            key.removeprefix(prefix): password
+            for key, password in settings.secrets.items()
+            if key.startswith(prefix)
+        }
+        stores[name] = store.model_copy(update={"passwords": {**store.passwords, **given}})
+    return system.model_copy(update={"stores": stores})
 
 
-def check_systems(systems: Iterable[System], target: Target) -> Iterator[Mistake]:
+# --- checks that need more than one part ----------------------------------------------------------
+
+
+def check_systems(
+    systems: Iterable[System], target: Target, names: Names = Names.UNIQUE
+) -> Iterator[Mistake]:
     """Every mistake that only the whole shows. Each part is valid by itself."""
     systems = list(systems)
     for system in systems:
-        yield from check_names(system.name, system.stores, system.services)
         yield from check_stores(f"{system.name}: stores", system.stores, system.environment)
         yield from check_services(
             f"{system.name}: services", system.services, connection_keys(system.stores)
         )
         if system.environment is Environment.PRODUCTION:
             yield from _check_literal_secrets(system)
+    yield from _check_names(systems, target, names)
     if target is Target.DOCKER:
         yield from check_host_ports(systems)
 
 
-def check_names(
-    place: str, stores: Mapping[str, Store], services: Mapping[str, Workload]
-) -> Iterator[Mistake]:
-    for name in sorted(set(stores) & set(services)):
-        yield Mistake(
-            f"{place}: services.{name}",
-            f"'{name}' is also the name of a store, and both would be the same host name",
-            "rename one of them",
-        )
+@dataclass(frozen=True)
+class Claim:
+    """A name that nothing else of its kind can have in the same space."""
+
+    kind: str
+    name: str
+    place: str
+    #: The part of the description whose own names were compared already.
+    part: str
+    #: What `name` belongs to: a system's network or namespace, or the whole Docker host.
+    space: str = ""
+    remedy: str = "rename one of them"
+
+
+def _store_claims(place: str, stores: Mapping[str, Store]) -> Iterator[Claim]:
+    for name, store in stores.items():
+        engine = ENGINES.get(store.engine)
+        if engine is None or engine.check(store):  # told elsewhere; its name counts all the same
+            yield from _claims(place, name, name, None)
+            continue
+        yield from _claims(place, name, name, engine.workload(name, store))
+        setup = engine.setup(name, store)
+        if setup:
+            yield from _claims(place, name, f"{name}-setup", setup)
+
+
+def _service_claims(place: str, services: Mapping[str, Workload]) -> Iterator[Claim]:
+    for name, workload in services.items():
+        yield from _claims(place, name, name, workload)
+
+
+def _claims(place: str, key: str, name: str, workload: Workload | None) -> Iterator[Claim]:
+    claim = partial(Claim, place=f"{place}.{key}", part=place)
+    yield claim("container", name)
+    if workload is None:
+        return
+    for replica in range(1, workload.replicas):
+        yield claim("container", f"{name}-{replica + 1}")
+    for volume in workload.volumes:
+        yield claim("volume", volume.name)
+    if workload.secrets:
+        yield claim("Kubernetes Secret", workload.secret_name or name)
+
+
+def _check_claims(claims: Iterable[Claim], *, between_parts: bool = False) -> Iterator[Mistake]:
+    taken: dict[tuple[str, str, str], Claim] = {}
+    for claim in claims:
+        first = taken.setdefault((claim.space, claim.kind, claim.name), claim)
+        if first is not claim and (first.part != claim.part) is between_parts:
+            why = f"the {claim.kind} '{claim.name}' is already that of {first.place}"
+            yield Mistake(claim.place, why, claim.remedy)
+
+
+def _check_names(systems: list[System], target: Target, names: Names) -> Iterator[Mistake]:
+    """Names that two parts of the stack would give to different things."""
+    claims: list[Claim] = []
+    for system in systems:
+        documented = target is Target.DOCKER and names is Names.DOCUMENTED
+        for claim in (
+            *_store_claims(f"{system.name}: stores", system.stores),
+            *_service_claims(f"{system.name}: services", system.services),
+        ):
+            if documented and claim.kind == "container":
+                remedy = "set tiers:names to 'unique', or rename one of them"
+                claims.append(replace(claim, remedy=remedy))
+            else:
+                claims.append(replace(claim, space=system.name))
+        if target is not Target.DOCKER and system.namespace:
+            place = f"{system.name}: namespace"
+            claims.append(Claim("namespace", system.namespace, place, place))
+    yield from _check_claims(claims, between_parts=True)
 
 
 def check_stores(
     place: str, stores: Mapping[str, Store], environment: Environment | None
 ) -> Iterator[Mistake]:
+    yield from _check_claims(_store_claims(place, stores))
     for name, store in stores.items():
         at = f"{place}.{name}"
         engine = ENGINES.get(store.engine)
         if engine is None:
             yield Mistake(
                 f"{at}.engine",
-                f"there is no engine '{store.engine}'",
+                f"there is no engine {shown(store.engine)}",
                 nearest(store.engine, ENGINES),
             )
             continue
@@ -197,19 +276,19 @@ def check_stores(
                 yield Mistake(
                     f"{at}.passwords.{user}", "the store has no such user", nearest(user, known)
                 )
-            elif environment is Environment.PRODUCTION and isinstance(password, str):
-                for why, remedy in weaknesses(password):
-                    yield Mistake(f"{at}.passwords.{user}", why, remedy)
+            else:
+                yield from _check_password(f"{at}.passwords.{user}", password, environment)
 
 
 def connection_keys(stores: Mapping[str, Store]) -> list[str]:
     """The keys of the stores' connections: ``postgres``, ``postgres.metabase``."""
-    return [
-        f"{name}.{database}" if database else name
-        for name, store in stores.items()
-        if store.engine in ENGINES
-        for database in ENGINES[store.engine].consumers(store)
-    ]
+    keys: list[str] = []
+    for name, store in stores.items():
+        engine = ENGINES.get(store.engine)
+        # An unknown engine is one mistake: whoever uses the store doesn't make another.
+        databases = engine.consumers(store) if engine else [item.name for item in store.databases]
+        keys += [name, *(f"{name}.{database}" for database in databases if database)]
+    return keys
 
 
 def check_services(
@@ -217,6 +296,7 @@ def check_services(
 ) -> Iterator[Mistake]:
     """The services of one system, which has these connections to stores."""
     connections = list(connections)
+    yield from _check_claims(_service_claims(place, services))
     for name, workload in services.items():
         at = f"{place}.{name}"
         yield from check_references(at, workload, connections)
@@ -231,7 +311,9 @@ def check_references(place: str, workload: Workload, known: Collection[str]) -> 
             at = f"{place}.{section}.{variable}"
             for found in references(value) if isinstance(value, str) else []:
                 if not found.store:
-                    why = f"'${{{found.text}}}' is not a reference"
+                    # In a secret it may be a part of the password.
+                    text = f"${{{found.text}}}" if section == "environment" else "${...}"
+                    why = f"'{text}' is not a reference"
                     yield Mistake(at, why, "write ${store.field}, or $$ for a dollar sign")
                 elif found.connection not in known:
                     why = f"'${{{found.text}}}' names no store of this system"
@@ -251,9 +333,12 @@ def _check_dependencies(
     services: Mapping[str, Workload],
     connections: Collection[str],
 ) -> Iterator[Mistake]:
-    known = {*services, *connections} - {name}
+    # A database is ready when its store is.
+    known = {*services, *(key for key in connections if "." not in key)} - {name}
     for other, condition in workload.depends_on.items():
         where = f"{at}.depends_on.{other}"
+        if other == name:
+            continue  # the smallest circle
         if other not in known:
             yield Mistake(where, f"there is no '{other}' in this system", nearest(other, known))
             continue
@@ -263,7 +348,7 @@ def _check_dependencies(
                 yield Mistake(
                     where, f"'{other}' is a store and never completes", "use service_healthy"
                 )
-        elif condition is Condition.SERVICE_HEALTHY and needed.healthcheck is None:
+        elif condition is Condition.SERVICE_HEALTHY and not _tells_its_health(needed):
             yield Mistake(
                 where,
                 f"'{other}' has no healthcheck, so it can never be healthy",
@@ -278,21 +363,25 @@ def _check_dependencies(
             yield Mistake(where, why, "use service_completed_successfully")
 
 
+def _tells_its_health(workload: Workload) -> bool:
+    return workload.healthcheck is not None and workload.healthcheck.test != ["NONE"]
+
+
 def _check_cycles(place: str, services: Mapping[str, Workload]) -> Iterator[Mistake]:
-    done: set[str] = set()
-
-    def walk(name: str, path: tuple[str, ...]) -> Iterator[Mistake]:
-        if name in path:
-            circle = " -> ".join((*path[path.index(name) :], name))
-            yield Mistake(f"{place}.{name}.depends_on", f"a circle: {circle}", "remove one of them")
-        elif name not in done:
-            for other in services[name].depends_on:
-                if other in services:
-                    yield from walk(other, (*path, name))
-            done.add(name)
-
-    for name in services:
-        yield from walk(name, ())
+    graph = {
+        name: [other for other in workload.depends_on if other in services]
+        for name, workload in services.items()
+    }
+    while True:
+        try:
+            TopologicalSorter(graph).prepare()
+        except CycleError as error:
+            circle: list[str] = error.args[1][::-1]  # each depends on the next
+            why = f"a circle: {' -> '.join(circle)}"
+            yield Mistake(f"{place}.{circle[0]}.depends_on", why, "remove one of them")
+            graph[circle[0]].remove(circle[1])
+        else:
+            return
 
 
 @dataclass(frozen=True)
@@ -347,29 +436,47 @@ def check_host_ports(systems: Iterable[System]) -> Iterator[Mistake]:
         seen.append(port)
 
 
-# --- passwords -------------------------------------------------------------------------------------
+# --- passwords ------------------------------------------------------------------------------------
 
 _PLACEHOLDERS = re.compile(
-    r"change[_-]?(this|me|it)|^seu_|senha|placeholder|example|password|passw0rd|secret|aleatoria|^dev-"
-    r"|ocolecionador@2025|^(admin|postgres|root|test)+$|^\$?\{|^<.*>$",
+    r"change[_-]?(this|me|it)|^(seu|sua)[_-]|your[_-]|senha|placeholder|example|password|passw0rd"
+    r"|secret|aleatoria|^dev-|ocolecionador@2025|^(admin|postgres|root|test)+$|^\$?\{|^<.*>$",
     re.IGNORECASE,
 )
 
 
-def weaknesses(password: str) -> Iterator[tuple[str, str]]:
-    """Why a password cannot go to production: ``(why, remedy)``. The password is never repeated."""
-    remedy = "remove it to have one generated, or set a random one of 16 characters or more"
+def weakness(password: str) -> str | None:
+    """Why a password cannot go to production. The password is never repeated."""
+    steps = {ord(after) - ord(before) for before, after in pairwise(password)}
     if _PLACEHOLDERS.search(password):
-        yield "the password is a placeholder or a documented sample", remedy
-    elif len(password) < 16:
-        yield f"the password has only {len(password)} characters", remedy
-    elif len(set(password)) < 8:
-        yield f"the password has only {len(set(password))} different characters", remedy
+        return "the password is a placeholder or a documented sample"
+    if len(password) < 16:
+        return f"the password has only {len(password)} characters"
+    if len(set(password)) < 8:
+        return f"the password has only {len(set(password))} different characters"
+    if len(steps) < 5:
+        return "the password is a row of characters that anybody would try"
+    return None
+
+
+def _check_password(
+    place: str, password: object, environment: Environment | None
+) -> Iterator[Mistake]:
+    """The password of a user of a store. An Output's value is not known here."""
+    if not isinstance(password, str):
+        return
+    remedy = "remove it to have one generated, or set a random one of 16 characters or more"
+    if not password:
+        yield Mistake(place, "the password is empty", remedy)
+    elif not password.isprintable():
+        yield Mistake(place, "the password holds a line break or the like", remedy)
+    elif environment is Environment.PRODUCTION and (why := weakness(password)):
+        yield Mistake(place, why, remedy)
 
 
 def _check_literal_secrets(system: System) -> Iterator[Mistake]:
     for name, workload in system.services.items():
         for variable, value in workload.secrets.items():
-            if isinstance(value, str) and not references(value):
-                for why, remedy in weaknesses(value):
-                    yield Mistake(f"{system.name}: services.{name}.secrets.{variable}", why, remedy)
+            if isinstance(value, str) and not references(value) and (why := weakness(value)):
+                place = f"{system.name}: services.{name}.secrets.{variable}"
+                yield Mistake(place, why, "set the real one, random and of 16 characters or more")
