@@ -121,8 +121,8 @@ class Sandbox:
         with urllib.request.urlopen(request, timeout=10) as answer:
             assert answer.status == 201
 
-    def titles(self) -> list[str]:
-        with urllib.request.urlopen(f"{self.url}/events", timeout=10) as answer:
+    def titles(self, limit: int = 100) -> list[str]:
+        with urllib.request.urlopen(f"{self.url}/events?limit={limit}", timeout=10) as answer:
             return [event["title"] for event in json.load(answer)]
 
     def health(self) -> tuple[int, dict[str, Any]]:
