@@ -8,7 +8,7 @@ import pytest
 from sandbox import Sandbox
 
 pytestmark = [pytest.mark.docker, pytest.mark.load]
-WRITERS, WRITES = 8, 24
+WRITERS, WRITES = 8, 12
 
 
 def test_nothing_that_was_acknowledged_is_lost_when_the_database_is_killed(
@@ -36,7 +36,7 @@ def test_nothing_that_was_acknowledged_is_lost_when_the_database_is_killed(
         acknowledged = [title for result in results for title in result.result(timeout=120)]
     sandbox.wait_healthy()
     assert sandbox.inspect("postgres")["RestartCount"] == 1
-    stored = Counter(sandbox.titles(limit=200))
+    stored = Counter(sandbox.titles(limit=100))
     assert len(acknowledged) > WRITERS, "hardly anything was written: the test shows nothing"
     assert [title for title in acknowledged if stored[title] != 1] == []
 
