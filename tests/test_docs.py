@@ -1,0 +1,259 @@
+"""The pages say what the code does."""
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import CodeType
+from typing import Any
+
+import pytest
+import typer.main
+from pulumi_tiers.app_tier import AppTierArgs, WorkloadArgs
+from pulumi_tiers.cli import console
+from pulumi_tiers.cli.main import Format, app
+from pulumi_tiers.cli.stack import Runner
+from pulumi_tiers.data_tier import ConnectionArgs, DataTierArgs, StoreArgs
+from pulumi_tiers.engines import ENGINES
+from pulumi_tiers.model.errors import DescriptionError
+from pulumi_tiers.model.references import FIELDS
+from pulumi_tiers.model.store import Database, Store
+from pulumi_tiers.model.system import Environment, System, Target
+from pulumi_tiers.model.workload import (
+    Build,
+    Condition,
+    Healthcheck,
+    Port,
+    Resources,
+    Volume,
+    Workload,
+)
+from pulumi_tiers.program import main
+from pulumi_tiers.render.picture import mermaid
+from pulumi_tiers.render.recorder import Recording, record
+from pulumi_tiers.settings import NAMESPACE, Settings, read_settings
+from pulumi_tiers.site import SiteArgs
+from pulumi_tiers.systems import SYSTEMS
+
+ROOT = Path(__file__).resolve().parent.parent
+README = ROOT / "README.md"
+DOCS = ROOT / "docs"
+PAGES = sorted(
+    path
+    for path in ROOT.rglob("*.md")
+    if not any(part.startswith(".") for part in path.relative_to(ROOT).parts)
+)
+EACH_PAGE = pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+COMMANDS = set(typer.main.get_group(app).commands)
+
+
+def text(page: Path) -> str:
+    return page.read_text(encoding="utf-8")
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """The fenced blocks of one language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", text(page), re.MULTILINE | re.DOTALL)
+
+
+def code(page: Path) -> Iterator[str]:
+    """Everything that is set as code: the lines of blocks, and what stands between backticks."""
+    prose = text(page)
+    for block in re.findall(r"^ *```\w*\n(.*?)^ *```$", prose, re.MULTILINE | re.DOTALL):
+        yield from block.splitlines()
+    yield from re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", prose, flags=re.DOTALL))
+
+
+def first_cells(page: Path) -> list[str]:
+    """The first cell of each table row, without its backticks."""
+    return [cell.replace("`", "") for cell in re.findall(r"^\| ([^|]+?) \|", text(page), re.M)]
+
+
+# --- links and names ------------------------------------------------------------------------------
+
+
+def anchors(page: Path) -> set[str]:
+    """The headings as GitHub links to them."""
+    headings = re.findall(r"^#+ (.+)$", text(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@EACH_PAGE
+def test_relative_links_lead_somewhere(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)\s]+)\)", text(page)):
+        if re.match(r"[a-z]+:", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+@EACH_PAGE
+def test_files_that_are_named_exist(page: Path) -> None:
+    folders = (page.parent, ROOT, ROOT / "components" / "pulumi_tiers")
+    for name in " ".join(code(page)).split():
+        if re.fullmatch(r"[\w.-]+(?:/[\w.-]+)*\.(?:py|md|txt|toml)|[\w-]+(?:/[\w-]+)*/", name):
+            assert any((folder / name).exists() for folder in folders), name
+
+
+def test_every_page_is_in_the_readme() -> None:
+    for page in DOCS.rglob("*.md"):
+        name = page.relative_to(ROOT).as_posix()
+        assert f"]({name})" in text(README) or page.parent.name == "decisions", name
+
+
+# --- commands -------------------------------------------------------------------------------------
+
+
+def test_every_command_stands_in_the_readme() -> None:
+    assert {cell.removeprefix("tiers ") for cell in first_cells(README)} >= COMMANDS
+    for word in (*Format, *Runner):
+        assert re.search(rf"--(?:to|runner) [^`]*\b{word}\b", text(README)), word
+
+
+@EACH_PAGE
+def test_commands_and_their_options_exist(page: Path) -> None:
+    group = typer.main.get_group(app)
+    for line in code(page):
+        called = re.match(r"(?:\.venv/bin/)?tiers ([a-z]+)(.*)", line)
+        if not called:
+            continue
+        assert called[1] in COMMANDS, line
+        known = {option for item in group.commands[called[1]].params for option in item.opts}
+        options = re.findall(r"(?<=\s)--?[a-z]+", called[2].partition(" -- ")[0])
+        if called[1] != "exec":  # what follows is another program's
+            assert set(options) <= known, line
+
+
+@EACH_PAGE
+def test_make_targets_exist(page: Path) -> None:
+    targets = set(re.findall(r"^([a-z-]+):.*## ", text(ROOT / "Makefile"), re.MULTILINE))
+    for line in code(page):
+        for target in re.findall(r"(?:^|(?<=\s))make ([a-z-]+)", line):
+            assert target in targets, line
+
+
+def test_the_readme_has_the_exit_codes() -> None:
+    codes = {str(value) for name, value in vars(console).items() if name.startswith("EXIT_")}
+    assert set(first_cells(README)) >= {"0", "130", *codes}
+
+
+# --- configuration and description ----------------------------------------------------------------
+
+
+def shown(default: object) -> str:
+    """A default as the pages write it."""
+    match default:
+        case list():
+            return f"[{', '.join(default)}]"
+        case dict() | int() | str():
+            return str(default)
+        case _:
+            return "empty"
+
+
+@pytest.mark.parametrize("page", [README, DOCS / "configuration.md"], ids=lambda path: path.name)
+def test_every_key_stands_there_with_its_default(page: Path) -> None:
+    rows = re.findall(rf"^\| `{NAMESPACE}:(\w+)` \|(.*)\|$", text(page), re.MULTILINE)
+    assert {key for key, _ in rows} == set(Settings.model_fields)
+    for key, row in rows:
+        default = shown(Settings.model_fields[key].default)
+        assert default in row.replace("`", ""), key
+
+
+def test_every_key_is_explained() -> None:
+    for key in Settings.model_fields:
+        assert f"## `{NAMESPACE}:{key}`" in text(DOCS / "configuration.md")
+
+
+def test_the_words_of_a_description_are_explained() -> None:
+    page = set(re.findall(r"`([\w-]+)`", text(DOCS / "description.md")))
+    parts = (System, Workload, Store, Build, Port, Volume, Healthcheck, Resources, Database)
+    for part in parts:
+        assert page >= set(part.model_fields), part.__name__
+    assert page >= {*Condition, *Environment, *FIELDS, *ENGINES}
+    assert page >= set(WorkloadArgs.__annotations__) | set(StoreArgs.__annotations__)
+
+
+def test_the_arguments_of_the_components_are_explained() -> None:
+    page = set(re.findall(r"`([\w-]+)`", text(DOCS / "components.md")))
+    for arguments in (SiteArgs, DataTierArgs, AppTierArgs, ConnectionArgs):
+        assert page >= set(arguments.__annotations__), arguments.__name__
+
+
+def test_every_target_and_every_system_has_its_place() -> None:
+    assert set(first_cells(DOCS / "targets.md")) >= set(Target)
+    for system in SYSTEMS:
+        assert (DOCS / "systems" / f"{system}.md").is_file()
+        assert f"`{system}`" in text(DOCS / "configuration.md")
+
+
+def test_the_shown_mistakes_are_what_is_told() -> None:
+    [sample] = blocks(DOCS / "description.md", "text")
+    config = {
+        "tiers:environmnt": "production",
+        "tiers:port_offset": "99999",
+        "tiers:images": {"encontros-tech/ap": "Bad Image"},
+    }
+    with pytest.raises(DescriptionError) as told:
+        read_settings(config)
+    assert sample.strip() == str(told.value)
+
+
+# --- contradictions, decisions --------------------------------------------------------------------
+
+
+def test_every_contradiction_of_encontros_tech_has_one_row() -> None:
+    rows = [cell for cell in first_cells(DOCS / "contradictions.md") if cell.startswith("EN-")]
+    assert rows == [f"EN-{number:02}" for number in range(1, 16)]
+
+
+def test_decisions_are_short_and_of_one_form() -> None:
+    records = sorted((DOCS / "decisions").glob("*.md"))
+    for number, record_ in enumerate(records, 1):
+        assert record_.name.startswith(f"{number:04}-")
+        assert text(record_).startswith(f"# {number:04} ")
+        headings = re.findall(r"^## (.*)$", text(record_), re.MULTILINE)
+        assert headings == ["Context", "Decision", "Consequences"], record_.name
+        assert len(text(record_).splitlines()) < 25, record_.name
+
+
+# --- examples -------------------------------------------------------------------------------------
+
+
+def recorded(program: CodeType) -> Recording:
+    return record(lambda: exec(program, {}), project="docs", stack="dev", config={})
+
+
+EXAMPLES = [
+    pytest.param(
+        compile(block, f"{page.name}-{number}", "exec"), id=f"{page.relative_to(ROOT)}-{number}"
+    )
+    for page in PAGES
+    for number, block in enumerate(blocks(page, "python"), 1)
+]
+
+
+@pytest.mark.parametrize("program", EXAMPLES)
+def test_examples_run(program: CodeType) -> None:
+    recording = recorded(program)
+    assert recording.of_type("docker:index/container:Container")
+    assert recording.warnings == []
+
+
+def test_the_example_of_the_readme_does_what_it_shows() -> None:
+    [block] = blocks(README, "python")
+    recording = recorded(compile(block, "README", "exec"))
+    [web] = [item for item in recording.resources if item.name == "shop-app-web"]
+    ports: list[Mapping[str, Any]] = web.inputs["ports"]
+    assert [(port["ip"], port["external"], port["internal"]) for port in ports] == [
+        ("127.0.0.1", 8080, 8000)
+    ]
+    assert "DATABASE_HOST=postgres" in web.inputs["envs"]
+    assert recording.outputs["urls"] == {"web": ["http://127.0.0.1:8080"]}
+
+
+def test_the_picture_in_the_readme_is_that_of_the_stack_dev() -> None:
+    config = {"tiers:environment": "development", "tiers:target": "docker"}
+    recording = record(main, project="tiers", stack="dev", config=config)
+    assert blocks(README, "mermaid") == [mermaid(recording)]
