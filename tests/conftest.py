@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sandbox import Sandbox
-
 from pulumi_tiers.cli import docker
 from pulumi_tiers.cli.engine import Engine
+from sandbox import Sandbox
 
 LEVELS = ("docker", "engine", "cluster", "load")
 

@@ -10,7 +10,6 @@ import jsonschema
 import pulumi
 import pytest
 import yaml
-
 from pulumi_tiers.app_tier import AppTier, WorkloadArgs
 from pulumi_tiers.cli.compose import Compose, read_secrets, write
 from pulumi_tiers.data_tier import DataTier

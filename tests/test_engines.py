@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from pulumi_tiers.checks import connection_keys
 from pulumi_tiers.engines import ENGINES, Consumer, Engine
 from pulumi_tiers.engines.postgres import Postgres
 from pulumi_tiers.model.base import LONGEST_TEXT
 from pulumi_tiers.model.references import references, substitute
 from pulumi_tiers.model.store import Store
 from pulumi_tiers.model.workload import Condition, Port, Resources, RestartPolicy, Workload
-from pulumi_tiers.plan import connection_keys, users_of
 
 POSTGRES = Postgres()
 #: Every character that a shell, psql, SQL, a URL or Compose could take for its own.
@@ -46,7 +46,7 @@ def test_an_engine_runs_with_nothing_said(engine: Engine) -> None:
     assert workload.ports[0].target == engine.port
     assert workload.ports[0].published is None
     # Who runs the server has its password; `${password.<user>}` is the only kind of reference.
-    users = users_of(engine, said)
+    users = engine.users(said)
     assert users[0] == engine.admin_of(said) == engine.admin
     found = [item for text in workload.values.values() for item in references(text)]
     assert {item.store for item in found} == {"password"}
@@ -97,7 +97,7 @@ def test_the_connections_of_a_store_are_its_databases() -> None:
         "blog": Consumer("writer", "blog"),
     }
     assert connection_keys({"db": said}) == ["db", "db.shop", "db.blog"]
-    assert users_of(POSTGRES, said) == ["boss", "writer"]
+    assert POSTGRES.users(said) == ["boss", "writer"]
 
 
 def test_a_store_without_databases_has_the_one_that_the_image_makes() -> None:

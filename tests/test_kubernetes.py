@@ -600,7 +600,7 @@ def test_what_kubernetes_cannot_do_is_said_with_its_place(field: str, workload: 
     with pytest.raises(DescriptionError) as raised:
         one(workload)
     [mistake] = raised.value.mistakes
-    assert mistake.place == f"shop-app: api.{field}"
+    assert mistake.place == f"AppTier shop-app: services.api.{field}"
     assert "Kubernetes" in mistake.why
     assert mistake.remedy
 

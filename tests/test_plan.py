@@ -8,11 +8,12 @@ from unittest import mock
 
 import pulumi
 import pytest
+from pulumi_tiers.checks import check_services, check_stores, weakness
 from pulumi_tiers.model.errors import DescriptionError, Mistake
 from pulumi_tiers.model.store import Store
-from pulumi_tiers.model.system import Environment, System
+from pulumi_tiers.model.system import Environment, System, Target
 from pulumi_tiers.model.workload import Condition, Port, PullPolicy
-from pulumi_tiers.plan import Plan, check_services, check_stores, make_plan, weakness
+from pulumi_tiers.plan import Plan, make_plan
 from pulumi_tiers.program import main
 from pulumi_tiers.render import recorder
 from pulumi_tiers.settings import read_settings
@@ -293,12 +294,12 @@ def test_what_is_made_from_a_name_is_made_once(
 def test_a_lone_component_finds_its_own_names_twice() -> None:
     volumes = [{"name": "files", "target": "/files"}]
     made = system({"api": api(volumes=volumes), "web": api(volumes=volumes)})
-    assert [found.place for found in check_services("AppTier shop", made.services, [])] == [
-        "AppTier shop.web"
-    ]
+    assert [
+        found.place for found in check_services("AppTier shop", made.services, Target.DOCKER, [])
+    ] == ["AppTier shop.web"]
     stores = system({}, {"db": {**POSTGRES, "databases": [{"name": "a", "owner": "a"}]},
                          "db-setup": POSTGRES}).stores  # fmt: skip
-    assert {found.place for found in check_stores("DataTier shop", stores, None)} == {
+    assert {found.place for found in check_stores("DataTier shop", stores, Target.DOCKER)} == {
         "DataTier shop.db-setup"
     }
 
@@ -696,7 +697,7 @@ def test_a_long_chain_of_dependencies_is_no_circle() -> None:
     count = 3000
     services = {f"s{number}": started(f"s{number + 1}") for number in range(count)}
     made = system({**services, f"s{count}": api()})
-    assert list(check_services("shop", made.services, [])) == []
+    assert list(check_services("shop", made.services, Target.DOCKER, [])) == []
 
 
 # --- stores ---------------------------------------------------------------------------------------
@@ -721,7 +722,7 @@ def test_an_unknown_engine_is_one_mistake() -> None:
 
 def test_a_lone_data_tier_is_checked_the_same_way() -> None:
     stores = {"db": Store(engine="mysql", image="mysql:8")}
-    [found] = check_stores("DataTier shop: stores", stores, None)
+    [found] = check_stores("DataTier shop: stores", stores, Target.DOCKER)
     assert found.place == "DataTier shop: stores.db.engine"
 
 

@@ -4,13 +4,13 @@ from typing import NotRequired, TypedDict, cast
 
 import pulumi
 
+from pulumi_tiers.checks import check_services
 from pulumi_tiers.component import Component, validated
 from pulumi_tiers.data_tier import ResourcesArgs
 from pulumi_tiers.model.base import Model, Name
 from pulumi_tiers.model.errors import DescriptionError
 from pulumi_tiers.model.references import Reference
 from pulumi_tiers.model.workload import Condition, PullPolicy, RestartPolicy, Workload
-from pulumi_tiers.plan import check_services
 from pulumi_tiers.platforms import platform_for
 from pulumi_tiers.platforms.base import After, ConnectionArgs, Running, SiteRef
 from pulumi_tiers.values import resolved
@@ -151,7 +151,8 @@ class AppTier(Component):
     ) -> None:
         spec = validated(AppTierSpec, {"services": args["services"]}, f"AppTier {name}")
         connections = args.get("connections", {})
-        mistakes = list(check_services(f"AppTier {name}: services", spec.services, connections))
+        place, target = f"AppTier {name}: services", args["site"]["target"]
+        mistakes = list(check_services(place, spec.services, target, connections))
         if mistakes:
             raise DescriptionError(mistakes)
         super().__init__(name, opts)

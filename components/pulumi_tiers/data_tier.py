@@ -4,13 +4,13 @@ from typing import NotRequired, TypedDict
 
 import pulumi
 
+from pulumi_tiers.checks import check_stores
 from pulumi_tiers.component import Component, validated
 from pulumi_tiers.engines import ENGINES, Engine
 from pulumi_tiers.model.base import Model, Name
 from pulumi_tiers.model.errors import DescriptionError
 from pulumi_tiers.model.references import Reference
-from pulumi_tiers.model.store import Store
-from pulumi_tiers.plan import check_stores, secret_key, users_of
+from pulumi_tiers.model.store import Store, secret_key
 from pulumi_tiers.platforms import platform_for
 from pulumi_tiers.platforms.base import ConnectionArgs, Platform, Running, SiteRef
 from pulumi_tiers.platforms.labels import LABEL_SYSTEM
@@ -85,7 +85,9 @@ class DataTier(Component):
         self, name: str, args: DataTierArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         spec = validated(DataTierSpec, {"stores": args["stores"]}, f"DataTier {name}")
-        mistakes = list(check_stores(f"DataTier {name}: stores", spec.stores, None))
+        mistakes = list(
+            check_stores(f"DataTier {name}: stores", spec.stores, args["site"]["target"])
+        )
         if mistakes:
             raise DescriptionError(mistakes)
         super().__init__(name, opts)
@@ -103,7 +105,7 @@ class DataTier(Component):
         engine = ENGINES[store.engine]
         passwords = {
             user: self._password(site, name, user, store.passwords.get(user))
-            for user in users_of(engine, store)
+            for user in engine.users(store)
         }
 
         def password(reference: Reference) -> pulumi.Output[str]:

@@ -1,23 +1,17 @@
-"""A plan: every system of a stack, checked as a whole before anything is made.
-
-A component in somebody else's program checks itself with the same functions: a plan of one.
-"""
+"""A plan: the systems of a stack with its settings in place, checked as a whole."""
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from functools import partial
-from graphlib import CycleError, TopologicalSorter
-from itertools import pairwise
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from pulumi_tiers.engines import ENGINES, Engine
+from pulumi_tiers.checks import check_password, check_systems
+from pulumi_tiers.engines import ENGINES
 from pulumi_tiers.model.errors import DescriptionError, Mistake, mistakes_of, nearest, shown
-from pulumi_tiers.model.references import FIELDS, references
-from pulumi_tiers.model.store import Store
-from pulumi_tiers.model.system import Environment, System, Target
-from pulumi_tiers.model.workload import Condition, Workload
+from pulumi_tiers.model.store import Store, secret_key
+from pulumi_tiers.model.system import System, Target
+from pulumi_tiers.model.workload import Workload
 from pulumi_tiers.settings import Names, Settings
 from pulumi_tiers.systems import SYSTEMS
 
@@ -58,7 +52,9 @@ def make_plan(stack: str, settings: Settings) -> Plan:
     if len(systems) == len(settings.systems):
         mistakes += _check_overrides(settings, systems)
     systems = [_with_settings(system, settings) for system in systems]
-    mistakes += check_systems(systems, settings.target, settings.names)
+    mistakes += check_systems(
+        systems, settings.target, documented_names=settings.names is Names.DOCUMENTED
+    )
     if mistakes:
         raise DescriptionError(mistakes)
     return Plan(stack, settings, tuple(_with_passwords(system, settings) for system in systems))
@@ -79,7 +75,7 @@ def _check_overrides(settings: Settings, systems: list[System]) -> Iterator[Mist
         for system in systems
         for name, store in system.stores.items()
         if store.engine in ENGINES
-        for user in users_of(ENGINES[store.engine], store)
+        for user in ENGINES[store.engine].users(store)
     ]
     for key, value in settings.secrets.items():
         if key not in users:
@@ -87,18 +83,7 @@ def _check_overrides(settings: Settings, systems: list[System]) -> Iterator[Mist
                 f"tiers:secrets.{key}", "the stack has no such secret", nearest(key, users)
             )
         else:
-            yield from _check_password(f"tiers:secrets.{key}", value, settings.environment)
-
-
-def secret_key(system: str, store: str, user: str) -> str:
-    """The key of a password in `tiers:secrets`."""
-    return f"{system}/{store}/{user}"
-
-
-def users_of(engine: Engine, store: Store) -> list[str]:
-    """Everybody who has a password: the admin first."""
-    owners = [consumer.user for consumer in engine.consumers(store).values()]
-    return list(dict.fromkeys([engine.admin_of(store), *owners]))
+            yield from check_password(f"tiers:secrets.{key}", value, settings.environment)
 
 
 def _with_settings(system: System, settings: Settings) -> System:
@@ -159,324 +144,3 @@ def _with_passwords(system: System, settings: Settings) -> System:
         }
         stores[name] = store.model_copy(update={"passwords": {**store.passwords, **given}})
     return system.model_copy(update={"stores": stores})
-
-
-# --- checks that need more than one part ----------------------------------------------------------
-
-
-def check_systems(
-    systems: Iterable[System], target: Target, names: Names = Names.UNIQUE
-) -> Iterator[Mistake]:
-    """Every mistake that only the whole shows. Each part is valid by itself."""
-    systems = list(systems)
-    for system in systems:
-        yield from check_stores(f"{system.name}: stores", system.stores, system.environment)
-        yield from check_services(
-            f"{system.name}: services", system.services, connection_keys(system.stores)
-        )
-        if system.environment is Environment.PRODUCTION:
-            yield from _check_literal_secrets(system)
-    yield from _check_names(systems, target, names)
-    if target is Target.DOCKER:
-        yield from check_host_ports(systems)
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A name that nothing else of its kind can have in the same space."""
-
-    kind: str
-    name: str
-    place: str
-    #: The part of the description whose own names were compared already.
-    part: str
-    #: What `name` belongs to: a system's network or namespace, or the whole Docker host.
-    space: str = ""
-    remedy: str = "rename one of them"
-
-
-def _store_claims(place: str, stores: Mapping[str, Store]) -> Iterator[Claim]:
-    for name, store in stores.items():
-        engine = ENGINES.get(store.engine)
-        if engine is None or engine.check(store):  # told elsewhere; its name counts all the same
-            yield from _claims(place, name, name, None)
-            continue
-        yield from _claims(place, name, name, engine.workload(name, store))
-        setup = engine.setup(name, store)
-        if setup:
-            yield from _claims(place, name, f"{name}-setup", setup)
-
-
-def _service_claims(place: str, services: Mapping[str, Workload]) -> Iterator[Claim]:
-    for name, workload in services.items():
-        yield from _claims(place, name, name, workload)
-
-
-def _claims(place: str, key: str, name: str, workload: Workload | None) -> Iterator[Claim]:
-    claim = partial(Claim, place=f"{place}.{key}", part=place)
-    yield claim("container", name)
-    if workload is None:
-        return
-    for replica in range(1, workload.replicas):
-        yield claim("container", f"{name}-{replica + 1}")
-    for volume in workload.volumes:
-        yield claim("volume", volume.name)
-    if workload.secrets:
-        yield claim("Kubernetes Secret", workload.secret_name or name)
-
-
-def _check_claims(claims: Iterable[Claim], *, between_parts: bool = False) -> Iterator[Mistake]:
-    taken: dict[tuple[str, str, str], Claim] = {}
-    for claim in claims:
-        first = taken.setdefault((claim.space, claim.kind, claim.name), claim)
-        if first is not claim and (first.part != claim.part) is between_parts:
-            why = f"the {claim.kind} '{claim.name}' is already that of {first.place}"
-            yield Mistake(claim.place, why, claim.remedy)
-
-
-def _check_names(systems: list[System], target: Target, names: Names) -> Iterator[Mistake]:
-    """Names that two parts of the stack would give to different things."""
-    claims: list[Claim] = []
-    for system in systems:
-        documented = target is Target.DOCKER and names is Names.DOCUMENTED
-        for claim in (
-            *_store_claims(f"{system.name}: stores", system.stores),
-            *_service_claims(f"{system.name}: services", system.services),
-        ):
-            if documented and claim.kind == "container":
-                remedy = "set tiers:names to 'unique', or rename one of them"
-                claims.append(replace(claim, remedy=remedy))
-            else:
-                claims.append(replace(claim, space=system.name))
-        if target is not Target.DOCKER and system.namespace:
-            place = f"{system.name}: namespace"
-            claims.append(Claim("namespace", system.namespace, place, place))
-    yield from _check_claims(claims, between_parts=True)
-
-
-def check_stores(
-    place: str, stores: Mapping[str, Store], environment: Environment | None
-) -> Iterator[Mistake]:
-    yield from _check_claims(_store_claims(place, stores))
-    for name, store in stores.items():
-        at = f"{place}.{name}"
-        engine = ENGINES.get(store.engine)
-        if engine is None:
-            yield Mistake(
-                f"{at}.engine",
-                f"there is no engine {shown(store.engine)}",
-                nearest(store.engine, ENGINES),
-            )
-            continue
-        for why, remedy in engine.check(store):
-            yield Mistake(at, why, remedy)
-        known = users_of(engine, store)
-        for user, password in store.passwords.items():
-            if user not in known:
-                yield Mistake(
-                    f"{at}.passwords.{user}", "the store has no such user", nearest(user, known)
-                )
-            else:
-                yield from _check_password(f"{at}.passwords.{user}", password, environment)
-
-
-def connection_keys(stores: Mapping[str, Store]) -> list[str]:
-    """The keys of the stores' connections: ``postgres``, ``postgres.metabase``."""
-    keys: list[str] = []
-    for name, store in stores.items():
-        engine = ENGINES.get(store.engine)
-        # An unknown engine is one mistake: whoever uses the store doesn't make another.
-        databases = engine.consumers(store) if engine else [item.name for item in store.databases]
-        keys += [name, *(f"{name}.{database}" for database in databases if database)]
-    return keys
-
-
-def check_services(
-    place: str, services: Mapping[str, Workload], connections: Iterable[str]
-) -> Iterator[Mistake]:
-    """The services of one system, which has these connections to stores."""
-    connections = list(connections)
-    yield from _check_claims(_service_claims(place, services))
-    for name, workload in services.items():
-        at = f"{place}.{name}"
-        yield from check_references(at, workload, connections)
-        yield from _check_dependencies(at, name, workload, services, connections)
-    yield from _check_cycles(place, services)
-
-
-def check_references(place: str, workload: Workload, known: Collection[str]) -> Iterator[Mistake]:
-    for section in ("environment", "secrets"):
-        values: Mapping[str, object] = getattr(workload, section)
-        for variable, value in values.items():
-            at = f"{place}.{section}.{variable}"
-            for found in references(value) if isinstance(value, str) else []:
-                if not found.store:
-                    # In a secret it may be a part of the password.
-                    text = f"${{{found.text}}}" if section == "environment" else "${...}"
-                    why = f"'{text}' is not a reference"
-                    yield Mistake(at, why, "write ${store.field}, or $$ for a dollar sign")
-                elif found.connection not in known:
-                    why = f"'${{{found.text}}}' names no store of this system"
-                    yield Mistake(at, why, nearest(found.connection, known))
-                elif found.field not in FIELDS:
-                    why = f"'${{{found.text}}}': a connection has no field '{found.field}'"
-                    yield Mistake(at, why, nearest(found.field, FIELDS))
-                elif found.secret and section == "environment":
-                    why = f"'${{{found.text}}}' is secret, and environment is not"
-                    yield Mistake(at, why, "move the variable to 'secrets'")
-
-
-def _check_dependencies(
-    at: str,
-    name: str,
-    workload: Workload,
-    services: Mapping[str, Workload],
-    connections: Collection[str],
-) -> Iterator[Mistake]:
-    # A database is ready when its store is.
-    known = {*services, *(key for key in connections if "." not in key)} - {name}
-    for other, condition in workload.depends_on.items():
-        where = f"{at}.depends_on.{other}"
-        if other == name:
-            continue  # the smallest circle
-        if other not in known:
-            yield Mistake(where, f"there is no '{other}' in this system", nearest(other, known))
-            continue
-        needed = services.get(other)
-        if needed is None:  # a store: it always has a health check, and it doesn't end
-            if condition is Condition.SERVICE_COMPLETED:
-                yield Mistake(
-                    where, f"'{other}' is a store and never completes", "use service_healthy"
-                )
-        elif condition is Condition.SERVICE_HEALTHY and not _tells_its_health(needed):
-            yield Mistake(
-                where,
-                f"'{other}' has no healthcheck, so it can never be healthy",
-                "give it one, or use service_started",
-            )
-        elif condition is Condition.SERVICE_COMPLETED and not needed.job:
-            yield Mistake(
-                where, f"'{other}' is not a job, so it never completes", "set its job to true"
-            )
-        elif condition is not Condition.SERVICE_COMPLETED and needed.job:
-            why = f"'{other}' is a job: it ends, and is neither up nor healthy then"
-            yield Mistake(where, why, "use service_completed_successfully")
-
-
-def _tells_its_health(workload: Workload) -> bool:
-    return workload.healthcheck is not None and workload.healthcheck.test != ["NONE"]
-
-
-def _check_cycles(place: str, services: Mapping[str, Workload]) -> Iterator[Mistake]:
-    graph = {
-        name: [other for other in workload.depends_on if other in services]
-        for name, workload in services.items()
-    }
-    while True:
-        try:
-            TopologicalSorter(graph).prepare()
-        except CycleError as error:
-            circle: list[str] = error.args[1][::-1]  # each depends on the next
-            why = f"a circle: {' -> '.join(circle)}"
-            yield Mistake(f"{place}.{circle[0]}.depends_on", why, "remove one of them")
-            graph[circle[0]].remove(circle[1])
-        else:
-            return
-
-
-@dataclass(frozen=True)
-class HostPort:
-    """One published port of the Docker host, and whose it is."""
-
-    number: int
-    host_ip: str
-    system: str
-    service: str
-    place: str
-
-    def clashes(self, other: "HostPort") -> bool:
-        everywhere = "0.0.0.0"  # noqa: S104 - compared with, not listened on
-        overlap = self.host_ip == other.host_ip or everywhere in {self.host_ip, other.host_ip}
-        return self.number == other.number and overlap
-
-
-def host_ports(systems: Iterable[System]) -> Iterator[HostPort]:
-    """Every published port. Replicas after the first take the numbers that follow."""
-    for system in systems:
-        at = partial("{}: {}".format, system.name)
-        for name, store in system.stores.items():
-            if store.published:
-                place = at(f"stores.{name}.published")
-                yield HostPort(store.published, "127.0.0.1", system.name, name, place)
-        for name, workload in system.services.items():
-            for position, port in enumerate(workload.ports):
-                for replica in range(workload.replicas if port.published else 0):
-                    place = at(f"services.{name}.ports[{position}]")
-                    number = (port.published or 0) + replica
-                    yield HostPort(number, port.host_ip, system.name, name, place)
-
-
-def check_host_ports(systems: Iterable[System]) -> Iterator[Mistake]:
-    seen: list[HostPort] = []
-    for port in host_ports(systems):
-        taken = next((other for other in seen if other.clashes(port)), None)
-        if taken:
-            who = (
-                taken.service if taken.system == port.system else f"{taken.system}/{taken.service}"
-            )
-            yield Mistake(
-                port.place,
-                f"host port {port.number} is already published by {who}",
-                "publish another port, or none; replicas take the numbers after the first",
-            )
-        if port.number > 65535:
-            yield Mistake(
-                port.place, f"{port.number} is not a port", "lower it, or tiers:port_offset"
-            )
-        seen.append(port)
-
-
-# --- passwords ------------------------------------------------------------------------------------
-
-_PLACEHOLDERS = re.compile(
-    r"change[_-]?(this|me|it)|^(seu|sua)[_-]|your[_-]|senha|placeholder|example|password|passw0rd"
-    r"|secret|aleatoria|^dev-|ocolecionador@2025|^(admin|postgres|root|test)+$|^\$?\{|^<.*>$",
-    re.IGNORECASE,
-)
-
-
-def weakness(password: str) -> str | None:
-    """Why a password cannot go to production. The password is never repeated."""
-    steps = {ord(after) - ord(before) for before, after in pairwise(password)}
-    if _PLACEHOLDERS.search(password):
-        return "the password is a placeholder or a documented sample"
-    if len(password) < 16:
-        return f"the password has only {len(password)} characters"
-    if len(set(password)) < 8:
-        return f"the password has only {len(set(password))} different characters"
-    if len(steps) < 5:
-        return "the password is a row of characters that anybody would try"
-    return None
-
-
-def _check_password(
-    place: str, password: object, environment: Environment | None
-) -> Iterator[Mistake]:
-    """The password of a user of a store. An Output's value is not known here."""
-    if not isinstance(password, str):
-        return
-    remedy = "remove it to have one generated, or set a random one of 16 characters or more"
-    if not password:
-        yield Mistake(place, "the password is empty", remedy)
-    elif not password.isprintable():
-        yield Mistake(place, "the password holds a line break or the like", remedy)
-    elif environment is Environment.PRODUCTION and (why := weakness(password)):
-        yield Mistake(place, why, remedy)
-
-
-def _check_literal_secrets(system: System) -> Iterator[Mistake]:
-    for name, workload in system.services.items():
-        for variable, value in workload.secrets.items():
-            if isinstance(value, str) and not references(value) and (why := weakness(value)):
-                place = f"{system.name}: services.{name}.secrets.{variable}"
-                yield Mistake(place, why, "set the real one, random and of 16 characters or more")

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pulumi_tiers.cli import docker
-from pulumi_tiers.cli.files import private_folder, write_private
 from pulumi_tiers.cli.console import EXIT_MISSING, Steps, Stop
+from pulumi_tiers.cli.files import private_folder, write_private
 from pulumi_tiers.render.compose import compose_yaml, literal_secrets
 from pulumi_tiers.render.recorder import Recording, placeholders
 

@@ -36,6 +36,11 @@ class Engine(ABC):
     def consumers(self, store: Store) -> dict[str, Consumer]:
         """The connections by key: ``""`` is the store's own, then one per database."""
 
+    def users(self, store: Store) -> list[str]:
+        """Everybody who has a password: the admin first."""
+        owners = [consumer.user for consumer in self.consumers(store).values()]
+        return list(dict.fromkeys([self.admin_of(store), *owners]))
+
     @abstractmethod
     def url(self, consumer: Consumer, password: str, host: str, port: int, *, tls: bool) -> str:
         """The URL that clients take, percent-encoded. With `tls`, it insists on encryption."""

@@ -72,3 +72,8 @@ class Store(Model):
     def users(self) -> list[str]:
         """The owners of databases, once each, in the order of the databases."""
         return list(dict.fromkeys(database.owner for database in self.databases if database.owner))
+
+
+def secret_key(system: str, store: str, user: str) -> str:
+    """The key of a user's password in `tiers:secrets`."""
+    return f"{system}/{store}/{user}"

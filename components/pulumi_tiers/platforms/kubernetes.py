@@ -2,21 +2,19 @@
 
 import hashlib
 import math
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import pulumi
 import pulumi_kubernetes as kubernetes
 
 from pulumi_tiers.component import Component
+from pulumi_tiers.limits import capabilities, public_ports, tmpfs_size
 from pulumi_tiers.model.base import seconds, size_in_bytes
-from pulumi_tiers.model.errors import DescriptionError, Mistake
 from pulumi_tiers.model.workload import (
     Healthcheck,
     Port,
     PullPolicy,
     Resources,
-    RestartPolicy,
     Volume,
     Workload,
 )
@@ -27,10 +25,6 @@ from pulumi_tiers.platforms.labels import LABEL_DEPENDS_ON, LABEL_SERVICE, LABEL
 _POD_SECURITY = {
     f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn", "audit")
 }
-#: What "restricted" lets a container keep.
-_CAPABILITIES = frozenset({"NET_BIND_SERVICE"})
-#: Of a writable path without a size of its own. It counts as the container's memory.
-_TMPFS_SIZE = "64m"
 #: On pods: changes with the values of their secrets, which are read at the start only.
 _ANNOTATION_SECRETS = "tiers.secrets"
 #: What a URL does not repeat.
@@ -85,9 +79,6 @@ class KubernetesPlatform(Platform):
     def run(  # noqa: D102
         self, owner: Component, site: SiteRef, name: str, workload: Workload, after: After
     ) -> Running:
-        mistakes = list(check(f"{owner.logical_name}: {name}", workload))
-        if mistakes:
-            raise DescriptionError(mistakes)
         # Types are a part of a URN: everything of one workload can have the same logical name.
         child, options = owner.child(name), owner.child_options()
         secret: pulumi.Input[str] = workload.secret_name or name
@@ -189,7 +180,7 @@ class KubernetesPlatform(Platform):
         """Makes the Service that gives the workload its host name. Returns the public URLs."""
         if not workload.ports:
             return []
-        public = _public(workload)
+        public = public_ports(workload)
         spec: kubernetes.core.v1.ServiceSpecArgsDict = {
             "selector": _selector(site, name),
             "ports": [
@@ -214,77 +205,6 @@ class KubernetesPlatform(Platform):
         )
         address = service.status.apply(_address) if public else ""
         return [_url(port, address, public[port.target]) for port in workload.ports if public]
-
-
-# --- what Kubernetes cannot do --------------------------------------------------------------------
-
-
-def check(place: str, workload: Workload) -> Iterator[Mistake]:
-    """What of a workload cannot be had on Kubernetes, or not under "restricted"."""
-    if workload.image is None:
-        yield Mistake(
-            f"{place}.build",
-            "Kubernetes runs images from a registry, it builds none",
-            "build and push the image, then name it in 'image' (or tiers:images)",
-        )
-    if not int(workload.user.partition(":")[0]):
-        yield Mistake(
-            f"{place}.user",
-            "Kubernetes' Pod Security 'restricted' lets nothing run as root",
-            "give the uid:gid of a user in the image, such as '1000:1000'",
-        )
-    for capability in sorted(set(_capabilities(workload)) - _CAPABILITIES):
-        yield Mistake(
-            f"{place}.cap_add",
-            f"Kubernetes' Pod Security 'restricted' refuses the capability {capability}",
-            f"do without it; it allows {', '.join(_CAPABILITIES)} only",
-        )
-    if workload.replicas > 1 and workload.volumes and not workload.stateful:
-        yield Mistake(
-            f"{place}.volumes",
-            f"on Kubernetes, {workload.replicas} replicas cannot share a volume",
-            "set 'stateful' so that each has its own, or 'replicas' to 1",
-        )
-    if workload.job and (workload.stateful or workload.replicas > 1):
-        yield Mistake(
-            f"{place}.job",
-            "on Kubernetes, a job runs once: it is neither stateful nor replicated",
-            "remove 'stateful' and 'replicas', or 'job'",
-        )
-    if not workload.job and workload.restart in {RestartPolicy.NO, RestartPolicy.ON_FAILURE}:
-        yield Mistake(
-            f"{place}.restart",
-            f"Kubernetes restarts a service always, so '{workload.restart}' cannot be had",
-            "set 'job' for what runs once, or restart to 'unless-stopped'",
-        )
-    public = _public(workload)
-    for position, port in enumerate(workload.ports):
-        if public and port.target not in public:
-            yield Mistake(
-                f"{place}.ports[{position}]",
-                f"Kubernetes' load balancer would open {port.target} to everybody, like its others",
-                "give the port to a service of its own, or a 'load_balancer' if it is public",
-            )
-    health = workload.healthcheck
-    if health and health.path and not workload.ports:
-        yield Mistake(
-            f"{place}.healthcheck.path",
-            "Kubernetes asks for it on the first port, and there is no port",
-            "add the port, or remove the path",
-        )
-    if health and health.test[0] not in {"CMD", "CMD-SHELL"}:
-        yield Mistake(
-            f"{place}.healthcheck.test",
-            f"Kubernetes asks with a command, and '{health.test[0]}' begins none",
-            "begin the test with 'CMD' or 'CMD-SHELL', or remove the healthcheck",
-        )
-    for path, options in workload.tmpfs.items():
-        if not re.fullmatch(r"[1-9]\d*[bkmg]?", _tmpfs_size(options), re.IGNORECASE):
-            yield Mistake(
-                f"{place}.tmpfs.{path}",
-                f"Kubernetes has no volume of the size '{_tmpfs_size(options)}'",
-                "write a number of bytes, such as 'size=64m'",
-            )
 
 
 # --- what everything carries ----------------------------------------------------------------------
@@ -346,12 +266,6 @@ def _digest(value: object) -> pulumi.Output[str]:
 # --- network --------------------------------------------------------------------------------------
 
 
-def _public(workload: Workload) -> dict[int, int]:
-    """The ports that everybody may reach: the container's number → the load balancer's."""
-    # `published` is meant for the Docker host, where it is bound to 127.0.0.1.
-    return {port.target: port.load_balancer for port in workload.ports if port.load_balancer}
-
-
 def _network_policy(
     site: SiteRef, name: str, workload: Workload
 ) -> kubernetes.networking.v1.NetworkPolicySpecArgsDict:
@@ -365,7 +279,7 @@ def _network_policy(
     ingress: kubernetes.networking.v1.NetworkPolicyIngressRuleArgsDict = {
         "ports": [{"port": port.target, "protocol": "TCP"} for port in workload.ports]
     }
-    if not _public(workload):
+    if not public_ports(workload):
         ingress["from_"] = [{"pod_selector": {}}]
     policy: kubernetes.networking.v1.NetworkPolicySpecArgsDict = {
         "pod_selector": {"match_labels": _selector(site, name)},
@@ -422,7 +336,7 @@ def _template(
         # A container that restarts within its pod finds what it left there; on Docker it doesn't.
         {
             "name": f"tmpfs-{number}",
-            "empty_dir": {"medium": "Memory", "size_limit": _quantity(_tmpfs_size(options))},
+            "empty_dir": {"medium": "Memory", "size_limit": _quantity(tmpfs_size(options))},
         }
         for number, (_, options) in enumerate(sorted(workload.tmpfs.items()))
     ]
@@ -461,9 +375,9 @@ def _container(
     ]
     mounts = {volume.target: volume.name for volume in workload.volumes}
     mounts |= {path: f"tmpfs-{number}" for number, path in enumerate(sorted(workload.tmpfs))}
-    capabilities: kubernetes.core.v1.CapabilitiesArgsDict = {"drop": ["ALL"]}
+    kept: kubernetes.core.v1.CapabilitiesArgsDict = {"drop": ["ALL"]}
     if workload.cap_add:
-        capabilities["add"] = _capabilities(workload)
+        kept["add"] = capabilities(workload)
     container: kubernetes.core.v1.ContainerArgsDict = {
         "name": name,
         "image": workload.image,
@@ -475,7 +389,7 @@ def _container(
         "resources": _resources(workload.resources),
         "security_context": {
             "allow_privilege_escalation": False,
-            "capabilities": capabilities,
+            "capabilities": kept,
             "read_only_root_filesystem": workload.read_only,
         },
     }
@@ -537,16 +451,6 @@ def _quantity(size: str) -> str:
     """A size in Compose's spelling as Kubernetes writes it."""
     count = int(size) if size.isdecimal() else size_in_bytes(size)
     return str(count) if count % 1024**2 else f"{count // 1024**2}Mi"
-
-
-def _capabilities(workload: Workload) -> list[str]:
-    return [capability.upper().removeprefix("CAP_") for capability in workload.cap_add]
-
-
-def _tmpfs_size(options: str) -> str:
-    """The size among Docker's options. The others are about the owner: here, any user may write."""
-    sizes = [option[5:] for option in options.split(",") if option.startswith("size=")]
-    return sizes[-1] if sizes else _TMPFS_SIZE
 
 
 def _claim(volume: Volume) -> kubernetes.core.v1.PersistentVolumeClaimSpecArgsDict:

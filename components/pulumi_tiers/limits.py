@@ -1,0 +1,103 @@
+"""What a target cannot do: told with the field and the target, before anything is made."""
+
+import re
+from collections.abc import Iterator
+
+from pulumi_tiers.model.errors import Mistake
+from pulumi_tiers.model.system import Target
+from pulumi_tiers.model.workload import RestartPolicy, Workload
+
+#: What "restricted" lets a container keep.
+_CAPABILITIES = frozenset({"NET_BIND_SERVICE"})
+#: Of a writable path without a size of its own. It counts as the container's memory.
+_TMPFS_SIZE = "64m"
+
+
+def check_limits(place: str, workload: Workload, target: Target) -> Iterator[Mistake]:
+    """What of a workload cannot be had on its target."""
+    if target is not Target.DOCKER:
+        yield from _kubernetes(place, workload)
+
+
+def _kubernetes(place: str, workload: Workload) -> Iterator[Mistake]:
+    """What of a workload cannot be had on Kubernetes, or not under "restricted"."""
+    if workload.image is None:
+        yield Mistake(
+            f"{place}.build",
+            "Kubernetes runs images from a registry, it builds none",
+            "build and push the image, then name it in 'image' (or tiers:images)",
+        )
+    if not int(workload.user.partition(":")[0]):
+        yield Mistake(
+            f"{place}.user",
+            "Kubernetes' Pod Security 'restricted' lets nothing run as root",
+            "give the uid:gid of a user in the image, such as '1000:1000'",
+        )
+    for capability in sorted(set(capabilities(workload)) - _CAPABILITIES):
+        yield Mistake(
+            f"{place}.cap_add",
+            f"Kubernetes' Pod Security 'restricted' refuses the capability {capability}",
+            f"do without it; it allows {', '.join(_CAPABILITIES)} only",
+        )
+    if workload.replicas > 1 and workload.volumes and not workload.stateful:
+        yield Mistake(
+            f"{place}.volumes",
+            f"on Kubernetes, {workload.replicas} replicas cannot share a volume",
+            "set 'stateful' so that each has its own, or 'replicas' to 1",
+        )
+    if workload.job and (workload.stateful or workload.replicas > 1):
+        yield Mistake(
+            f"{place}.job",
+            "on Kubernetes, a job runs once: it is neither stateful nor replicated",
+            "remove 'stateful' and 'replicas', or 'job'",
+        )
+    if not workload.job and workload.restart in {RestartPolicy.NO, RestartPolicy.ON_FAILURE}:
+        yield Mistake(
+            f"{place}.restart",
+            f"Kubernetes restarts a service always, so '{workload.restart}' cannot be had",
+            "set 'job' for what runs once, or restart to 'unless-stopped'",
+        )
+    public = public_ports(workload)
+    for position, port in enumerate(workload.ports):
+        if public and port.target not in public:
+            yield Mistake(
+                f"{place}.ports[{position}]",
+                f"Kubernetes' load balancer would open {port.target} to everybody, like its others",
+                "give the port to a service of its own, or a 'load_balancer' if it is public",
+            )
+    health = workload.healthcheck
+    if health and health.path and not workload.ports:
+        yield Mistake(
+            f"{place}.healthcheck.path",
+            "Kubernetes asks for it on the first port, and there is no port",
+            "add the port, or remove the path",
+        )
+    if health and health.test[0] not in {"CMD", "CMD-SHELL"}:
+        yield Mistake(
+            f"{place}.healthcheck.test",
+            f"Kubernetes asks with a command, and '{health.test[0]}' begins none",
+            "begin the test with 'CMD' or 'CMD-SHELL', or remove the healthcheck",
+        )
+    for path, options in workload.tmpfs.items():
+        if not re.fullmatch(r"[1-9]\d*[bkmg]?", tmpfs_size(options), re.IGNORECASE):
+            yield Mistake(
+                f"{place}.tmpfs.{path}",
+                f"Kubernetes has no volume of the size '{tmpfs_size(options)}'",
+                "write a number of bytes, such as 'size=64m'",
+            )
+
+
+def public_ports(workload: Workload) -> dict[int, int]:
+    """The ports that everybody may reach: the container's number → the load balancer's."""
+    # `published` is meant for the Docker host, where it is bound to 127.0.0.1.
+    return {port.target: port.load_balancer for port in workload.ports if port.load_balancer}
+
+
+def capabilities(workload: Workload) -> list[str]:
+    return [capability.upper().removeprefix("CAP_") for capability in workload.cap_add]
+
+
+def tmpfs_size(options: str) -> str:
+    """The size among Docker's options. The others are about the owner: here, any user may write."""
+    sizes = [option[5:] for option in options.split(",") if option.startswith("size=")]
+    return sizes[-1] if sizes else _TMPFS_SIZE
