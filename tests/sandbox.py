@@ -111,7 +111,7 @@ class Sandbox:
         found: list[dict[str, Any]] = json.loads(self.docker("inspect", name))
         return found[0]
 
-    # --- the application ---------------------------------------------------------------------------
+    # --- the application --------------------------------------------------------------------------
 
     def write(self, title: str) -> None:
         body = json.dumps({"title": title}).encode()

@@ -171,6 +171,7 @@ def check_services(
 
 
 def check_references(place: str, workload: Workload, known: Collection[str]) -> Iterator[Mistake]:
+    """References that lead nowhere, or out of the secrets. `known`: the connections' keys."""
     for section in ("environment", "secrets"):
         values: Mapping[str, object] = getattr(workload, section)
         for variable, value in values.items():
@@ -283,6 +284,7 @@ def host_ports(systems: Iterable[System]) -> Iterator[HostPort]:
 
 
 def check_host_ports(systems: Iterable[System]) -> Iterator[Mistake]:
+    """Ports that two parts of a stack would publish on one Docker host."""
     seen: list[HostPort] = []
     for port in host_ports(systems):
         taken = next((other for other in seen if other.clashes(port)), None)

@@ -94,6 +94,7 @@ def public_ports(workload: Workload) -> dict[int, int]:
 
 
 def capabilities(workload: Workload) -> list[str]:
+    """What it keeps, as Kubernetes spells it: without CAP_."""
     return [capability.upper().removeprefix("CAP_") for capability in workload.cap_add]
 
 

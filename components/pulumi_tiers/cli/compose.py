@@ -138,7 +138,7 @@ def _project(stack: str) -> str:
     return f"tiers-{stack}"
 
 
-# --- the rendered files ----------------------------------------------------------------------------
+# --- the rendered files ---------------------------------------------------------------------------
 
 
 def write(recording: Recording, stack: str, folder: Path) -> list[Path]:

@@ -79,6 +79,7 @@ def run(*arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[str
 
 
 def installed() -> bool:
+    """Whether the client is on PATH."""
     return shutil.which("docker") is not None
 
 
@@ -103,7 +104,7 @@ def host() -> str | None:
     return answer.stdout.strip() or None
 
 
-# --- installing and starting -----------------------------------------------------------------------
+# --- installing and starting ----------------------------------------------------------------------
 
 
 def can_install() -> bool:
@@ -136,7 +137,7 @@ def install(steps: Steps, *packages: str) -> bool:
 
 
 def start(steps: Steps) -> bool:
-    """Starts an installed daemon: by systemd where it runs, else by hand. Returns whether it answers."""
+    """Starts an installed daemon, by hand where no systemd runs. Returns whether it answers."""
     if os.geteuid() != 0 or shutil.which("dockerd") is None:
         return False
     if Path("/run/systemd/system").is_dir():
@@ -161,10 +162,11 @@ def start(steps: Steps) -> bool:
     return False
 
 
-# --- images ----------------------------------------------------------------------------------------
+# --- images ---------------------------------------------------------------------------------------
 
 
 def has_image(reference: str) -> bool:
+    """Whether the daemon has the image already."""
     return run("image", "inspect", "--format", "{{.Id}}", reference).returncode == 0
 
 
@@ -192,7 +194,7 @@ def pull(reference: str, steps: Steps) -> str | None:
     return None if process.returncode == 0 else last.removeprefix("Error response from daemon: ")
 
 
-# --- containers ------------------------------------------------------------------------------------
+# --- containers -----------------------------------------------------------------------------------
 
 
 def containers(stack: str) -> list[Container]:
@@ -235,9 +237,11 @@ def networks(stack: str, *labels: str) -> list[str]:
 
 
 def remove(container: Container) -> None:
+    """Removes a container, running or not."""
     run("rm", "--force", container.id, timeout=120)
 
 
 def last_lines(container: Container, count: int) -> list[str]:
+    """The end of a container's log."""
     answer = run("logs", "--tail", str(count), container.id)
     return (answer.stdout + answer.stderr).splitlines()

@@ -31,7 +31,7 @@ from pulumi_tiers.render.recorder import STACK_TYPE, Json, Recording, variable_n
 
 _PLUGINS = ("docker", "random")
 """What a stack on Docker needs."""
-_PASSWORD = "random:index/randomPassword:RandomPassword"
+_PASSWORD = "random:index/randomPassword:RandomPassword"  # noqa: S105 - a type
 _INSTALLER_HOST = "get.pulumi.com"
 _INSTALL_SECONDS = 120
 
@@ -231,7 +231,7 @@ def _yaml(path: Path) -> dict[str, Any]:
     return yaml.safe_load(path.read_text(encoding="utf-8")) or {} if path.is_file() else {}
 
 
-# --- running ---------------------------------------------------------------------------------------
+# --- running --------------------------------------------------------------------------------------
 
 
 class Watcher:
@@ -308,7 +308,7 @@ def up(stack: Stack, recording: Recording, overrides: Mapping[str, Json]) -> Non
 
 
 def down(stack: Stack, *, data: bool) -> None:
-    """Destroys the stack. Without `data`, volumes and passwords stay, in Docker and in the state."""
+    """Destroys the stack. Without `data`, volumes and passwords stay, also in the state."""
     opened = stack.open({})
     _unlock(stack, opened)
     resources = _deployment(opened).get("resources") or []
@@ -403,7 +403,7 @@ def _alive(pid: int) -> bool:
 
 
 def _clear_interrupted(stack: Stack, opened: automation.Stack) -> None:
-    """Removes containers whose creation was interrupted: the state doesn't have them, Docker may."""
+    """Removes containers whose creation was interrupted: Docker may have them, the state not."""
     deployment = _deployment(opened)
     pending = deployment.get("pending_operations") or []
     names = {

@@ -244,7 +244,7 @@ def doctor(as_json: JsonOption = False, cwd: FolderOption = HERE) -> None:
         raise typer.Exit(EXIT_MISSING)
 
 
-# --- what several commands need --------------------------------------------------------------------
+# --- what several commands need -------------------------------------------------------------------
 
 
 def _require_daemon() -> None:

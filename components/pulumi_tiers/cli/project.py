@@ -1,4 +1,4 @@
-"""The project on disk: `Pulumi.yaml`, a stack's configuration, and its program — without an engine."""
+"""The project on disk: `Pulumi.yaml`, a stack's configuration, its program. No engine needed."""
 
 import runpy
 import sys
@@ -75,7 +75,7 @@ class Project:
         }
 
     def record(self, stack: str, overrides: Mapping[str, Json] | None = None) -> Recording:
-        """Runs the program for that stack and records it. `overrides` win over the configuration."""
+        """Records the program as that stack's. `overrides` win over the configuration."""
         config = {**self.config(stack), **(overrides or {})}
         try:
             return record(self._run, project=self.name, stack=stack, config=config)

@@ -50,7 +50,7 @@ class Engine(ABC):
         """The server as a workload. Its secrets refer to users: ``${password.<user>}``."""
 
     def setup(self, name: str, store: Store) -> Workload | None:
-        """The job that makes databases and users, if the server alone doesn't. Runs again safely."""
+        """The job that makes databases and users, where the server doesn't. Safe to run again."""
         del name, store
         return None
 

@@ -69,7 +69,7 @@ class Postgres(Engine):
             secrets={"POSTGRES_PASSWORD": f"${{password.{admin}}}"},
             ports=[Port(target=self.port, published=store.published, scheme="postgresql")],
             volumes=[Volume(name=f"{name}-data", target=_DATA, size=store.size)],
-            tmpfs={"/var/run/postgresql": "uid=999,gid=999", "/tmp": ""},
+            tmpfs={"/var/run/postgresql": "uid=999,gid=999", "/tmp": ""},  # noqa: S108
             # Over TCP: on the socket, the temporary server of the first start answers too.
             healthcheck=Healthcheck(
                 test=["CMD", "pg_isready", "-h", "127.0.0.1", "-U", admin],
@@ -172,7 +172,8 @@ def _setup_sql(databases: list[Database], users: dict[str, str]) -> str:
         ]
         for script, sql in sorted(database.init_sql.items()):
             lines += [
-                f"SELECT count(*) = 0 AS fresh FROM public.tiers_init WHERE name = '{script}' \\gset",
+                "SELECT count(*) = 0 AS fresh FROM public.tiers_init"
+                f" WHERE name = '{script}' \\gset",
                 "\\if :fresh",
                 "BEGIN;",
                 sql,

@@ -1,0 +1,1 @@
+"""The description: what a system is. Plain and validated; nothing of Pulumi here."""

@@ -60,6 +60,7 @@ class Image:
 
 
 def check_image(reference: str) -> str:
+    """The reference as it is. Raises where it is none."""
     Image.parse(reference)
     return reference
 

@@ -20,5 +20,5 @@ def platform_for(target: Target) -> Platform:
         case Target.DIGITALOCEAN:
             raise pulumi.RunError(
                 "target digitalocean is not built yet\n"
-                "    set tiers:target to docker or kubernetes, or render with --to compose|kubernetes"
+                "    set tiers:target to docker or kubernetes, or render it with --to kubernetes"
             )

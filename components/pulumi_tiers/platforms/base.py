@@ -65,7 +65,7 @@ After = Sequence[pulumi.Output[list[pulumi.Resource]]]
 
 
 class Platform(ABC):
-    """How a description becomes resources on one target. `owner` is the component they belong to."""
+    """How a description becomes resources on one target. They belong to the `owner`."""
 
     @abstractmethod
     def open(

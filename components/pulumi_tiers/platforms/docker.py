@@ -20,6 +20,8 @@ from pulumi_tiers.platforms.labels import (
 
 
 class DockerPlatform(Platform):
+    """Containers on one Docker host."""
+
     def open(
         self, owner: Component, ref: SiteRef, namespace: str
     ) -> Mapping[str, pulumi.Input[str]]:
@@ -127,7 +129,7 @@ class DockerPlatform(Platform):
             ],
             tmpfs=workload.tmpfs or None,
             healthcheck=_healthcheck(health) if health else None,
-            # The end of `up` is the moment when everything is healthy; whoever depends waits for it.
+            # `up` ends when everything is healthy, and whoever depends on it waits for that.
             wait=health is not None and not workload.job,
             wait_timeout=_patience(health) if health else None,
             restart=RestartPolicy.NO if workload.job else workload.restart,

@@ -34,7 +34,7 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 class KubernetesPlatform(Platform):
     """The cluster is the one of the Kubernetes provider that the components are given."""
 
-    def open(  # noqa: D102 - the base class says it
+    def open(
         self, owner: Component, ref: SiteRef, namespace: str
     ) -> Mapping[str, pulumi.Input[str]]:
         made = kubernetes.core.v1.Namespace(
@@ -76,7 +76,7 @@ class KubernetesPlatform(Platform):
         )
         return {"namespace": name}
 
-    def run(  # noqa: D102
+    def run(
         self, owner: Component, site: SiteRef, name: str, workload: Workload, after: After
     ) -> Running:
         # Types are a part of a URN: everything of one workload can have the same logical name.

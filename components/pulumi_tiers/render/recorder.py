@@ -58,18 +58,19 @@ class Recording:
         return [resource for resource in self.resources if resource.type == token]
 
 
-# --- placeholders ----------------------------------------------------------------------------------
+# --- placeholders ---------------------------------------------------------------------------------
 
 # Only characters that percent-encoding leaves alone: a placeholder survives inside a URL.
 _PLACEHOLDER = re.compile(r"__(secret|later)\.([A-Za-z0-9_.-]+?)__")
 
 
 def variable_name(text: str) -> str:
-    """A name as an environment variable: ``data-postgres-password`` → ``DATA_POSTGRES_PASSWORD``."""
+    """A name as an environment variable: ``data-postgres`` → ``DATA_POSTGRES``."""
     return re.sub(r"[^A-Z0-9]+", "_", text.upper()).strip("_")
 
 
 def secret_placeholder(name: str) -> str:
+    """Stands for a secret value; `name` becomes the variable that renderers call it by."""
     return f"__secret.{variable_name(name)}__"
 
 
@@ -119,7 +120,7 @@ _ANSWERS: dict[str, dict[str, Answer]] = {
 }
 
 
-# --- the monitor -----------------------------------------------------------------------------------
+# --- the monitor ----------------------------------------------------------------------------------
 
 
 class _NoMocks(mocks.Mocks):

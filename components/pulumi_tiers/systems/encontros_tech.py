@@ -65,14 +65,15 @@ def encontros_tech(environment: Environment) -> System:
                         "CMD",
                         "python3",
                         "-c",
-                        "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/', timeout=3)",
+                        "from urllib.request import urlopen as get;"
+                        " get('http://127.0.0.1:8000/', timeout=3)",
                     ],
                     path="/",
                     interval="2s",
                     timeout="5s",
                     retries=15,
                 ),
-                # The tables are made at the start (Base.metadata.create_all), so it needs the store.
+                # It makes its tables at the start (Base.metadata.create_all).
                 depends_on={"postgres": Condition.SERVICE_HEALTHY},
                 replicas=2 if production else 1,
                 resources=Resources(cpus=0.5, memory="256m"),
