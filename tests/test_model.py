@@ -484,6 +484,42 @@ def test_a_health_check_has_composes_form(test: list[str], text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "options",
+    ["size", "rw,noexec", "size=64m,uid=1000,gid=1000,mode=0700", "size=50%", "size=7000000", ""],
+)
+def test_a_tmpfs_takes_dockers_options(options: str) -> None:
+    assert Workload.model_validate(workload(tmpfs={"/tmp": options})).tmpfs == {"/tmp": options}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [" ", "size=", "=1", "size=64m,", ",size=64m", "size=64m,,rw", "size=6 4m", "size=1\u212a",
+     "rw\n", "size=" + "1" * 21, "rw," * 100 + "rw"],
+)  # fmt: skip
+def test_what_is_no_option_of_a_tmpfs_is_refused(options: str) -> None:
+    assert mistakes(Workload, workload(tmpfs={"/tmp": options})) == [
+        Mistake(
+            "tmpfs./tmp",
+            f"{shown(options)} are not options of a tmpfs",
+            "write them like Docker does: 'size=64m,uid=1000', or '' for none",
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    "capability", ["", "NET BIND", "NET-BIND", "net_\u0131", "A" * 41, "ALL\n"]
+)
+def test_a_capability_is_a_word(capability: str) -> None:
+    assert mistakes(Workload, workload(cap_add=[capability])) == [
+        Mistake(
+            "cap_add[0]",
+            f"{capability!r} is not a capability",
+            "write it like 'NET_BIND_SERVICE'",
+        )
+    ]
+
+
+@pytest.mark.parametrize(
     ("key", "value", "why"),
     [
         ("path", "health", "'health' is not the path of a URL"),

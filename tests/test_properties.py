@@ -18,7 +18,7 @@ from pulumi_tiers.engines import ENGINES
 from pulumi_tiers.model.errors import DescriptionError, Mistake, mistakes_of
 from pulumi_tiers.model.system import System, Target
 from pulumi_tiers.plan import make_plan
-from pulumi_tiers.settings import Names, read_settings
+from pulumi_tiers.settings import read_settings
 from pydantic import ValidationError
 
 #: The same examples in every run.
@@ -269,19 +269,17 @@ def test_the_examples_are_valid_before_they_are_changed() -> None:
 
 
 @repeatable
-@given(broken(SYSTEM), st.sampled_from(Target), st.sampled_from(Names))
+@given(broken(SYSTEM), st.sampled_from(Target), st.booleans())
 def test_a_system_is_valid_or_its_mistakes_are_told(
-    description: object, target: Target, names: Names
+    description: object, target: Target, documented_names: bool
 ) -> None:
     try:
         made = System.model_validate(description)
     except ValidationError as error:
         printed, found = str(error), mistakes_of(error)
     else:
-        printed, found = (
-            "",
-            list(check_systems([made], target, documented_names=names is Names.DOCUMENTED)),
-        )
+        printed = ""
+        found = list(check_systems([made], target, documented_names=documented_names))
         if not found:
             assert_more_can_be_made(made)
             return
@@ -321,18 +319,20 @@ def _text(value: object) -> object:
 
 
 @repeatable
-@given(broken({"stores": SYSTEM["stores"], "services": SYSTEM["services"]}))
-def test_a_lone_component_is_valid_or_its_mistakes_are_told(args: object) -> None:
+@given(
+    broken({"stores": SYSTEM["stores"], "services": SYSTEM["services"]}), st.sampled_from(Target)
+)
+def test_a_lone_component_is_valid_or_its_mistakes_are_told(args: object, target: Target) -> None:
     if not isinstance(args, dict):
-        return
+        return  # a component's arguments always are a map
     connections = ["postgres", "postgres.shop", "postgres.wiki"]
     try:
         services = validated(AppTierSpec, {"services": args.get("services")}, "AppTier shop")
         found = list(
-            check_services("AppTier shop: services", services.services, Target.DOCKER, connections)
+            check_services("AppTier shop: services", services.services, target, connections)
         )
         stores = validated(DataTierSpec, {"stores": args.get("stores")}, "DataTier shop")
-        found += check_stores("DataTier shop: stores", stores.stores, Target.DOCKER)
+        found += check_stores("DataTier shop: stores", stores.stores, target)
     except DescriptionError as error:
         found = error.mistakes
         assert found

@@ -161,6 +161,27 @@ class Resources(Model):
     memory: MemorySize = "128m"
 
 
+_OPTIONS = re.compile(r"(?:[a-z]+(?:=[A-Za-z0-9%]{1,20})?(?:,(?!$)|$))*")
+
+
+def _options(value: str) -> str:
+    if len(value) > 200 or not _OPTIONS.fullmatch(value):
+        raise reject(
+            f"{shown(value)} are not options of a tmpfs",
+            "write them like Docker does: 'size=64m,uid=1000', or '' for none",
+        )
+    return value
+
+
+_CAPABILITY = re.compile(r"[A-Za-z_]{1,40}")
+
+
+def _capability(value: str) -> str:
+    if not _CAPABILITY.fullmatch(value):
+        raise reject(f"{shown(value)} is not a capability", "write it like 'NET_BIND_SERVICE'")
+    return value
+
+
 _USER = re.compile(r"(\d{1,10}):(\d{1,10})", re.ASCII)
 
 
@@ -186,7 +207,7 @@ class Workload(Model):
     ports: list[Port] = []
     volumes: list[Volume] = []
     #: Writable, empty at every start: path -> options of Docker (``size=16m,uid=999``).
-    tmpfs: dict[AbsolutePath, PlainText] = {}
+    tmpfs: dict[AbsolutePath, Annotated[str, AfterValidator(_options)]] = {}
     healthcheck: Healthcheck | None = None
     depends_on: dict[Name, Condition] = {}
     replicas: Annotated[Whole, Field(ge=1, le=100)] = 1
@@ -197,7 +218,7 @@ class Workload(Model):
     #: ``uid:gid``. Numbers, because Kubernetes can't tell that a named user isn't root.
     user: Annotated[str, AfterValidator(_user)] = "1000:1000"
     read_only: Flag = True
-    cap_add: list[PlainText] = []
+    cap_add: list[Annotated[str, AfterValidator(_capability)]] = []
     #: Keeps its data over restarts and moves: a StatefulSet on Kubernetes.
     stateful: Flag = False
     #: True: runs once, to its end, before what depends on it (``service_completed_successfully``).
