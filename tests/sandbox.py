@@ -4,6 +4,7 @@ import json
 import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -78,6 +79,8 @@ class Sandbox:
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
+            # Whoever runs the tests in the background may have switched Ctrl-C off.
+            preexec_fn=_listen_to_ctrl_c,
         )
 
     def status(self, code: int = 0) -> dict[str, dict[str, Any]]:
@@ -156,3 +159,7 @@ def _free_port() -> int:
         port: int = probe.getsockname()[1]
     # The offset may be 60000 at most, and a second replica takes the next port.
     return min(port, 60000)
+
+
+def _listen_to_ctrl_c() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -13,6 +13,7 @@ import yaml
 from pulumi_tiers.app_tier import AppTier, WorkloadArgs
 from pulumi_tiers.cli.compose import Compose, read_secrets, write
 from pulumi_tiers.data_tier import DataTier
+from pulumi_tiers.model.errors import DescriptionError
 from pulumi_tiers.model.workload import Condition
 from pulumi_tiers.program import main
 from pulumi_tiers.render.compose import compose, compose_yaml
@@ -278,3 +279,28 @@ def test_a_real_docker_compose_reads_what_we_meant(tmp_path: Path) -> None:
     # `config` writes a dollar as it would have to be written in a file.
     assert api["environment"]["KEY"].replace("$$", "$") == 'it\'s $ecret \\ "quoted"'
     assert [part.replace("$$", "$") for part in api["command"]] == ["echo", "$HOME"]
+
+
+@pytest.mark.parametrize(
+    ("service", "place"),
+    [
+        ({"image": "api:1", "replicas": 2, "stateful": True}, "services.api.stateful"),
+        ({"image": "api:1", "replicas": 2, "job": True}, "services.api.job"),
+        (
+            {"image": "api:1", "ports": [{"target": n, "published": 80} for n in (1, 2)]},
+            "services.api.ports[1]",
+        ),
+    ],
+)
+def test_what_docker_cannot_do_is_said_by_a_lone_tier_too(service: Any, place: str) -> None:
+    with pytest.raises(DescriptionError) as raised:
+        one(service)
+    assert [mistake.place for mistake in raised.value.mistakes] == [f"AppTier shop-app: {place}"]
+
+
+def test_a_tier_without_its_arguments_says_which() -> None:
+    def program() -> None:
+        DataTier("data", {})  # type: ignore[typeddict-item]
+
+    with pytest.raises(DescriptionError, match="DataTier data: site: is missing"):
+        record(program, project="shop", stack="dev", config={})

@@ -219,3 +219,17 @@ def test_two_replicas_of_production_share_a_name(sandbox: Sandbox) -> None:
         "getent ahosts encontros-tech | cut -d' ' -f1 | sort -u",
     )
     assert len(answer.stdout.split()) == 2
+
+
+def test_an_encrypted_value_is_asked_for_not_replaced(sandbox: Sandbox) -> None:
+    secret = {"encontros-tech/postgres/doadmin": {"secure": "v1:abc"}}
+    sandbox.configure(**{"tiers:secrets": secret})
+    refused = sandbox.tiers("up", *COMPOSE, code=2)
+    name = "TIERS_SECRETS_ENCONTROS_TECH_POSTGRES_DOADMIN"
+    assert f"{name}=..." in refused.stderr
+    folder = sandbox.root / ".tiers" / sandbox.stack
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / ".env").write_text(f"{name}=the-right-one\n")
+    sandbox.tiers("up", *COMPOSE)
+    environment = sandbox.inspect("postgres")["Config"]["Env"]
+    assert "POSTGRES_PASSWORD=the-right-one" in environment

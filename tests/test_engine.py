@@ -187,3 +187,15 @@ def test_the_cli_alone_brings_the_tracked_stack_up(sandbox: Sandbox, tmp_path: P
     run("up", "--yes", "--expect-no-changes", "--refresh", "--stack", sandbox.stack)
     run("destroy", "--yes", "--stack", sandbox.stack)
     assert sandbox.left() == {"containers": [], "networks": [], "volumes": []}
+
+
+def test_a_salt_of_somebody_elses_passphrase_does_no_harm(sandbox: Sandbox) -> None:
+    path = sandbox.root / f"Pulumi.{sandbox.stack}.yaml"
+    salt = "encryptionsalt: v1:0dMiZF/OMuY=:v1:twLcaB2xTgl90n+L:2jXNFYC83mOXAwJrRfC+zsnS/VQH5g==\n"
+    path.write_text(path.read_text() + salt)
+    sandbox.tiers("up", *PULUMI)
+    assert sandbox.health()[0] == 200
+    secret = "  tiers:secrets:\n    encontros-tech/postgres/doadmin:\n      secure: v1:abc\n"
+    path.write_text(path.read_text().replace("encryptionsalt", f"{secret}encryptionsalt"))
+    refused = sandbox.tiers("up", *PULUMI, code=2)
+    assert "is encrypted with a passphrase or a key that only you have" in refused.stderr

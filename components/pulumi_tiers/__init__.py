@@ -1,1 +1,30 @@
 """Component library: describe a system once, get it on Docker, Kubernetes and DigitalOcean."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pulumi_tiers.app_tier import AppTier
+    from pulumi_tiers.data_tier import DataTier
+    from pulumi_tiers.model.system import Target
+    from pulumi_tiers.model.workload import Condition, PullPolicy, RestartPolicy
+    from pulumi_tiers.site import Site
+
+__all__ = ["AppTier", "Condition", "DataTier", "PullPolicy", "RestartPolicy", "Site", "Target"]
+
+_HOMES = {
+    "AppTier": "app_tier",
+    "Condition": "model.workload",
+    "DataTier": "data_tier",
+    "PullPolicy": "model.workload",
+    "RestartPolicy": "model.workload",
+    "Site": "site",
+    "Target": "model.system",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Only when asked for: the description and the renderers work without Pulumi.
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -149,7 +149,7 @@ class AppTier(Component):
     def __init__(
         self, name: str, args: AppTierArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
-        spec = validated(AppTierSpec, {"services": args["services"]}, f"AppTier {name}")
+        spec = validated(AppTierSpec, args, f"AppTier {name}", ("site", "connections"))
         connections = args.get("connections", {})
         place, target = f"AppTier {name}: services", args["site"]["target"]
         mistakes = list(check_services(place, spec.services, target, connections))

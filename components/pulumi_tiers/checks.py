@@ -12,7 +12,7 @@ from graphlib import CycleError, TopologicalSorter
 from itertools import pairwise
 
 from pulumi_tiers.engines import ENGINES
-from pulumi_tiers.limits import check_limits
+from pulumi_tiers.limits import check_limits, public_ports
 from pulumi_tiers.model.errors import Mistake, nearest, shown
 from pulumi_tiers.model.references import FIELDS, references
 from pulumi_tiers.model.store import Store
@@ -35,7 +35,15 @@ def check_systems(
             yield from _check_literal_secrets(system)
     yield from _check_names(systems, target, documented_names=documented_names)
     if target is Target.DOCKER:
-        yield from check_host_ports(systems)
+        # Each part has looked at its own; here they meet.
+        yield from _check_host_ports(
+            port
+            for system in systems
+            for port in (
+                *_store_ports(f"{system.name}: stores", system.name, system.stores),
+                *_service_ports(f"{system.name}: services", system.name, system.services),
+            )
+        )
 
 
 @dataclass(frozen=True)
@@ -121,6 +129,8 @@ def check_stores(
 ) -> Iterator[Mistake]:
     """The stores of one system. A weak password is one in production only."""
     yield from _check_claims(_store_claims(place, stores))
+    if target is Target.DOCKER:
+        yield from _check_host_ports(_store_ports(place, "", stores))
     for name, store in stores.items():
         at = f"{place}.{name}"
         engine = ENGINES.get(store.engine)
@@ -162,6 +172,8 @@ def check_services(
     """The services of one system, which has these connections to stores."""
     connections = list(connections)
     yield from _check_claims(_service_claims(place, services))
+    if target is Target.DOCKER:
+        yield from _check_host_ports(_service_ports(place, "", services))
     for name, workload in services.items():
         at = f"{place}.{name}"
         yield from check_references(at, workload, connections)
@@ -215,7 +227,7 @@ def _check_dependencies(
                 yield Mistake(
                     where, f"'{other}' is a store and never completes", "use service_healthy"
                 )
-        elif condition is Condition.SERVICE_HEALTHY and not _tells_its_health(needed):
+        elif condition is Condition.SERVICE_HEALTHY and not needed.tells_health:
             yield Mistake(
                 where,
                 f"'{other}' has no healthcheck, so it can never be healthy",
@@ -228,10 +240,6 @@ def _check_dependencies(
         elif condition is not Condition.SERVICE_COMPLETED and needed.job:
             why = f"'{other}' is a job: it ends, and is neither up nor healthy then"
             yield Mistake(where, why, "use service_completed_successfully")
-
-
-def _tells_its_health(workload: Workload) -> bool:
-    return workload.healthcheck is not None and workload.healthcheck.test != ["NONE"]
 
 
 def _check_cycles(place: str, services: Mapping[str, Workload]) -> Iterator[Mistake]:
@@ -267,26 +275,26 @@ class HostPort:
         return self.number == other.number and overlap
 
 
-def host_ports(systems: Iterable[System]) -> Iterator[HostPort]:
-    """Every published port. Replicas after the first take the numbers that follow."""
-    for system in systems:
-        at = partial("{}: {}".format, system.name)
-        for name, store in system.stores.items():
-            if store.published:
-                place = at(f"stores.{name}.published")
-                yield HostPort(store.published, "127.0.0.1", system.name, name, place)
-        for name, workload in system.services.items():
-            for position, port in enumerate(workload.ports):
-                for replica in range(workload.replicas if port.published else 0):
-                    place = at(f"services.{name}.ports[{position}]")
-                    number = (port.published or 0) + replica
-                    yield HostPort(number, port.host_ip, system.name, name, place)
+def _store_ports(place: str, system: str, stores: Mapping[str, Store]) -> Iterator[HostPort]:
+    for name, store in stores.items():
+        if store.published:
+            at = f"{place}.{name}.published"
+            yield HostPort(store.published, "127.0.0.1", system, name, at)
 
 
-def check_host_ports(systems: Iterable[System]) -> Iterator[Mistake]:
+def _service_ports(place: str, system: str, services: Mapping[str, Workload]) -> Iterator[HostPort]:
+    # Replicas after the first take the numbers that follow.
+    for name, workload in services.items():
+        for position, port in enumerate(workload.ports):
+            for replica in range(workload.replicas if port.published else 0):
+                at = f"{place}.{name}.ports[{position}]"
+                yield HostPort((port.published or 0) + replica, port.host_ip, system, name, at)
+
+
+def _check_host_ports(ports: Iterable[HostPort]) -> Iterator[Mistake]:
     """Ports that two parts of a stack would publish on one Docker host."""
     seen: list[HostPort] = []
-    for port in host_ports(systems):
+    for port in ports:
         taken = next((other for other in seen if other.clashes(port)), None)
         if taken:
             who = (
@@ -302,6 +310,15 @@ def check_host_ports(systems: Iterable[System]) -> Iterator[Mistake]:
                 port.place, f"{port.number} is not a port", "lower it, or tiers:port_offset"
             )
         seen.append(port)
+
+
+def doubts(systems: Iterable[System], target: Target) -> Iterator[str]:
+    """What is right as described, and dangerous all the same."""
+    for system in systems:
+        for name, workload in system.services.items():
+            public = target is not Target.DOCKER and public_ports(workload)
+            if public and str(workload.environment.get("DEBUG", "")).lower() in {"true", "1"}:
+                yield f"{system.name}: services.{name}: DEBUG is on, and everybody can reach it"
 
 
 # --- passwords ------------------------------------------------------------------------------------

@@ -1,12 +1,12 @@
 """What all components share: names that carry their parent's, and one way to say what is wrong."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeVar
 
 import pulumi
 from pydantic import TypeAdapter, ValidationError
 
-from pulumi_tiers.model.errors import DescriptionError, mistakes_of
+from pulumi_tiers.model.errors import DescriptionError, Mistake, mistakes_of
 
 PACKAGE = "tiers-components"
 """The plugin's package name: the first part of every component's type token."""
@@ -46,9 +46,17 @@ def _refuse_other_names(
     return check
 
 
-def validated(kind: type[T], args: Mapping[str, Any], component: str) -> T:
-    """The arguments as a model. Raises DescriptionError with all mistakes, before any resource."""
+def validated(
+    kind: type[T], args: Mapping[str, Any], component: str, given: Collection[str] = ()
+) -> T:
+    """The arguments as a model, without those that are `given` by other components.
+
+    Raises DescriptionError with all mistakes, before any resource.
+    """
+    if "site" in given and not isinstance(args.get("site"), Mapping):
+        raise DescriptionError([Mistake(f"{component}: site", "is missing", "pass a Site's 'ref'")])
     try:
-        return TypeAdapter(kind).validate_python(dict(args))
+        own = {key: value for key, value in args.items() if key not in given}
+        return TypeAdapter(kind).validate_python(own)
     except ValidationError as error:
         raise DescriptionError(mistakes_of(error, component)) from None

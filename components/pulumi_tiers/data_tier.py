@@ -84,7 +84,7 @@ class DataTier(Component):
     def __init__(
         self, name: str, args: DataTierArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
-        spec = validated(DataTierSpec, {"stores": args["stores"]}, f"DataTier {name}")
+        spec = validated(DataTierSpec, args, f"DataTier {name}", ("site",))
         mistakes = list(
             check_stores(f"DataTier {name}: stores", spec.stores, args["site"]["target"])
         )

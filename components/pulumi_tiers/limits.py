@@ -15,8 +15,22 @@ _TMPFS_SIZE = "64m"
 
 def check_limits(place: str, workload: Workload, target: Target) -> Iterator[Mistake]:
     """What of a workload cannot be had on its target."""
-    if target is not Target.DOCKER:
+    if target is Target.DOCKER:
+        yield from _docker(place, workload)
+    else:
         yield from _kubernetes(place, workload)
+
+
+def _docker(place: str, workload: Workload) -> Iterator[Mistake]:
+    """What of a workload cannot be had on one Docker host."""
+    if workload.replicas > 1 and workload.stateful:
+        yield Mistake(
+            f"{place}.stateful",
+            f"on Docker, {workload.replicas} replicas would write into one volume",
+            "set 'replicas' to 1; where they may share their volumes, remove 'stateful'",
+        )
+    if workload.replicas > 1 and workload.job:
+        yield Mistake(f"{place}.job", "on Docker, a job runs once", "remove 'replicas', or 'job'")
 
 
 def _kubernetes(place: str, workload: Workload) -> Iterator[Mistake]:
@@ -65,6 +79,13 @@ def _kubernetes(place: str, workload: Workload) -> Iterator[Mistake]:
                 f"Kubernetes' load balancer would open {port.target} to everybody, like its others",
                 "give the port to a service of its own, or a 'load_balancer' if it is public",
             )
+    numbers = list(public.values())
+    for number in sorted({number for number in numbers if numbers.count(number) > 1}):
+        yield Mistake(
+            f"{place}.ports",
+            f"Kubernetes' load balancer would have its port {number} twice",
+            "give each port a 'load_balancer' of its own",
+        )
     health = workload.healthcheck
     if health and health.path and not workload.ports:
         yield Mistake(

@@ -5,6 +5,7 @@ from typing import cast
 import pulumi
 
 from pulumi_tiers.app_tier import AppTier, WorkloadArgs
+from pulumi_tiers.checks import doubts
 from pulumi_tiers.data_tier import DataTier, StoreArgs
 from pulumi_tiers.model.errors import DescriptionError
 from pulumi_tiers.model.system import System
@@ -22,6 +23,8 @@ def main() -> None:
     except DescriptionError as error:
         # The engine prints a RunError without a traceback.
         raise pulumi.RunError(str(error)) from None
+    for doubt in doubts(plan.systems, plan.target):
+        pulumi.log.warn(doubt)
     pulumi.export("environment", plan.settings.environment)
     pulumi.export("target", plan.settings.target)
     pulumi.export("urls", urls)

@@ -191,7 +191,8 @@ def pull(reference: str, steps: Steps) -> str | None:
         time.sleep(0.05)
     for line in process.stdout:
         last = line.strip() or last
-    return None if process.returncode == 0 else last.removeprefix("Error response from daemon: ")
+    # Of "Get https://…: dial tcp: lookup …: no such host" the end tells most.
+    return None if process.returncode == 0 else last.rpartition(": ")[2] or "no reason given"
 
 
 # --- containers -----------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """`tiers doctor`: what is on this machine."""
 
+import os
 import shutil
 import sys
 from dataclasses import dataclass
@@ -55,9 +56,11 @@ def _docker() -> Finding:
         if docker.can_install():
             remedy = "tiers up installs it (docker.io)"
         return Finding("Docker daemon", False, "docker is not installed", remedy)
-    return Finding(
-        "Docker daemon", False, docker.why_not(), "start it; as root, tiers up does that"
-    )
+    chosen = os.environ.get("DOCKER_HOST")
+    remedy = f"start it, or unset DOCKER_HOST ({chosen})" if chosen else "start it"
+    if not chosen and os.geteuid() == 0:
+        remedy = "tiers up starts it"
+    return Finding("Docker daemon", False, docker.why_not(), remedy)
 
 
 def _engine() -> Finding:

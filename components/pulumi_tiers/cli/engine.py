@@ -23,7 +23,7 @@ from pulumi import automation
 from pulumi.automation import OpType, errors, events
 
 from pulumi_tiers.cli import compose, docker
-from pulumi_tiers.cli.console import Steps, Stop
+from pulumi_tiers.cli.console import EXIT_INPUT, Steps, Stop
 from pulumi_tiers.cli.files import private_folder, write_private
 from pulumi_tiers.cli.project import Project
 from pulumi_tiers.component import PACKAGE
@@ -165,12 +165,24 @@ class Stack:
         options = automation.LocalWorkspaceOptions(
             env_vars=self.environment(), pulumi_command=self.engine.command
         )
-        return automation.create_or_select_stack(self.name, work_dir=str(self.folder), opts=options)
+        try:
+            return automation.create_or_select_stack(
+                self.name, work_dir=str(self.folder), opts=options
+            )
+        except errors.CommandError as error:
+            raise Stop(f"the engine can't open stack {self.name}: {_last_line(error)}") from None
 
     def _configure(self, overrides: Mapping[str, Json]) -> None:
         kept = _yaml(self.config_file)
-        tracked = self.project.stack_file(self.name)
-        config = {**(tracked.get("config") or {})}
+        if encrypted := self.project.encrypted(self.name):
+            raise Stop(
+                f"Pulumi.{self.name}.yaml: {', '.join(encrypted.values())} is encrypted with a"
+                " passphrase or a key that only you have.\n"
+                f"  Use: pulumi up -s {self.name}",
+                EXIT_INPUT,
+            )
+        # Not its salt: that belongs to the passphrase of whoever ran the CLI there.
+        config = {**(self.project.stack_file(self.name).get("config") or {})}
         # What the engine took over from the fallback stands here only.
         secret = (kept.get("config") or {}).get("tiers:secrets")
         if secret:
@@ -178,9 +190,7 @@ class Stack:
         for key, value in overrides.items():
             merged = isinstance(value, dict) and isinstance(config.get(key), dict)
             config[key] = {**config[key], **value} if merged else value
-        write_private(
-            self.config_file, yaml.safe_dump({**kept, **tracked, "config": config}, sort_keys=False)
-        )
+        write_private(self.config_file, yaml.safe_dump({**kept, "config": config}, sort_keys=False))
 
     def take_over(self, recording: Recording) -> None:
         """What the fallback started becomes the engine's: its secrets, and by that its data."""
@@ -200,7 +210,7 @@ class Stack:
         compose.remove_leftovers(self.name, self.folder)
         # Last: until here, a rerun begins again and loses nothing.
         (self.folder / compose.SECRETS_FILE).unlink()
-        self.steps.say(f"{len(passwords)} secrets moved into the stack's encrypted configuration")
+        self.steps.say("its secrets stand in the stack's encrypted configuration now")
 
     def _set_secret(self, key: str, value: str) -> None:
         # Through standard input: a command line can be read by others.
@@ -259,7 +269,9 @@ class Watcher:
             self._keep(event.diagnostic_event.urn or "", event.diagnostic_event.message)
 
     def _show(self) -> None:
-        self.steps.now(f"{self.done} of {self.total}: {', '.join(self._busy.values())}")
+        # Deleted and replaced ones come on top of what the program has.
+        total = max(self.total, self.done + len(self._busy))
+        self.steps.now(f"{self.done} of {total}: {', '.join(self._busy.values())}")
 
     def _keep(self, urn: str, message: str) -> None:
         text = re.sub(r"<\{%.*?%\}>", "", message).strip()
@@ -376,8 +388,12 @@ def _with_parents(
 
 
 def _failure(watcher: Watcher, error: Exception) -> str:
-    reasons = watcher.mistakes or [str(error).strip().splitlines()[-1]]
-    return "\n".join(reasons)
+    return "\n".join(watcher.mistakes or [_last_line(error)])
+
+
+def _last_line(error: Exception) -> str:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[-1].strip() if lines else type(error).__name__
 
 
 def _unlock(stack: Stack, opened: automation.Stack) -> None:

@@ -118,7 +118,7 @@ def status(stack: StackOption = "dev", as_json: JsonOption = False) -> None:
     containers = docker.containers(stack)
     _print_containers(containers, as_json=as_json)
     if not containers and not as_json:
-        err.print(f"nothing of stack {stack} runs here: tiers up --stack {stack}", markup=False)
+        err.print(_nothing(stack), markup=False)
     if not containers or not all(container.well for container in containers):
         raise typer.Exit(1)
 
@@ -219,7 +219,7 @@ def render(
     else:
         for path in rendered.write(directory):
             err.print(f"wrote {path}", markup=False)
-    for line in rendered.unknown:
+    for line in rendered.remarks:
         err.print(line, markup=False)
 
 
@@ -237,7 +237,8 @@ def doctor(as_json: JsonOption = False, cwd: FolderOption = HERE) -> None:
         for heading in ("", "what", "found", "how to fix"):
             table.add_column(heading, overflow="fold")
         for finding in findings:
-            mark = "[green]ok[/green]" if finding.ok else "[red]missing[/red]"
+            absent = "[red]missing[/red]" if finding.needed else "[yellow]optional[/yellow]"
+            mark = "[green]ok[/green]" if finding.ok else absent
             table.add_row(mark, finding.what, finding.found, finding.remedy)
         out.print(table)
     if any(finding.needed and not finding.ok for finding in findings):
@@ -255,6 +256,17 @@ def _require_daemon() -> None:
         )
 
 
+def _nothing(stack: str) -> str:
+    """Why there are no containers: a stack that is down, or a word that names none."""
+    try:
+        stacks = Project.find(HERE).stacks
+    except Stop:
+        return f"nothing of stack {stack} runs here: tiers up --stack {stack}"
+    if stack not in stacks:
+        return f"there is no stack '{stack}' here; stacks: {', '.join(stacks)}"
+    return f"nothing of stack {stack} runs here: tiers up --stack {stack}"
+
+
 def _chosen(stack: str, service: str) -> list[docker.Container]:
     """The containers of a service. Raises Stop where there are none."""
     from pulumi_tiers.model.errors import nearest
@@ -262,7 +274,7 @@ def _chosen(stack: str, service: str) -> list[docker.Container]:
     _require_daemon()
     containers = docker.containers(stack)
     if not containers:
-        raise Stop(f"nothing of stack {stack} runs here: tiers up --stack {stack}")
+        raise Stop(_nothing(stack))
     chosen = [
         container
         for container in containers

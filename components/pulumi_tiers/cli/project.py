@@ -12,7 +12,14 @@ import pulumi
 import yaml
 
 from pulumi_tiers.cli.console import EXIT_INPUT, Stop
-from pulumi_tiers.render.recorder import Json, Recording, Secret, record, secret_placeholder
+from pulumi_tiers.render.recorder import (
+    Json,
+    Recording,
+    Secret,
+    placeholders,
+    record,
+    secret_placeholder,
+)
 
 
 @dataclass(frozen=True)
@@ -73,6 +80,15 @@ class Project:
             **self.defaults,
             **{key: _without_ciphers(value, key) for key, value in own.items()},
         }
+
+    def encrypted(self, stack: str) -> dict[str, str]:
+        """The encrypted values of the stack's file: variable in rendered files -> their place."""
+        found: dict[str, str] = {}
+        for key, value in (self.stack_file(stack).get("config") or {}).items():
+            for kind, name in placeholders(_without_ciphers(value, key)):
+                assert kind == "secret"
+                found[name] = key
+        return found
 
     def record(self, stack: str, overrides: Mapping[str, Json] | None = None) -> Recording:
         """Records the program as that stack's. `overrides` win over the configuration."""

@@ -23,8 +23,8 @@ class Rendered:
     secrets: frozenset[str]
     #: Secrets that the program itself holds, by the name that the files have for them.
     literals: Mapping[str, str]
-    #: Sentences about what can't be known here.
-    unknown: list[str]
+    #: Sentences for people: warnings, and what can't be known here.
+    remarks: list[str]
     #: The files hold secrets in clear.
     private: bool = False
 
@@ -38,7 +38,8 @@ class Rendered:
             else:
                 (folder / name).write_text(text, encoding="utf-8")
         if self.secrets or self.literals:
-            (folder / ".gitignore").write_text("/.env\n", encoding="utf-8")
+            ignored = "*" if self.private else "/.env"
+            (folder / ".gitignore").write_text(f"{ignored}\n", encoding="utf-8")
             written.append(write_secrets(folder, set(self.secrets), self.literals))
         return written
 
@@ -59,14 +60,15 @@ def render(
     recording = project.record(stack, overrides)
     found = {found for resource in recording.resources for found in placeholders(resource.inputs)}
     names = frozenset(name for kind, name in found if kind == "secret")
-    unknown = [
+    remarks = [f"warning: {warning}" for warning in recording.warnings]
+    remarks += [
         f"only the cloud knows ${{{name}}}" for kind, name in sorted(found) if kind == "later"
     ]
     if to == "graph":
         from pulumi_tiers.render.graph import graph
 
         text = json.dumps(graph(recording), indent=2, ensure_ascii=False) + "\n"
-        return Rendered(text, {"graph.json": text}, frozenset(), {}, unknown)
+        return Rendered(text, {"graph.json": text}, frozenset(), {}, remarks)
     if to == "picture":
         from pulumi_tiers.render.picture import PictureError, mermaid, svg
 
@@ -75,24 +77,24 @@ def render(
         try:
             files["picture.svg"] = svg(recording)
         except PictureError as error:
-            unknown.append(str(error))
-        return Rendered(text, files, frozenset(), {}, unknown)
+            remarks.append(str(error))
+        return Rendered(text, files, frozenset(), {}, remarks)
     if to == "compose":
         from pulumi_tiers.render.compose import compose_yaml, literal_secrets
 
         text = compose_yaml(recording, stack)
         literals = literal_secrets(recording)
-        return Rendered(text, {"compose.yaml": text}, names, literals, unknown)
-    return _kubernetes(recording, names, unknown, secrets_in)
+        return Rendered(text, {"compose.yaml": text}, names, literals, remarks)
+    return _kubernetes(recording, names, remarks, secrets_in)
 
 
 def _kubernetes(
-    recording: Recording, names: frozenset[str], unknown: list[str], folder: Path | None
+    recording: Recording, names: frozenset[str], remarks: list[str], folder: Path | None
 ) -> Rendered:
     from pulumi_tiers.render.kubernetes import to_files, to_yaml
 
     if folder is None:
-        return Rendered(to_yaml(recording), to_files(recording), names, {}, unknown)
+        return Rendered(to_yaml(recording), to_files(recording), names, {}, remarks)
     write_secrets(folder, set(names), {})
     files = to_files(recording, read_secrets(folder))
-    return Rendered("", files, names, {}, unknown, private=True)
+    return Rendered("", files, names, {}, remarks, private=True)

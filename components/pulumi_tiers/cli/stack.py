@@ -56,6 +56,7 @@ def up(project: Project, stack: str, runner: Runner, steps: Steps) -> Outcome:
             engine_up(opened, recording, overrides)
             content = True
         else:
+            _require_values(project, stack)
             content = compose.up(recording, stack, project.state(stack), steps)
         if not (compose.wait(stack, _HEALTH_SECONDS if content else 0, steps) and content):
             raise Stop("the stack did not become healthy")
@@ -80,6 +81,8 @@ def down(project: Project, stack: str, *, data: bool, steps: Steps) -> None:
         engine_down(Stack(project, stack, engine, steps), data=data)
     elif (folder / "compose.yaml").is_file():
         compose.down(stack, folder, data=data, steps=steps)
+    else:
+        raise Stop(f"stack {stack} was never brought up from this folder")
     if data and folder.is_dir():
         for path in sorted(folder.iterdir()):
             path.unlink()
@@ -121,7 +124,8 @@ def ensure_docker(project: Project, stack: str, recording: Recording, steps: Ste
     reason = docker.why_not() if docker.installed() else "docker is not installed"
     folder = project.state(stack)
     compose.write(recording, stack, folder)
-    services = "".join(f"\n  {key}: {image}" for key, image in images.wanted(recording).items())
+    wanted = images.wanted(recording)
+    services = "".join(f"\n  {key}: {image.reference}" for key, image in wanted.items())
     remedy = (
         "start it, or make sure that you may use it (group docker)"
         if docker.installed()
@@ -173,6 +177,20 @@ def _require_docker_target(project: Project, stack: str) -> None:
         raise Stop(
             f"stack {stack} has target {target}; this command is for local Docker.\n"
             f"  Use: pulumi up -s {stack}",
+            EXIT_INPUT,
+        )
+
+
+def _require_values(project: Project, stack: str) -> None:
+    """Encrypted values that nobody but the engine can read must have been written down here."""
+    folder = project.state(stack)
+    values = compose.read_secrets(folder)
+    missing = [name for name in project.encrypted(stack) if name not in values]
+    if missing:
+        raise Stop(
+            f"Pulumi.{stack}.yaml holds encrypted values, which only the engine can read.\n"
+            f"  Write them into {folder / compose.SECRETS_FILE}, or install the engine:\n"
+            + "".join(f"  {name}=...\n" for name in missing),
             EXIT_INPUT,
         )
 

@@ -259,6 +259,11 @@ class Workload(Model):
                 yield ("volumes", position), why, "mount each path once"
 
     @property
+    def tells_health(self) -> bool:
+        """Whether it can be waited for; ``["NONE"]`` switches the image's own check off."""
+        return self.healthcheck is not None and self.healthcheck.test != ["NONE"]
+
+    @property
     def values(self) -> dict[str, Any]:
         """Environment and secrets together."""
         return {**self.environment, **self.secrets}

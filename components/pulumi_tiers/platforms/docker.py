@@ -7,12 +7,13 @@ import pulumi_docker as docker
 
 from pulumi_tiers.component import Component
 from pulumi_tiers.model.base import seconds, size_in_bytes
-from pulumi_tiers.model.workload import Build, Healthcheck, RestartPolicy, Workload
+from pulumi_tiers.model.workload import Build, Healthcheck, PullPolicy, RestartPolicy, Workload
 from pulumi_tiers.platforms.base import After, Platform, Running, SiteRef, depends_on, ready
 from pulumi_tiers.platforms.labels import (
     LABEL_DEPENDS_ON,
     LABEL_IMAGE,
     LABEL_JOB,
+    LABEL_PULL_POLICY,
     LABEL_SERVICE,
     LABEL_UNVERIFIED,
     LABEL_URLS,
@@ -130,7 +131,7 @@ class DockerPlatform(Platform):
             tmpfs=workload.tmpfs or None,
             healthcheck=_healthcheck(health) if health else None,
             # `up` ends when everything is healthy, and whoever depends on it waits for that.
-            wait=health is not None and not workload.job,
+            wait=workload.tells_health and not workload.job,
             wait_timeout=_patience(health) if health else None,
             restart=RestartPolicy.NO if workload.job else workload.restart,
             attach=workload.job,
@@ -181,6 +182,8 @@ def _labels(
         )
     if urls := _urls(replica, workload):
         labels[LABEL_URLS] = ",".join(urls)
+    if workload.pull_policy is PullPolicy.ALWAYS:
+        labels[LABEL_PULL_POLICY] = PullPolicy.ALWAYS
     if workload.job:
         labels[LABEL_JOB] = "true"
     if workload.unverified:

@@ -9,6 +9,8 @@ LABEL_DEPENDS_ON = "tiers.depends_on"
 LABEL_UNVERIFIED = "tiers.unverified"
 #: The image as it was asked for; the engine starts containers by image id.
 LABEL_IMAGE = "tiers.image"
+#: ``always``: `tiers up` asks the registry each time; the engine pulls what is missing only.
+LABEL_PULL_POLICY = "tiers.pull_policy"
 #: ``true``: it runs to its end.
 LABEL_JOB = "tiers.job"
 #: Where it is reached from outside, separated by commas.
