@@ -1,0 +1,1 @@
+"""What this library costs, against a flat Pulumi program and Docker Compose: `python -m bench`."""

@@ -1,0 +1,296 @@
+"""What is measured. Each case takes its sides in turn within every run: A B C, then B C A."""
+
+import importlib.util
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pulumi_tiers.cli import docker
+from pulumi_tiers.cli.engine import Engine
+
+from bench import compose, same
+from bench.figures import Comparison, Measure, Row, Samples, rows
+from bench.workplace import Project, Workplace
+
+FLAT = "flat program"
+IMAGES = (
+    "marcospaulo1991/encontros-tech:develop",
+    "standin.local/marcospaulo1991/encontros-tech:develop",
+    "postgres:15",
+    "standin.local/postgres:15",
+)
+"""What a machine has after `make up`; the chain needs nothing of it but `sleep` and `true`."""
+INSTANCES = (1, 10, 50)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What there is to measure with. The texts say what is missing; empty: nothing."""
+
+    engine: str
+    daemon: str
+    image: str
+    compose: compose.Tool | None
+    no_compose: str
+
+    @classmethod
+    def examine(cls, image: str, *, with_compose: bool) -> "Machine":
+        tool, no_compose = compose.find() if with_compose else (None, "not asked for")
+        daemon = "" if docker.server_version() else f"no Docker daemon: {docker.why_not()}"
+        chosen = image or next((name for name in IMAGES if docker.has_image(name)), "")
+        return cls(Engine.find()[1], daemon, chosen, tool, no_compose)
+
+    @property
+    def no_containers(self) -> str:
+        """Why no container can be started here."""
+        no_image = f"no image {' or '.join(IMAGES)}: run make up, or give --image"
+        return self.daemon or ("" if self.image else no_image)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a case gets."""
+
+    place: Workplace
+    machine: Machine
+    runs: int
+    instances: tuple[int, int, int]
+
+    def rounds(self, case: str, *sides: Callable[[], None]) -> None:
+        """Every side once per round. Another side begins each time: none is always the last."""
+        for number in range(self.runs if sides else 0):
+            sys.stderr.write(f"{case}: run {number + 1} of {self.runs}\n")
+            first = number % len(sides)
+            for side in (*sides[first:], *sides[:first]):
+                side()
+
+
+# --- the chain: health intervals dominate ---------------------------------------------------------
+
+_CHAIN = (
+    Comparison("up, level by level", "ours up", "flat up", FLAT, 1.15),
+    Comparison("up, level by level", "ours up", "compose up", "compose"),
+    Comparison("up, started at once", "ours up-at-once", "flat up-at-once", FLAT, 1.15),
+    Comparison(
+        "up, started at once", "ours up-at-once", "compose up", "compose, level by level", 0.85
+    ),
+    Comparison("up, started at once", "ours up-at-once", "compose up-at-once", "compose, at once"),
+    Comparison("up, nothing changed", "ours no-op", "flat no-op", FLAT, 1.15),
+    Comparison("up, nothing changed", "ours no-op", "compose no-op", "compose"),
+    Comparison("preview, nothing changed", "ours preview", "flat preview", FLAT, 1.15),
+    Comparison("tiers render --to compose", "ours render", "ours preview", "our preview", 0.5),
+    Comparison("destroy", "ours destroy", "flat destroy", FLAT, 1.15),
+    Comparison("destroy", "ours destroy", "compose destroy", "compose"),
+)
+
+
+def chain(run: Run) -> list[Row]:
+    """Seven containers in three levels, health interval 1 s."""
+    missing: dict[str, str] = {}
+    if why := run.machine.engine or run.machine.no_containers:
+        missing = {"ours": why, "flat": why}
+    if why := run.machine.no_compose or run.machine.no_containers:
+        missing["compose"] = why
+    samples = Samples()
+    sides: list[Callable[[], None]] = []
+    for gated in (True, False):
+        suffix = "" if gated else "-at-once"
+        config = _config(run, gated=gated, interval="1s")
+        ours = run.place.project("chain", f"ours{suffix}", config)
+        flat = run.place.project("chain_flat", f"flat{suffix}", config)
+        same.check(ours, flat)
+        if "ours" not in missing:
+            sides += [
+                _life(ours, "ours", suffix, samples, run.place.root / "rendered"),
+                _life(flat, "flat", suffix, samples),
+            ]
+        if "compose" not in missing:
+            sides.append(_compose_life(run, config, suffix, samples))
+    run.rounds("chain", *sides)
+    return rows(_with_compose(_CHAIN, run.machine.compose), samples, missing)
+
+
+def _config(run: Run, *, gated: bool, interval: str) -> dict[str, str]:
+    return {
+        "image": run.machine.image or IMAGES[0],
+        "gated": json.dumps(gated),
+        "interval": interval,
+    }
+
+
+def _life(
+    project: Project, side: str, suffix: str, samples: Samples, rendered: Path | None = None
+) -> Callable[[], None]:
+    project.init()
+
+    def live() -> None:
+        samples.add(f"{side} up{suffix}", project.up())
+        if not suffix:
+            samples.add(f"{side} no-op", project.unchanged())
+            samples.add(f"{side} preview", project.preview())
+            if rendered:
+                samples.add(f"{side} render", project.render(rendered))
+        samples.add(f"{side} destroy{suffix}", project.destroy())
+
+    return live
+
+
+def _compose_life(
+    run: Run, config: dict[str, str], suffix: str, samples: Samples, name: str = "compose"
+) -> Callable[[], None]:
+    assert run.machine.compose is not None
+    project = run.place.project("chain", f"{name}{suffix}", config)
+    project.render(project.folder)
+    rendered = compose.Rendered(run.place, run.machine.compose, project.folder, project.stack)
+
+    def live() -> None:
+        samples.add(f"compose up{suffix}", rendered.up())
+        if not suffix:
+            samples.add("compose no-op", rendered.up())
+        samples.add(f"compose destroy{suffix}", rendered.down())
+
+    return live
+
+
+def _with_compose(comparisons: Sequence[Comparison], tool: compose.Tool | None) -> list[Comparison]:
+    """Which Docker Compose it is."""
+    name = str(tool or "Docker Compose")
+    return [replace(item, against=item.against.replace("compose", name)) for item in comparisons]
+
+
+# --- the same chain with longer health intervals --------------------------------------------------
+
+_SLOW = (
+    Comparison(
+        "up, at once, health interval 5 s",
+        "ours up-at-once",
+        "compose up",
+        "compose, level by level",
+        0.85,
+    ),
+)
+
+
+def slow_health(run: Run) -> list[Row]:
+    """Health interval 5 s: half of the shortest that the documented systems state (10 s, 30 s)."""
+    missing: dict[str, str] = {}
+    if why := run.machine.engine or run.machine.no_containers:
+        missing["ours"] = why
+    if why := run.machine.no_compose or run.machine.no_containers:
+        missing["compose"] = why
+    samples = Samples()
+    if not missing:
+        ours = run.place.project("chain", "slow", _config(run, gated=False, interval="5s"))
+        gated = _config(run, gated=True, interval="5s")
+        run.rounds(
+            "slow-health",
+            _life(ours, "ours", "-at-once", samples),
+            _compose_life(run, gated, "", samples, name="slow-compose"),
+        )
+    return rows(_with_compose(_SLOW, run.machine.compose), samples, missing)
+
+
+# --- imports --------------------------------------------------------------------------------------
+
+_COMPONENTS = (
+    "site",
+    "data_tier",
+    "app_tier",
+    "ml_tier",
+    "edge_proxy",
+    "ci_pipeline",
+    "observability",
+    "backups",
+)
+
+
+def imports(run: Run) -> list[Row]:
+    """What a program that uses every component pays for importing them."""
+    modules = [f"pulumi_tiers.{name}" for name in _COMPONENTS]
+    present = [name for name in modules if importlib.util.find_spec(name)]
+    samples = Samples()
+
+    def importing(name: str, *modules: str) -> Callable[[], None]:
+        def take() -> None:
+            samples.add(name, run.place.run(sys.executable, "-c", f"import {', '.join(modules)}"))
+
+        return take
+
+    sides = (importing("ours", "pulumi", *present), importing("pulumi", "pulumi"))
+    for side in sides:  # writes the compiled modules, and warms the file cache
+        side()
+    samples.values.clear()
+    # They are short, so each run takes several.
+    run.rounds("import", *(sides * 3))
+    comparison = Comparison(
+        f"import of the {len(present)} public components",
+        "ours",
+        "pulumi",
+        "import pulumi",
+        0.15,
+        Measure.DIFFERENCE,
+    )
+    return rows([comparison], samples, {})
+
+
+# --- many instances -------------------------------------------------------------------------------
+
+
+def instances(run: Run) -> list[Row]:
+    """What one more small system costs, when there are few and when there are many."""
+    few, some, many = run.instances
+    missing: dict[str, str] = {}
+    if why := run.machine.engine or run.machine.daemon:
+        missing = {"preview": why, "flat": why}
+    samples = Samples()
+    sides: list[Callable[[], None]] = []
+
+    def timed(name: str, command: Callable[[], float]) -> Callable[[], None]:
+        return lambda: samples.add(name, command())
+
+    for count in run.instances:
+        config = {"instances": str(count)}
+        ours = run.place.project("small", f"small{count}", config)
+        flat = run.place.project("small_flat", f"flat{count}", config)
+        same.check(ours, flat)
+        out = run.place.root / f"rendered{count}"
+        sides.append(timed(f"render {count}", lambda ours=ours, out=out: ours.render(out)))
+        if not missing:
+            for name, project in (("preview", ours), ("flat", flat)):
+                project.init()
+                sides.append(timed(f"{name} {count}", project.preview))
+    run.rounds("instances", *sides)
+    comparisons = [
+        Comparison(
+            f"preview of {some} small systems", f"preview {some}", f"flat {some}", FLAT, 1.15
+        ),
+        Comparison(
+            f"preview of {many} small systems", f"preview {many}", f"flat {many}", FLAT, 1.15
+        ),
+    ]
+    for name, what in (("preview", "preview"), ("render", "render --to compose")):
+        if name not in missing:
+            first, middle, last = (samples.values[f"{name} {count}"] for count in run.instances)
+            for a, b, c in zip(first, middle, last, strict=True):
+                samples.add(f"{name} late", (c - b) / (many - some))
+                samples.add(f"{name} early", (b - a) / (some - few))
+        comparisons.append(
+            Comparison(
+                f"{what}: each of {some} to {many}",
+                f"{name} late",
+                f"{name} early",
+                f"each of {few} to {some}",
+                1.15,
+            )
+        )
+    return rows(comparisons, samples, missing)
+
+
+CASES: dict[str, Callable[[Run], list[Row]]] = {
+    "chain": chain,
+    "slow-health": slow_health,
+    "import": imports,
+    "instances": instances,
+}

@@ -1,0 +1,67 @@
+"""Two programs are compared only if they make the same things."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pulumi_tiers.cli import project as projects
+from pulumi_tiers.render.recorder import Recording, bare, replace_placeholders
+
+from bench.workplace import MeasureError, Project
+
+_KINDS = ("Container", "Network", "Volume")
+
+
+def check(ours: Project, flat: Project) -> None:
+    """Raises MeasureError where the hand-written program makes anything else than ours does."""
+    made, expected = _made(ours), _made(flat)
+    for name in sorted(made.keys() | expected.keys()):
+        mine, theirs = made.get(name, {}), expected.get(name, {})
+        for key in sorted(mine.keys() | theirs.keys()):
+            if mine.get(key) != theirs.get(key):
+                raise MeasureError(
+                    f"the programs differ, so their times can't be compared: {name}.{key} is"
+                    f" {mine.get(key)!r} in ours, {theirs.get(key)!r} in the flat one"
+                )
+
+
+def _made(project: Project) -> dict[str, dict[str, Any]]:
+    """Inputs by kind and physical name, both without what is allowed to differ."""
+    recording = projects.Project.find(project.folder).record(project.stack)
+    made = {
+        f"{kind} {str(item.inputs['name']).removeprefix(project.stack)}": _inputs(
+            item.inputs, project.stack
+        )
+        for kind in _KINDS
+        for item in recording.of_type(f"docker:index/{kind.lower()}:{kind}")
+    }
+    return {**made, "other": _others(recording)}
+
+
+def _others(recording: Recording) -> dict[str, Any]:
+    """Images by name: one resource may stand for several containers. Passwords by number."""
+    images = recording.of_type("docker:index/remoteImage:RemoteImage")
+    passwords = recording.of_type("random:index/randomPassword:RandomPassword")
+    return {
+        "images": sorted({str(image.inputs["name"]) for image in images}),
+        "passwords": len(passwords),
+    }
+
+
+def _inputs(inputs: Mapping[str, Any], stack: str) -> dict[str, Any]:
+    """Without labels, which are for finding things, and without what is empty."""
+    cleaned = {key: _clean(value, stack) for key, value in bare(inputs).items() if key != "labels"}
+    # The provider takes it as a set.
+    if "envs" in cleaned:
+        cleaned["envs"] = sorted(cleaned["envs"])
+    return {key: value for key, value in cleaned.items() if value not in (None, [], {})}
+
+
+def _clean(value: Any, stack: str) -> Any:
+    """Texts without the stack's name and the names of secrets."""
+    if isinstance(value, str):
+        return replace_placeholders(value.removeprefix(stack), lambda kind, _: f"<{kind}>")
+    if isinstance(value, list):
+        return [_clean(item, stack) for item in value]
+    if isinstance(value, Mapping):
+        return {key: _clean(item, stack) for key, item in value.items()}
+    return value
