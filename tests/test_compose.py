@@ -17,7 +17,7 @@ from pulumi_tiers.model.errors import DescriptionError
 from pulumi_tiers.model.workload import Condition
 from pulumi_tiers.program import main
 from pulumi_tiers.render.compose import compose, compose_yaml
-from pulumi_tiers.render.recorder import Recording, record
+from pulumi_tiers.render.recorder import Recording, Secret, record
 from pulumi_tiers.site import Site
 
 SCHEMA = json.loads((Path(__file__).parent / "data" / "compose-spec.json").read_text())
@@ -304,3 +304,16 @@ def test_a_tier_without_its_arguments_says_which() -> None:
 
     with pytest.raises(DescriptionError, match="DataTier data: site: is missing"):
         record(program, project="shop", stack="dev", config={})
+
+
+def test_a_password_of_the_stack_wins_in_any_program() -> None:
+    def program() -> None:
+        site = Site("shop", {})
+        stores: dict[str, Any] = {"postgres": {"engine": "postgres"}}
+        DataTier("shop-data", {"site": site.ref, "stores": stores})
+
+    chosen = {"tiers:secrets": {"shop/postgres/postgres": "chosen by the stack"}}
+    recording = record(program, project="shop", stack="dev", config=chosen)
+    assert recording.of_type("random:index/randomPassword:RandomPassword") == []
+    [container] = recording.of_type("docker:index/container:Container")
+    assert Secret("POSTGRES_PASSWORD=chosen by the stack") in container.inputs["envs"]

@@ -115,6 +115,40 @@ def test_the_engine_takes_the_fallbacks_system_over(sandbox: Sandbox) -> None:
     assert sandbox.left() == {"containers": [], "networks": [], "volumes": []}
 
 
+OWN_PROGRAM = """
+from pulumi_tiers import DataTier, Site
+
+site = Site("shop", {})
+databases = [
+    {"name": "one", "owner": "first", "init_sql": {"rows": "CREATE TABLE t (x int)"}},
+    {"name": "two", "owner": "second"},
+]
+store = {"engine": "postgres", "image": "standin.local/postgres:15", "databases": databases}
+DataTier("shop-data", {"site": site.ref, "stores": {"postgres": store}})
+"""
+
+
+def test_somebody_elses_program_is_taken_over_with_its_jobs(sandbox: Sandbox) -> None:
+    (sandbox.root / "__main__.py").write_text(OWN_PROGRAM)
+    (sandbox.root / "Pulumi.yaml").write_text("name: own\nruntime: python\n")
+    (sandbox.root / f"Pulumi.{sandbox.stack}.yaml").write_text("config: {}\n")
+
+    def sql(statement: str) -> str:
+        psql = ("psql", "-U", "postgres", "-tAc", statement, "one")
+        return sandbox.tiers("exec", "postgres", *psql).stdout.strip()
+
+    sandbox.tiers("up", "--runner", "compose")
+    sql("INSERT INTO t VALUES (42)")
+    sandbox.tiers("up", *PULUMI)
+    assert sql("SELECT x FROM t") == "42"
+    owners = "SELECT datname || '=' || rolname FROM pg_database d JOIN pg_roles r ON r.oid = datdba"
+    assert {"one=first", "two=second"} < set(sql(owners).splitlines())
+    assert sandbox.status()["shop/postgres-setup"]["health"] == "completed"
+    assert "nothing to change" in sandbox.tiers("up", *PULUMI).stderr
+    sandbox.tiers("down", "--data")
+    assert sandbox.left() == {"containers": [], "networks": [], "volumes": []}
+
+
 def test_mistakes_reach_the_user_through_the_engine_without_a_traceback(sandbox: Sandbox) -> None:
     sandbox.tiers("up", *PULUMI)
     stack_file = sandbox.root / ".tiers" / sandbox.stack / f"Pulumi.{sandbox.stack}.yaml"

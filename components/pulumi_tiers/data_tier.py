@@ -1,8 +1,10 @@
 """DataTier: the stores of a system, each as a managed service or as a workload."""
 
+import json
 from typing import NotRequired, TypedDict
 
 import pulumi
+from pulumi.runtime import config
 
 from pulumi_tiers.checks import check_stores
 from pulumi_tiers.component import Component, validated
@@ -129,8 +131,10 @@ class DataTier(Component):
     def _password(
         self, site: SiteRef, store: str, user: str, given: pulumi.Input[str] | None
     ) -> pulumi.Output[str]:
-        if given is not None:
-            return pulumi.Output.secret(given)
+        key = secret_key(site["labels"].get(LABEL_SYSTEM, site["name"]), store, user)
+        known = given if given is not None else _configured(key)
+        if known is not None:
+            return pulumi.Output.secret(known)
         import pulumi_random
 
         # Letters and digits: every client's URL and every shell take them as they are.
@@ -139,12 +143,19 @@ class DataTier(Component):
             length=32,
             special=False,
             # Whose it is, as `tiers:secrets` calls it.
-            keepers={
-                "for": secret_key(site["labels"].get(LABEL_SYSTEM, site["name"]), store, user)
-            },
+            keepers={"for": key},
             opts=self.child_options(),
         )
         return generated.result
+
+
+def _configured(key: str) -> str | None:
+    """The password that the stack's `tiers:secrets` has for that user.
+
+    In any program: `tiers up` puts the passwords there that the fallback has generated.
+    """
+    secrets: dict[str, str] = json.loads(config.get_config("tiers:secrets") or "{}")
+    return secrets.get(key)
 
 
 def _connection(

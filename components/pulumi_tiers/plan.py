@@ -57,7 +57,7 @@ def make_plan(stack: str, settings: Settings) -> Plan:
     )
     if mistakes:
         raise DescriptionError(mistakes)
-    return Plan(stack, settings, tuple(_with_passwords(system, settings) for system in systems))
+    return Plan(stack, settings, tuple(systems))
 
 
 def _check_overrides(settings: Settings, systems: list[System]) -> Iterator[Mistake]:
@@ -130,17 +130,3 @@ def _with_settings(system: System, settings: Settings) -> System:
             }
         )
     return system.model_copy(update={"stores": stores, "services": services})
-
-
-def _with_passwords(system: System, settings: Settings) -> System:
-    """The system with the passwords that the stack gives."""
-    stores: dict[str, Store] = {}
-    for name, store in system.stores.items():
-        prefix = secret_key(system.name, name, "")
-        given = {
-            key.removeprefix(prefix): password
-            for key, password in settings.secrets.items()
-            if key.startswith(prefix)
-        }
-        stores[name] = store.model_copy(update={"passwords": {**store.passwords, **given}})
-    return system.model_copy(update={"stores": stores})

@@ -271,7 +271,9 @@ class Watcher:
     def _show(self) -> None:
         # Deleted and replaced ones come on top of what the program has.
         total = max(self.total, self.done + len(self._busy))
-        self.steps.now(f"{self.done} of {total}: {', '.join(self._busy.values())}")
+        busy = list(self._busy.values())
+        more = f" and {len(busy) - 3} more" if len(busy) > 3 else ""
+        self.steps.now(f"{self.done} of {total}: {', '.join(busy[:3])}{more}")
 
     def _keep(self, urn: str, message: str) -> None:
         text = re.sub(r"<\{%.*?%\}>", "", message).strip()
@@ -310,6 +312,10 @@ def up(stack: Stack, recording: Recording, overrides: Mapping[str, Json]) -> Non
     _unlock(stack, opened)
     watcher = Watcher(stack.steps, len(recording.resources) + 1)
     _clear_interrupted(stack, opened)
+    for container in docker.containers(stack.name):
+        # Its exit code stands in the state: only a new one can succeed.
+        if container.job and not container.well:
+            docker.remove(container)
     try:
         with stack.steps.during("comparing with what runs"), _finishing(stack.steps):
             opened.up(

@@ -241,5 +241,8 @@ def _patience(health: Healthcheck) -> int:
 
 def _succeeded(name: str, exit_code: int | None) -> list[pulumi.Resource]:
     if exit_code:
-        raise pulumi.RunError(f"the job '{name}' ended with exit code {exit_code}: see its log")
+        raise pulumi.RunError(
+            f"the job '{name}' ended with exit code {exit_code}: see its log.\n"
+            "    To run it again: remove its container, then 'pulumi up --refresh' (or 'tiers up')"
+        )
     return []
