@@ -6,6 +6,8 @@ from pathlib import Path
 from types import CodeType
 from typing import Any
 
+import pulumi
+import pulumi_tiers
 import pytest
 import typer.main
 from pulumi_tiers.app_tier import AppTierArgs, WorkloadArgs
@@ -208,6 +210,23 @@ def test_every_contradiction_of_encontros_tech_has_one_row() -> None:
     assert rows == [f"EN-{number:02}" for number in range(1, 16)]
 
 
+def test_the_public_debug_of_en_08_is_warned_about_but_not_on_docker() -> None:
+    def warnings(target: str) -> list[str]:
+        config = {"tiers:environment": "development", "tiers:target": target}
+        return record(main, project="tiers", stack="dev", config=config).warnings
+
+    assert warnings("docker") == []
+    [warning] = warnings("kubernetes")
+    assert "DEBUG" in warning
+
+
+def test_digitalocean_is_said_to_be_missing_in_these_words() -> None:
+    [words] = re.findall(r'"(target digitalocean[^"]*)"', text(DOCS / "configuration.md"))
+    config = {"tiers:environment": "production", "tiers:target": "digitalocean"}
+    with pytest.raises(pulumi.RunError, match=words):
+        record(main, project="tiers", stack="prod", config=config)
+
+
 def test_decisions_are_short_and_of_one_form() -> None:
     records = sorted((DOCS / "decisions").glob("*.md"))
     for number, record_ in enumerate(records, 1):
@@ -239,6 +258,17 @@ def test_examples_run(program: CodeType) -> None:
     recording = recorded(program)
     assert recording.of_type("docker:index/container:Container")
     assert recording.warnings == []
+
+
+def test_examples_import_what_the_package_offers() -> None:
+    offered = set(pulumi_tiers.__all__)
+    for page in PAGES:
+        for block in blocks(page, "python"):
+            assert "from pulumi_tiers." not in block, page
+            for names in re.findall(r"^from pulumi_tiers import (.+)$", block, re.MULTILINE):
+                assert offered >= set(names.split(", ")), page
+    [sentence] = re.findall(r"`from pulumi_tiers import ([^`]+)`", text(DOCS / "components.md"))
+    assert offered == set(re.findall(r"\w+", sentence))
 
 
 def test_the_example_of_the_readme_does_what_it_shows() -> None:
