@@ -82,6 +82,20 @@ def test_files_of_a_render_run_as_they_are(project: Path) -> None:
     assert (out / ".env").read_text() == values
 
 
+def test_what_is_encrypted_is_never_made_up(project: Path) -> None:
+    secret = {"encontros-tech/postgres/doadmin": {"secure": "v1:abc"}}
+    configure(project, secrets=secret)
+    out = project / "out"
+    out.mkdir()
+    (out / ".gitignore").write_text("mine\n")
+    done = tiers("render", "--to", "compose", "--out", str(out), cwd=project)
+    name = "TIERS_SECRETS_ENCONTROS_TECH_POSTGRES_DOADMIN"
+    assert f"tiers:secrets is encrypted: give the files its value as {name}" in done.stderr
+    assert f"${{{name}}}" in (out / "compose.yaml").read_text()
+    assert not (out / ".env").exists()
+    assert (out / ".gitignore").read_text() == "mine\n"
+
+
 def test_kubernetes_secrets_are_in_clear_only_on_request(project: Path) -> None:
     out = project / "out"
     tiers("render", "--to", "kubernetes", "--out", str(out), cwd=project)

@@ -74,7 +74,7 @@ def test_without_an_engine_the_fallback_says_so_in_one_line(
                 link.symlink_to(program)
     nothing = {"PATH": str(programs), "PULUMI_HOME": str(tmp_path)}
     said = sandbox.tiers("up", env=nothing).stderr
-    assert "no Pulumi engine here: pulumi is not on PATH" in said
+    assert "no Pulumi engine here: pulumi is neither on PATH nor below" in said
     lines = [line for line in said.splitlines() if "run by Docker Compose instead" in line]
     assert len(lines) == 1
     assert sandbox.health()[0] == 200

@@ -141,11 +141,17 @@ def _project(stack: str) -> str:
 # --- the rendered files ---------------------------------------------------------------------------
 
 
-def write(recording: Recording, stack: str, folder: Path) -> list[Path]:
-    """`compose.yaml`, and beside it the secrets in a file for its owner only."""
+def write_file(recording: Recording, stack: str, folder: Path) -> Path:
+    """`compose.yaml` alone."""
     private_folder(folder)
     file = folder / "compose.yaml"
     file.write_text(compose_yaml(recording, stack), encoding="utf-8")
+    return file
+
+
+def write(recording: Recording, stack: str, folder: Path) -> list[Path]:
+    """`compose.yaml`, and beside it the secrets in a file for its owner only."""
+    file = write_file(recording, stack, folder)
     names = {
         name
         for resource in recording.resources

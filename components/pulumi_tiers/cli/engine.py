@@ -49,7 +49,7 @@ class Engine:
         _extend_path()
         for program in ("pulumi", "pulumi-language-python"):
             if shutil.which(program) is None:
-                return None, f"{program} is not on PATH"
+                return None, f"{program} is neither on PATH nor below {_home()}"
         if absent := [name for name in _PLUGINS if not _has_plugin(name)]:
             return None, f"no plugin for {' and '.join(absent)}"
         try:

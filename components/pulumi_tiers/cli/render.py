@@ -38,10 +38,16 @@ class Rendered:
             else:
                 (folder / name).write_text(text, encoding="utf-8")
         if self.secrets or self.literals:
-            ignored = "*" if self.private else "/.env"
-            (folder / ".gitignore").write_text(f"{ignored}\n", encoding="utf-8")
+            _ignore(folder / ".gitignore", "*" if self.private else "/.env")
             written.append(write_secrets(folder, set(self.secrets), self.literals))
         return written
+
+
+def _ignore(path: Path, line: str) -> None:
+    """Adds a line to a .gitignore that may be there already."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    if line not in lines:
+        path.write_text("\n".join([*lines, line]) + "\n", encoding="utf-8")
 
 
 def render(
@@ -59,8 +65,14 @@ def render(
         overrides = {**overrides, "tiers:target": {"compose": "docker"}.get(to, to)}
     recording = project.record(stack, overrides)
     found = {found for resource in recording.resources for found in placeholders(resource.inputs)}
-    names = frozenset(name for kind, name in found if kind == "secret")
+    encrypted = project.encrypted(stack)
+    names = frozenset(name for kind, name in found if kind == "secret" and name not in encrypted)
     remarks = [f"warning: {warning}" for warning in recording.warnings]
+    remarks += [
+        f"{place} is encrypted: give the files its value as {name}"
+        for name, place in encrypted.items()
+        if ("secret", name) in found
+    ]
     remarks += [
         f"only the cloud knows ${{{name}}}" for kind, name in sorted(found) if kind == "later"
     ]

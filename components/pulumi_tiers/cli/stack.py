@@ -123,7 +123,7 @@ def ensure_docker(project: Project, stack: str, recording: Recording, steps: Ste
             return
     reason = docker.why_not() if docker.installed() else "docker is not installed"
     folder = project.state(stack)
-    compose.write(recording, stack, folder)
+    compose.write_file(recording, stack, folder)
     wanted = images.wanted(recording)
     services = "".join(f"\n  {key}: {image.reference}" for key, image in wanted.items())
     remedy = (
