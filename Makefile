@@ -22,7 +22,7 @@ up: .venv/.ready ## Bring the stack up on local Docker (STACK=dev)
 	@$(TIERS) up --stack $(STACK)
 
 down: .venv/.ready ## Take it down; volumes stay unless DATA=1
-	@$(TIERS) down --stack $(STACK)
+	@$(TIERS) down --stack $(STACK) $(if $(filter 1 true yes,$(DATA)),--data)
 
 status: .venv/.ready ## Show health, URLs, images
 	@$(TIERS) status --stack $(STACK)

@@ -160,6 +160,13 @@ def test_broken_files_are_named(project: Path) -> None:
         "Pulumi.dev.yaml is not valid YAML"
         in tiers("render", "--to", "graph", cwd=project, code=2).stderr
     )
+    for wrong in ("config: [a]", "config: text", "config: {1: x}"):
+        (project / "Pulumi.dev.yaml").write_text(wrong, encoding="utf-8")
+        failed = tiers("render", "--to", "graph", cwd=project, code=2)
+        assert "Pulumi.dev.yaml: 'config' does not hold a map of keys" in failed.stderr
+    (project / "Pulumi.dev.yaml").write_bytes(b"config: \xff")
+    failed = tiers("render", "--to", "graph", cwd=project, code=2)
+    assert "Pulumi.dev.yaml is not valid YAML" in failed.stderr
     (project / "Pulumi.dev.yaml").write_text("config: {}", encoding="utf-8")
     (project / "__main__.py").write_text("1 / 0", encoding="utf-8")
     failed = tiers("render", "--to", "graph", cwd=project, code=1)

@@ -233,3 +233,50 @@ def test_an_encrypted_value_is_asked_for_not_replaced(sandbox: Sandbox) -> None:
     sandbox.tiers("up", *COMPOSE)
     environment = sandbox.inspect("postgres")["Config"]["Env"]
     assert "POSTGRES_PASSWORD=the-right-one" in environment
+
+
+def test_another_folders_stack_of_the_same_name_is_left_alone(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    sandbox.tiers("up", *COMPOSE)
+    sandbox.write("kept")
+    other = Sandbox.make(tmp_path / "other")
+    other.stack = sandbox.stack
+    other.configure()
+    for command in (("up", *COMPOSE), ("up",), ("down", "--data")):
+        refused = other.tiers(*command, code=None)
+        assert refused.returncode in (1, 2)
+        assert "another folder" in refused.stderr or "never brought up" in refused.stderr
+    # Neither while the first one is down and has only its volume here.
+    sandbox.tiers("down")
+    refused = other.tiers("up", *COMPOSE, code=2)
+    assert f"{sandbox.stack}-encontros-tech-postgres-data" in refused.stderr
+    sandbox.tiers("up", *COMPOSE)
+    assert sandbox.titles() == ["kept"]
+    sandbox.tiers("down", "--data")
+
+
+def test_two_commands_at_once_do_not_undo_each_other(sandbox: Sandbox) -> None:
+    first = sandbox.start("up", *COMPOSE)
+    assert first.stdout is not None
+    for line in first.stdout:
+        if "starting" in line:
+            break
+    refused = sandbox.tiers("up", *COMPOSE, code=1)
+    assert "another 'tiers' command is at work" in refused.stderr
+    said, _ = first.communicate(timeout=120)
+    assert first.returncode == 0, said
+
+
+def test_a_job_that_fails_fails_the_command(sandbox: Sandbox) -> None:
+    (sandbox.root / "__main__.py").write_text(
+        "from pulumi_tiers import AppTier, Site\n"
+        "job = {'image': 'standin.local/postgres:15', 'job': True,"
+        " 'command': ['sh', '-c', 'sleep 3; echo no such luck; exit 4']}\n"
+        "AppTier('shop-app', {'site': Site('shop', {}).ref, 'services': {'migrate': job}})\n"
+    )
+    failed = sandbox.tiers("up", *COMPOSE, code=1)
+    assert "exited (4); its last log lines:" in failed.stderr
+    assert "no such luck" in failed.stderr
+    sandbox.tiers("down", "--data")
+    assert sandbox.left() == {"containers": [], "networks": [], "volumes": []}

@@ -80,6 +80,8 @@ class Settings(Model):
     registry: Annotated[Mirrors, BeforeValidator(_registry)] = Mirrors()
     port_offset: Annotated[Whole, BeforeValidator(_number), Field(ge=0, le=60000)] = 0
     names: Names = Names.UNIQUE
+    #: Set by `tiers up`: a mark of the folder that it runs in.
+    owner: str = ""
     #: ``<system>/<store>/<user>`` -> password. Default: generated.
     secrets: dict[str, Text] = {}
 

@@ -3,13 +3,14 @@
 from typing import NotRequired, TypedDict
 
 import pulumi
+from pulumi.runtime import config
 
 from pulumi_tiers.component import Component, validated
 from pulumi_tiers.model.base import Model, Name
 from pulumi_tiers.model.system import Target
 from pulumi_tiers.platforms import platform_for
 from pulumi_tiers.platforms.base import SiteRef
-from pulumi_tiers.platforms.labels import LABEL_STACK, LABEL_SYSTEM
+from pulumi_tiers.platforms.labels import LABEL_OWNER, LABEL_STACK, LABEL_SYSTEM
 
 
 class SiteArgs(TypedDict):
@@ -61,8 +62,10 @@ class Site(Component):
         }
         if spec.environment:
             self.ref["environment"] = spec.environment
-        self.platform = platform_for(spec.target)
-        made = self.platform.open(self, self.ref, spec.namespace or full)
+        # `tiers up` says so in any program's configuration.
+        if owner := config.get_config("tiers:owner"):
+            self.ref["labels"][LABEL_OWNER] = owner
+        made = platform_for(spec.target).open(self, self.ref, spec.namespace or full)
         if "network" in made:
             self.ref["network"] = made["network"]
         if "namespace" in made:

@@ -100,7 +100,7 @@ def wait(stack: str, seconds: float, steps: Steps) -> bool:
     with steps.during("waiting for health"):
         while True:
             containers = docker.containers(stack)
-            if all(container.well for container in containers):
+            if containers and all(container.well for container in containers):
                 return True
             hopeless = any(container.hopeless for container in containers)
             if hopeless or time.monotonic() > deadline:
@@ -179,9 +179,10 @@ _UNRESERVED = re.compile(r"[A-Za-z0-9._~-]+")
 def _quoted(value: str) -> str:
     if _UNRESERVED.fullmatch(value):
         return value
-    if "\n" in value:
-        raise Stop("a secret of several lines can't be handed to Docker Compose as a variable")
-    return "'" + re.sub(r"(['\\])", r"\\\1", value) + "'"
+    # Compose 1.29 and today's read a backslash differently, and neither a line break.
+    if "\n" in value or "\\" in value:
+        raise Stop("a secret with a backslash or a line break can't go through Docker Compose")
+    return "'" + value.replace("'", "\\'") + "'"
 
 
 def read_secrets(folder: Path) -> dict[str, str]:

@@ -8,11 +8,11 @@ import typer
 from rich.console import Console
 from rich.status import Status
 
-out = Console(highlight=False, soft_wrap=True)
+out = Console(highlight=False, soft_wrap=True, emoji=False)
 """Results. Colour only on a terminal."""
 if not out.is_terminal:
     out.width = 200  # a file has no edge to wrap at
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 """Progress and errors, so that results can be piped."""
 
 EXIT_FAILED = 1

@@ -9,10 +9,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pulumi_tiers.cli.console import Steps
+from pulumi_tiers.cli.console import Steps, Stop
 from pulumi_tiers.platforms.labels import (
     LABEL_IMAGE,
     LABEL_JOB,
+    LABEL_OWNER,
     LABEL_SERVICE,
     LABEL_STACK,
     LABEL_SYSTEM,
@@ -40,6 +41,7 @@ class Container:
     health: str
     exit_code: int
     restarts: int
+    restart: str
     urls: tuple[str, ...]
     unverified: bool
     job: bool
@@ -56,12 +58,16 @@ class Container:
 
     @property
     def well(self) -> bool:
-        return self.condition in {"healthy", "running", "completed"}
+        if self.job:
+            return self.condition == "completed"
+        return self.condition in {"healthy", "running"}
 
     @property
     def hopeless(self) -> bool:
-        """Docker says so, or it ends again and again."""
-        return self.condition == "unhealthy" or (not self.well and self.restarts >= _RESTARTS)
+        """Docker says so, or it ends again and again, or will never run again."""
+        ended = self.state == "exited" and self.restart == "no"
+        again = not self.well and self.restarts >= _RESTARTS
+        return self.condition == "unhealthy" or again or (ended and not self.well)
 
     @property
     def stand_in(self) -> bool:
@@ -184,7 +190,8 @@ def pull(reference: str, steps: Steps) -> str | None:
             if "Pull complete" in line:
                 layers += 1
                 steps.now(f"pulling {reference}: {layers} layers done")
-        if time.monotonic() - heard > _QUIET_SECONDS:
+        # A layer that is on its way says nothing until it has arrived.
+        if "fs layer" not in last and not layers and time.monotonic() - heard > _QUIET_SECONDS:
             process.terminate()
             process.wait()
             return f"nothing arrived for {_QUIET_SECONDS} s"
@@ -200,7 +207,10 @@ def pull(reference: str, steps: Steps) -> str | None:
 
 def containers(stack: str) -> list[Container]:
     """Everything that bears the stack's label, running or not."""
-    ids = run("ps", "-aq", "--no-trunc", "--filter", f"label={LABEL_STACK}={stack}").stdout.split()
+    answer = run("ps", "-aq", "--no-trunc", "--filter", f"label={LABEL_STACK}={stack}")
+    if answer.returncode:
+        raise Stop(f"the Docker daemon doesn't answer: {answer.stderr.strip()}")
+    ids = answer.stdout.split()
     return sorted(_inspect(ids), key=lambda item: (item.system, item.service, item.name))
 
 
@@ -220,6 +230,7 @@ def _inspect(ids: Sequence[str]) -> Iterable[Container]:
             health=(state.get("Health") or {}).get("Status", ""),
             exit_code=state["ExitCode"],
             restarts=found["RestartCount"],
+            restart=found["HostConfig"]["RestartPolicy"]["Name"] or "no",
             urls=tuple(filter(None, labels.get(LABEL_URLS, "").split(","))),
             unverified=labels.get(LABEL_UNVERIFIED) == "true",
             job=labels.get(LABEL_JOB) == "true",
@@ -227,13 +238,38 @@ def _inspect(ids: Sequence[str]) -> Iterable[Container]:
         )
 
 
+def foreign(stack: str, owner: str) -> list[str]:
+    """Names of the stack's containers and volumes that another folder or program has made."""
+    names = [item.name for item in containers(stack) if item.labels.get(LABEL_OWNER) != owner]
+    everything, ours = (
+        set(run("volume", "ls", "-q", *_filters(*labels)).stdout.split())
+        for labels in (
+            (f"{LABEL_STACK}={stack}",),
+            (f"{LABEL_STACK}={stack}", f"{LABEL_OWNER}={owner}"),
+        )
+    )
+    return names + sorted(everything - ours)
+
+
+def remove_all(stack: str) -> None:
+    """Removes every container, network and volume of the stack."""
+    for container in containers(stack):
+        remove(container)
+    label = _filters(f"{LABEL_STACK}={stack}")
+    for kind in ("network", "volume"):
+        for name in run(kind, "ls", "-q", *label).stdout.split():
+            answer = run(kind, "rm", name)
+            if answer.returncode:
+                raise Stop(f"{kind} {name} can't be removed: {answer.stderr.strip()}")
+
+
+def _filters(*labels: str) -> list[str]:
+    return [part for label in labels for part in ("--filter", f"label={label}")]
+
+
 def networks(stack: str, *labels: str) -> list[str]:
     """Ids of the stack's networks that bear all these labels (``name=value``)."""
-    filters = [
-        part
-        for label in (f"{LABEL_STACK}={stack}", *labels)
-        for part in ("--filter", f"label={label}")
-    ]
+    filters = _filters(f"{LABEL_STACK}={stack}", *labels)
     return run("network", "ls", "-q", *filters).stdout.split()
 
 
@@ -244,5 +280,9 @@ def remove(container: Container) -> None:
 
 def last_lines(container: Container, count: int) -> list[str]:
     """The end of a container's log."""
-    answer = run("logs", "--tail", str(count), container.id)
-    return (answer.stdout + answer.stderr).splitlines()
+    # Both streams in one, in the order of their lines.
+    command = ["docker", "logs", "--tail", str(count), container.id]
+    log = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
+    return log.stdout.splitlines()

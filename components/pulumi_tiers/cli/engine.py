@@ -88,7 +88,9 @@ def _patiently(steps: Steps, what: str, command: list[str]) -> str:
             done = subprocess.run(
                 command, capture_output=True, text=True, timeout=_INSTALL_SECONDS, check=False
             )
-    except (OSError, subprocess.TimeoutExpired):
+    except OSError as error:
+        return f"installing {what}: {error}"
+    except subprocess.TimeoutExpired:
         return f"installing {what} took more than {_INSTALL_SECONDS} s"
     said = done.stderr.strip().splitlines()
     return f"{what}: {said[-1] if said else 'the installer failed'}" if done.returncode else ""
@@ -109,7 +111,8 @@ def _extend_path() -> None:
 def _has_plugin(name: str) -> bool:
     if shutil.which(f"pulumi-resource-{name}"):
         return True
-    return any((_home() / "plugins").glob(f"resource-{name}-v*"))
+    folder = f"resource-{name}-v{version(f'pulumi-{name}')}"
+    return (_home() / "plugins" / folder).is_dir()
 
 
 @dataclass
@@ -146,9 +149,6 @@ class Stack:
         if (address := docker.host()) is not None:
             variables["DOCKER_HOST"] = address
         return variables
-
-    def exists(self) -> bool:
-        return self.config_file.is_file()
 
     def open(self, overrides: Mapping[str, Json]) -> automation.Stack:
         """The stack, made where it is missing, its configuration as `overrides` want it.
@@ -278,7 +278,7 @@ class Watcher:
     def _keep(self, urn: str, message: str) -> None:
         text = re.sub(r"<\{%.*?%\}>", "", message).strip()
         # After a failed resource the host adds its own end as a traceback, the provider its log.
-        if not text or text == "update failed" or re.search(r"KeyboardInterrupt|^sdk-v2/", text):
+        if not text or re.search(r"^update failed$|KeyboardInterrupt|^sdk-v2/|exited with", text):
             return
         text = re.sub(r"^\d+ errors? occurred:\s*\* ", "", text)
         name = "" if not urn or STACK_TYPE in urn else f"{_name(urn)}: "
@@ -329,6 +329,8 @@ def down(stack: Stack, *, data: bool) -> None:
     """Destroys the stack. Without `data`, volumes and passwords stay, also in the state."""
     opened = stack.open({})
     _unlock(stack, opened)
+    _clear_interrupted(stack, opened)
+    compose.remove_leftovers(stack.name, stack.folder)
     resources = _deployment(opened).get("resources") or []
     kept = set() if data else _with_parents(resources, _holds_data)
     doomed = [item["urn"] for item in resources if item["urn"] not in kept]
@@ -398,17 +400,23 @@ def _failure(watcher: Watcher, error: Exception) -> str:
 
 
 def _last_line(error: Exception) -> str:
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return lines[-1].strip() if lines else type(error).__name__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    told = [line for line in lines if "error:" in line]
+    return (told or lines or [type(error).__name__])[-1]
 
 
 def _unlock(stack: Stack, opened: automation.Stack) -> None:
     """Removes the lock of a run that was killed; a living one keeps it."""
     locks = stack.project.root / ".tiers" / "state" / ".pulumi" / "locks"
     for path in locks.rglob("*.json"):
-        holder = json.loads(path.read_text(encoding="utf-8") or "{}")
-        if path.parent.name != stack.name or _alive(int(holder.get("pid", 0))):
+        try:
+            holder = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:  # half written
+            holder = {"pid": 0}
+        if path.parent.name != stack.name:
             continue
+        if _alive(process := int(holder.get("pid", 0))):
+            raise Stop(f"stack {stack.name} is being worked on by process {process}")
         stack.steps.say("an earlier run was killed: its lock is removed")
         opened.cancel()
         return

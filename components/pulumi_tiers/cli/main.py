@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import traceback
 from collections.abc import Callable
 from enum import StrEnum
 from functools import wraps
@@ -37,6 +38,8 @@ def _for_people(command: Callable[P, R]) -> Callable[P, R]:
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return command(*args, **kwargs)
+        except (typer.Exit, typer.Abort):
+            raise
         except DescriptionError as error:
             message, code = str(error), EXIT_INPUT
         except Stop as stop:
@@ -48,6 +51,12 @@ def _for_people(command: Callable[P, R]) -> Callable[P, R]:
                 f"{error.strerror or error}: {error.filename or 'the operating system'}",
                 1,
             )
+        except Exception as error:
+            # A mistake of ours, or an answer of the engine that nobody foresaw.
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            lines = str(error).strip().splitlines() or ["no message"]
+            where = f"{Path(place.filename).name}:{place.lineno}"
+            message, code = f"{type(error).__name__}: {lines[-1]} ({where})", 1
         err.print(message, style="red", markup=False)
         raise typer.Exit(code)
 
@@ -93,7 +102,7 @@ def up(
 def down(
     stack: StackOption = "dev",
     data: Annotated[
-        bool, typer.Option("--data", help="Delete the volumes and the secrets too.", envvar="DATA")
+        bool, typer.Option("--data", help="Delete the volumes and the secrets too.")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
     cwd: FolderOption = HERE,

@@ -1,5 +1,7 @@
 """The project on disk: `Pulumi.yaml`, a stack's configuration, its program. No engine needed."""
 
+import hashlib
+import json
 import runpy
 import sys
 import traceback
@@ -53,11 +55,18 @@ class Project:
         return cls(root, name, main / "__main__.py" if main.is_dir() else main, defaults)
 
     @property
+    def owner(self) -> str:
+        """Marks what this folder's stacks have made on the Docker host."""
+        return hashlib.sha256(str(self.root).encode()).hexdigest()[:12]
+
+    @property
     def stacks(self) -> list[str]:
         return sorted(path.stem.partition(".")[2] for path in self.root.glob("Pulumi.*.yaml"))
 
     def state(self, stack: str) -> Path:
         """Folder for what belongs to this machine only. Ignored by git."""
+        if stack in ("state", "passphrase"):
+            raise Stop(f"a stack can't be called '{stack}' here: choose another name", EXIT_INPUT)
         return self.root / ".tiers" / stack
 
     def stack_file(self, stack: str) -> dict[str, Json]:
@@ -68,7 +77,11 @@ class Project:
             raise Stop(
                 f"there is no stack '{stack}' ({path.name} is missing); stacks: {known}", EXIT_INPUT
             )
-        return _read_yaml(path)
+        content = _read_yaml(path)
+        config = content.get("config") or {}
+        if not isinstance(config, dict) or not all(isinstance(key, str) for key in config):
+            raise Stop(f"{path.name}: 'config' does not hold a map of keys", EXIT_INPUT)
+        return {**content, "config": {key: _structured(value) for key, value in config.items()}}
 
     def config(self, stack: str) -> dict[str, Json]:
         """The stack's configuration with `Pulumi.yaml`'s defaults, as the engine would merge it.
@@ -115,13 +128,23 @@ class Project:
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # also what is not UTF-8
         raise Stop(f"{path.name} is not valid YAML: {error}", EXIT_INPUT) from None
     if content is None:
         return {}
     if not isinstance(content, dict):
         raise Stop(f"{path.name} does not hold a map of keys", EXIT_INPUT)
     return content
+
+
+def _structured(value: Json) -> Json:
+    """Maps and lists may stand in the file as JSON, as the CLI writes them."""
+    if isinstance(value, str) and value.lstrip().startswith(("{", "[")):
+        try:
+            return json.loads(value)
+        except (ValueError, RecursionError):
+            return value
+    return value
 
 
 def _without_ciphers(value: Json, place: str) -> Json:

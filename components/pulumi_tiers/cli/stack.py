@@ -1,7 +1,10 @@
 """What `tiers up` and `tiers down` do with a stack on local Docker."""
 
+import fcntl
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -10,6 +13,7 @@ from pulumi_tiers.cli.console import EXIT_INPUT, EXIT_MISSING, Steps, Stop
 from pulumi_tiers.cli.engine import Engine, Stack
 from pulumi_tiers.cli.engine import down as engine_down
 from pulumi_tiers.cli.engine import up as engine_up
+from pulumi_tiers.cli.files import private_folder
 from pulumi_tiers.cli.project import Project
 from pulumi_tiers.model.errors import DescriptionError, Mistake
 from pulumi_tiers.model.system import Target
@@ -38,15 +42,28 @@ class Outcome:
 def up(project: Project, stack: str, runner: Runner, steps: Steps) -> Outcome:
     """Brings a stack up and waits until all of it is healthy."""
     _require_docker_target(project, stack)
-    recording = project.record(stack)
+    mine: dict[str, Json] = {f"{NAMESPACE}:owner": project.owner}
+    recording = project.record(stack, mine)
     ensure_docker(project, stack, recording, steps)
+    with _alone(project, stack):
+        _refuse_foreign(project, stack)
+        return _up(project, stack, runner, recording, mine, steps)
+
+
+def _up(
+    project: Project,
+    stack: str,
+    runner: Runner,
+    recording: Recording,
+    overrides: dict[str, Json],
+    steps: Steps,
+) -> Outcome:
     before = {container.id: container for container in docker.containers(stack)}
     check_host_ports(recording, list(before.values()))
     stand_ins = images.ensure(project, images.wanted(recording), steps)
-    overrides: dict[str, Json] = {"tiers:images": stand_ins} if stand_ins else {}
     if stand_ins:
-        configured = project.config(stack).get("tiers:images") or {}
-        overrides = {"tiers:images": {**configured, **stand_ins}}
+        configured = project.config(stack).get(f"{NAMESPACE}:images") or {}
+        overrides = {**overrides, f"{NAMESPACE}:images": {**configured, **stand_ins}}
         recording = project.record(stack, overrides)
     engine = find_engine(project, stack, runner, steps)
     try:
@@ -74,24 +91,59 @@ def down(project: Project, stack: str, *, data: bool, steps: Steps) -> None:
     folder = project.state(stack)
     if docker.server_version() is None:
         raise Stop(f"no Docker daemon answers: {docker.why_not()}", EXIT_MISSING)
-    if (folder / f"Pulumi.{stack}.yaml").is_file():
-        engine, why = Engine.find()
-        if engine is None:
-            raise Stop(f"stack {stack} was brought up by Pulumi, but {why}", EXIT_MISSING)
-        engine_down(Stack(project, stack, engine, steps), data=data)
-    elif (folder / "compose.yaml").is_file():
-        compose.down(stack, folder, data=data, steps=steps)
-    else:
+    by_engine, by_compose = _ran_by(project, stack)
+    if not (by_engine or by_compose):
         raise Stop(f"stack {stack} was never brought up from this folder")
-    if data and folder.is_dir():
-        for path in sorted(folder.iterdir()):
-            path.unlink()
-        folder.rmdir()
+    with _alone(project, stack):
+        _refuse_foreign(project, stack)
+        if by_engine:
+            engine, why = Engine.find()
+            if engine is None:
+                raise Stop(f"stack {stack} was brought up by Pulumi, but {why}", EXIT_MISSING)
+            engine_down(Stack(project, stack, engine, steps), data=data)
+        else:
+            compose.down(stack, folder, data=data, steps=steps)
+        if data:
+            # Also what an interrupted run has left; the passwords go last.
+            docker.remove_all(stack)
+            for path in sorted(folder.iterdir()):
+                path.unlink()
+            folder.rmdir()
+
+
+def _ran_by(project: Project, stack: str) -> tuple[bool, bool]:
+    """Whether the engine has worked on the stack here, and whether Compose has."""
+    folder = project.state(stack)
+    return (folder / f"Pulumi.{stack}.yaml").is_file(), (folder / "compose.yaml").is_file()
+
+
+@contextmanager
+def _alone(project: Project, stack: str) -> Iterator[None]:
+    """Two commands at once would undo each other's work."""
+    folder = project.state(stack)
+    private_folder(folder)
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Stop(f"another 'tiers' command is at work on stack {stack}") from None
+        yield
+
+
+def _refuse_foreign(project: Project, stack: str) -> None:
+    """Two folders with a stack of one name would share its containers, volumes and ports."""
+    if names := docker.foreign(stack, project.owner):
+        raise Stop(
+            f"another folder or program has a stack {stack} on this Docker host:"
+            f" {', '.join(names)}\n"
+            "  Take it down there, or give this one another name: a file Pulumi.NAME.yaml",
+            EXIT_INPUT,
+        )
 
 
 def find_engine(project: Project, stack: str, runner: Runner, steps: Steps) -> Engine | None:
     """The engine, installed if need be. None: Docker Compose is to run the stack."""
-    ours = (project.state(stack) / f"Pulumi.{stack}.yaml").is_file()
+    ours, _ = _ran_by(project, stack)
     if runner is Runner.COMPOSE:
         if ours:
             raise Stop(
@@ -173,7 +225,7 @@ def _taken(address: str, port: int) -> bool:
 
 def _require_docker_target(project: Project, stack: str) -> None:
     target = project.config(stack).get(f"{NAMESPACE}:target")
-    if target in set(Target) - {Target.DOCKER}:
+    if target in (Target.KUBERNETES, Target.DIGITALOCEAN):
         raise Stop(
             f"stack {stack} has target {target}; this command is for local Docker.\n"
             f"  Use: pulumi up -s {stack}",

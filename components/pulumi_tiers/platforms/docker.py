@@ -1,5 +1,6 @@
 """Local Docker: containers, named volumes, one bridge network per system."""
 
+import math
 from collections.abc import Mapping
 
 import pulumi
@@ -101,6 +102,9 @@ class DockerPlatform(Platform):
         suffix = name if replica == 0 else f"{name}-{replica + 1}"
         memory = size_in_bytes(workload.resources.memory) // 1024**2
         health = workload.healthcheck
+        cpus = _cpus_as_read(workload.resources.cpus)
+        exact = float(cpus) == workload.resources.cpus
+        grace = max(1, math.ceil(seconds(workload.stop_grace_period)))
         return docker.Container(
             owner.child(suffix),
             name=suffix if site.get("documented_names") else f"{site['name']}-{suffix}",
@@ -145,14 +149,16 @@ class DockerPlatform(Platform):
             memory=memory,
             # Equal: no swap. Left out, the provider finds a difference at the next run.
             memory_swap=memory,
-            cpus=_cpus(workload.resources.cpus),
+            cpus=cpus if exact else f"{workload.resources.cpus:g}",
             # Signals and zombies: most images run their program as PID 1.
             init=True,
-            stop_timeout=round(seconds(workload.stop_grace_period)),
-            destroy_grace_seconds=round(seconds(workload.stop_grace_period)),
+            stop_timeout=grace,
+            destroy_grace_seconds=grace,
             log_driver="json-file",
             log_opts={"max-size": "10m", "max-file": "3"},
-            opts=owner.child_options(depends_on=depends_on(after)),
+            opts=owner.child_options(
+                depends_on=depends_on(after), ignore_changes=None if exact else ["cpus"]
+            ),
         )
 
 
@@ -227,8 +233,11 @@ def _healthcheck(health: Healthcheck) -> docker.ContainerHealthcheckArgs:
     )
 
 
-def _cpus(cpus: float) -> str:
-    """As the provider reads it back (1.0, 0.25, 10.): else a refresh replaces the container."""
+def _cpus_as_read(cpus: float) -> str:
+    """As the provider reads it back (1.0, 0.25, 10.): else a refresh replaces the container.
+
+    It reads 0.05 back as 0.1, which is another limit.
+    """
     text = f"{cpus:.9f}"
     return f"{cpus:.1f}" if text.count("0") == 9 else text.rstrip("0")
 

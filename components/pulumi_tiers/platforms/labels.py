@@ -2,6 +2,8 @@
 
 LABEL_STACK = "tiers.stack"
 LABEL_SYSTEM = "tiers.system"
+#: Whose it is: two folders with a stack of the same name must not take each other's data.
+LABEL_OWNER = "tiers.owner"
 LABEL_SERVICE = "tiers.service"
 #: ``postgres:service_healthy,…``: Compose's depends_on, of which the engine keeps only the order.
 LABEL_DEPENDS_ON = "tiers.depends_on"

@@ -36,9 +36,6 @@ _ORDER = (
 )
 # Where people look first.
 _FIRST = ("apiVersion", "kind", "metadata", "name", "namespace")
-_INCOMPLETE = (
-    "# ${...}: give this to envsubst before kubectl, with the values in the environment.\n"
-)
 
 
 def manifests(
