@@ -35,9 +35,9 @@ def compose(recording: Recording, stack: str) -> dict[str, Json]:
         for image in recording.of_type(_IMAGE)
         if image.inputs.get("build")
     }
-    by_urn = {container.urn: container for container in containers}
+    peers = _Peers(containers)
     services = {
-        names[container.urn]: _service(container, builds, _dependencies(container, by_urn, names))
+        names[container.urn]: _service(container, builds, _dependencies(container, peers, names))
         for container in sorted(containers, key=lambda item: names[item.urn])
     }
     return {
@@ -72,26 +72,34 @@ def _labels(resource: Resource) -> dict[str, str]:
 
 
 def _dependencies(
-    container: Resource, containers: Mapping[str, Resource], names: Mapping[str, str]
+    container: Resource, peers: "_Peers", names: Mapping[str, str]
 ) -> dict[str, Json]:
     """What the engine waits for, and what it doesn't need to wait for ("started")."""
     found: dict[str, Json] = {}
     labels = _labels(container)
-    started = {
-        entry.partition(":")[0]
-        for entry in labels.get(LABEL_DEPENDS_ON, "").split(",")
-        if entry.endswith(":service_started")
-    }
-    for urn, other in containers.items():
-        others = _labels(other)
-        same_system = others.get(LABEL_SYSTEM) == labels.get(LABEL_SYSTEM)
-        if urn in container.depends_on:
-            job = other.inputs.get("mustRun") is False
+    for entry in filter(None, labels.get(LABEL_DEPENDS_ON, "").split(",")):
+        service, _, condition = entry.partition(":")
+        if condition == "service_started":
+            for urn in peers.by_service.get((labels.get(LABEL_SYSTEM, ""), service), []):
+                found[names[urn]] = {"condition": condition}
+    for urn in container.depends_on:
+        if urn in peers.by_urn:
+            job = peers.by_urn[urn].inputs.get("mustRun") is False
             condition = "service_completed_successfully" if job else "service_healthy"
             found[names[urn]] = {"condition": condition}
-        elif same_system and others.get(LABEL_SERVICE) in started:
-            found[names[urn]] = {"condition": "service_started"}
     return dict(sorted(found.items()))
+
+
+class _Peers:
+    """The containers by what others call them."""
+
+    def __init__(self, containers: Iterable[Resource]) -> None:
+        self.by_urn = {container.urn: container for container in containers}
+        self.by_service: dict[tuple[str, str], list[str]] = {}
+        for urn, container in self.by_urn.items():
+            labels = _labels(container)
+            key = (labels.get(LABEL_SYSTEM, ""), labels.get(LABEL_SERVICE, ""))
+            self.by_service.setdefault(key, []).append(urn)
 
 
 def _service(
