@@ -275,7 +275,7 @@ def networks(stack: str, *labels: str) -> list[str]:
 
 def remove(container: Container) -> None:
     """Removes a container, running or not."""
-    run("rm", "--force", container.id, timeout=120)
+    run("rm", "--force", "--volumes", container.id, timeout=120)
 
 
 def last_lines(container: Container, count: int) -> list[str]:

@@ -112,6 +112,8 @@ class Postgres(Engine):
             depends_on={name: Condition.SERVICE_HEALTHY},
             restart=RestartPolicy.NO,
             user="999:999",
+            # Else the image's VOLUME would leave a nameless volume behind.
+            tmpfs={_DATA: ""},
             job=True,
         )
 
