@@ -91,8 +91,8 @@ def test_all_mistakes_are_told_together_and_in_order() -> None:
     assert str(caught.value) == (
         "5 mistakes in the description; nothing was changed\n"
         "  tiers:enviroment: there is no such configuration key\n"
-        "    did you mean 'environment'? valid: environment, images, names, owner, port_offset, registry,"
-        " secrets, systems, target\n"
+        "    did you mean 'environment'? valid: environment, images, names, owner,"
+        " port_offset, registry, secrets, systems, target\n"
         "  tiers:images.encontros-tech/postgres: 'Postgres' is not an image reference\n"
         "    write it like 'postgres:15' or 'ghcr.io/owner/name:tag', in lower case\n"
         "  tiers:port_offset: input should be a valid integer (got 'many')\n"
