@@ -15,11 +15,13 @@ from pulumi_tiers.app_tier import (
     VolumeArgs,
     WorkloadArgs,
 )
+from pulumi_tiers.cluster import ClusterArgs, ClusterSpec
 from pulumi_tiers.component import validated
 from pulumi_tiers.data_tier import (
     DatabaseArgs,
     DataTierArgs,
     DataTierSpec,
+    ManagedArgs,
     ResourcesArgs,
     StoreArgs,
 )
@@ -32,9 +34,9 @@ from pulumi_tiers.model.errors import (
     place_of,
     shown,
 )
-from pulumi_tiers.model.image import Image, Mirrors
+from pulumi_tiers.model.image import Image, Mirrors, RegistryLogin
 from pulumi_tiers.model.references import Reference, literal, references, substitute
-from pulumi_tiers.model.store import Database, Store
+from pulumi_tiers.model.store import Database, Managed, Store
 from pulumi_tiers.model.system import Environment, System
 from pulumi_tiers.model.workload import (
     Build,
@@ -46,7 +48,7 @@ from pulumi_tiers.model.workload import (
     Volume,
     Workload,
 )
-from pulumi_tiers.site import SiteArgs, SiteSpec
+from pulumi_tiers.site import RegistryLoginArgs, SiteArgs, SiteSpec
 from pydantic import ValidationError
 
 DIGEST = "sha256:" + "0123456789abcdef" * 4
@@ -884,12 +886,19 @@ def test_a_password_never_appears_in_a_message(
         (HealthcheckArgs, Healthcheck),
         (BuildArgs, Build),
         (ResourcesArgs, Resources),
+        (ManagedArgs, Managed),
+        (RegistryLoginArgs, RegistryLogin),
+        (ClusterArgs, ClusterSpec),
         (DataTierArgs, DataTierSpec),
         (AppTierArgs, AppTierSpec),
     ],
 )
 def test_public_arguments_are_the_models_fields(args: Any, model: type[Model]) -> None:
-    ours = set(args.__annotations__) - {"site", "connections"}  # plain data, not described
+    ours = set(args.__annotations__) - {
+        "site",
+        "connections",
+        "cluster",
+    }  # plain data, not described
     assert ours == set(model.model_fields)
     required = {key for key, field in model.model_fields.items() if field.is_required()}
     assert args.__required_keys__ - {"site"} == required

@@ -91,8 +91,9 @@ def test_all_mistakes_are_told_together_and_in_order() -> None:
     assert str(caught.value) == (
         "5 mistakes in the description; nothing was changed\n"
         "  tiers:enviroment: there is no such configuration key\n"
-        "    did you mean 'environment'? valid: environment, images, names, owner,"
-        " port_offset, registry, secrets, systems, target\n"
+        "    did you mean 'environment'? valid: databases, digitalocean, edge,"
+        " environment, images, managed, names, owner, port_offset, protect, registry,"
+        " registry_logins, secrets, systems, target\n"
         "  tiers:images.encontros-tech/postgres: 'Postgres' is not an image reference\n"
         "    write it like 'postgres:15' or 'ghcr.io/owner/name:tag', in lower case\n"
         "  tiers:port_offset: input should be a valid integer (got 'many')\n"
@@ -109,7 +110,7 @@ def test_an_unknown_key_is_refused(key: str) -> None:
     found = mistake(key, "x")
     assert found.place == f"tiers:{key}"
     assert found.why == "there is no such configuration key"
-    assert found.remedy.endswith("port_offset, registry, secrets, systems, target")
+    assert found.remedy.endswith("registry_logins, secrets, systems, target")
 
 
 @pytest.mark.parametrize(
@@ -339,9 +340,11 @@ def test_the_project_file_declares_the_same_keys_types_and_defaults() -> None:
         (PROJECT / "Pulumi.yaml").read_text(encoding="utf-8")
     )["config"]
     # Maps are checked by the library alone.
-    assert set(declared) == set(Settings.model_fields) - {"images", "secrets"}
+    maps = {"images", "secrets", "edge", "registry_logins", "digitalocean", "managed"}
+    assert set(declared) == set(Settings.model_fields) - maps
     schema = Settings.model_json_schema(mode="serialization")["properties"]
-    types = {"registry": "string", "environment": "string", "target": "string", "names": "string"}
+    words = ("registry", "environment", "target", "names", "databases", "protect")
+    types = dict.fromkeys(words, "string")
     defaults = {"registry": ""}
     for key, entry in declared.items():
         assert entry["type"] == types.get(key) or schema[key]["type"], key

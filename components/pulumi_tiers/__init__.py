@@ -5,15 +5,26 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pulumi_tiers.app_tier import AppTier
+    from pulumi_tiers.cluster import Cluster
     from pulumi_tiers.data_tier import DataTier
     from pulumi_tiers.model.system import Target
     from pulumi_tiers.model.workload import Condition, PullPolicy, RestartPolicy
     from pulumi_tiers.site import Site
 
-__all__ = ["AppTier", "Condition", "DataTier", "PullPolicy", "RestartPolicy", "Site", "Target"]
+__all__ = [
+    "AppTier",
+    "Cluster",
+    "Condition",
+    "DataTier",
+    "PullPolicy",
+    "RestartPolicy",
+    "Site",
+    "Target",
+]
 
 _HOMES = {
     "AppTier": "app_tier",
+    "Cluster": "cluster",
     "Condition": "model.workload",
     "DataTier": "data_tier",
     "PullPolicy": "model.workload",

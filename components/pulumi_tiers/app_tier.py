@@ -97,6 +97,8 @@ class WorkloadArgs(TypedDict):
     """Writable paths, empty at every start, with Docker's options: ``{"/tmp": "size=16m"}``."""
     healthcheck: NotRequired[HealthcheckArgs]
     """When it is healthy."""
+    metrics: NotRequired[str]
+    """Path of its Prometheus metrics on the first port."""
     depends_on: NotRequired[dict[str, Condition]]
     """What must be up before it: services of this tier, or connections."""
     replicas: NotRequired[int]

@@ -12,22 +12,32 @@ from graphlib import CycleError, TopologicalSorter
 from itertools import pairwise
 
 from pulumi_tiers.engines import ENGINES
-from pulumi_tiers.limits import check_limits, public_ports
+from pulumi_tiers.limits import (
+    check_limits,
+    check_managed,
+    is_managed,
+    managed_name,
+    public_ports,
+)
+from pulumi_tiers.model.base import LONGEST_LABEL
+from pulumi_tiers.model.cloud import Cloud
 from pulumi_tiers.model.errors import Mistake, nearest, shown
 from pulumi_tiers.model.references import FIELDS, references
 from pulumi_tiers.model.store import Store
 from pulumi_tiers.model.system import Environment, System, Target
 from pulumi_tiers.model.workload import Condition, Workload
+from pulumi_tiers.prices import NODE_SIZES, REGIONS, REGISTRY_TIERS
 
 
 def check_systems(
-    systems: Iterable[System], target: Target, *, documented_names: bool = False
+    systems: Iterable[System], target: Target, *, stack: str = "", documented_names: bool = False
 ) -> Iterator[Mistake]:
     """Every mistake that only the whole shows. Each part is valid by itself."""
     systems = list(systems)
     for system in systems:
         at = f"{system.name}: stores"
-        yield from check_stores(at, system.stores, target, system.environment)
+        site = f"{stack}-{system.name}"
+        yield from check_stores(at, system.stores, target, system.environment, site=site)
         at = f"{system.name}: services"
         keys = connection_keys(system.stores)
         yield from check_services(at, system.services, target, keys)
@@ -126,8 +136,13 @@ def check_stores(
     stores: Mapping[str, Store],
     target: Target,
     environment: Environment | None = None,
+    *,
+    site: str = "",
 ) -> Iterator[Mistake]:
-    """The stores of one system. A weak password is one in production only."""
+    """The stores of one system. A weak password is one in production only.
+
+    `site`: the beginning of the names of managed ones.
+    """
     yield from _check_claims(_store_claims(place, stores))
     if target is Target.DOCKER:
         yield from _check_host_ports(_store_ports(place, "", stores))
@@ -143,7 +158,10 @@ def check_stores(
             continue
         wrong = engine.check(store)
         yield from (Mistake(at, why, remedy) for why, remedy in wrong)
-        if not wrong:
+        if is_managed(store, target):
+            yield from check_managed(at, store, engine)
+            yield from _check_length(f"{at}.managed.name", managed_name(site, name, store))
+        elif not wrong:
             yield from check_limits(at, engine.workload(name, store), target)
         known = engine.users(store)
         for user, password in store.passwords.items():
@@ -153,6 +171,40 @@ def check_stores(
                 )
             else:
                 yield from check_password(f"{at}.passwords.{user}", password, environment)
+
+
+def _check_length(place: str, name: str) -> Iterator[Mistake]:
+    if len(name) > LONGEST_LABEL:
+        yield Mistake(
+            place,
+            f"{shown(name)} has {len(name)} characters, and DigitalOcean takes {LONGEST_LABEL}",
+            "set a shorter one, or shorten the name of the stack or of the system",
+        )
+
+
+def check_cloud(place: str, cloud: Cloud, name: str) -> Iterator[Mistake]:
+    """What DigitalOcean would refuse of a cluster called `name`."""
+    yield from _check_length(f"{place}name", name)
+    if cloud.cluster_id is None and cloud.region not in REGIONS:
+        why = f"DigitalOcean has no region {shown(cloud.region)}"
+        yield Mistake(f"{place}region", why, nearest(cloud.region, REGIONS))
+    yield from check_size(f"{place}node_size", cloud.node_size, NODE_SIZES, cloud.prices)
+    if cloud.registry_tier not in REGISTRY_TIERS:
+        why = f"there is no tier {shown(cloud.registry_tier)}"
+        yield Mistake(f"{place}registry_tier", why, nearest(cloud.registry_tier, REGISTRY_TIERS))
+
+
+def check_size(
+    place: str, size: str, table: Collection[str], known: Collection[str]
+) -> Iterator[Mistake]:
+    """A size that is in no table is a typing error, or newer than this library."""
+    if size not in table and size not in known:
+        close = nearest(size, table).partition("valid:")[0]
+        yield Mistake(
+            place,
+            f"this library knows no size {shown(size)}",
+            f"{close}if DigitalOcean has it, give its price in 'prices'",
+        )
 
 
 def connection_keys(stores: Mapping[str, Store]) -> list[str]:
@@ -319,6 +371,12 @@ def doubts(systems: Iterable[System], target: Target) -> Iterator[str]:
             public = target is not Target.DOCKER and public_ports(workload)
             if public and str(workload.environment.get("DEBUG", "")).lower() in {"true", "1"}:
                 yield f"{system.name}: services.{name}: DEBUG is on, and everybody can reach it"
+            if public and workload.metrics:
+                yield (
+                    f"{system.name}: services.{name}: everybody who reaches the load balancer can"
+                    f" read {workload.metrics}: it forwards connections and knows no paths;"
+                    " tiers:edge.source_ranges says who may reach it"
+                )
 
 
 # --- passwords ------------------------------------------------------------------------------------

@@ -8,13 +8,14 @@ from pulumi.runtime import config
 
 from pulumi_tiers.checks import check_stores
 from pulumi_tiers.component import Component, validated
-from pulumi_tiers.engines import ENGINES, Engine
+from pulumi_tiers.engines import ENGINES, Consumer, Engine
+from pulumi_tiers.limits import is_managed
 from pulumi_tiers.model.base import Model, Name
 from pulumi_tiers.model.errors import DescriptionError
 from pulumi_tiers.model.references import Reference
 from pulumi_tiers.model.store import Store, secret_key
 from pulumi_tiers.platforms import platform_for
-from pulumi_tiers.platforms.base import ConnectionArgs, Platform, Running, SiteRef
+from pulumi_tiers.platforms.base import ConnectionArgs, Platform, Server, SiteRef
 from pulumi_tiers.platforms.labels import LABEL_SYSTEM
 from pulumi_tiers.values import resolved
 
@@ -39,6 +40,21 @@ class DatabaseArgs(TypedDict):
     """SQL by name, run once each, in the order of the names."""
 
 
+class ManagedArgs(TypedDict):
+    """A store that the cloud runs itself, where the target has such."""
+
+    enabled: NotRequired[bool]
+    """False: a workload in the cluster, as on any Kubernetes. Default: true."""
+    name: NotRequired[str]
+    """Its name in the account. Default: ``<stack>-<system>-<store>``."""
+    size: NotRequired[str]
+    """Slug of the machine, per node. Default: db-s-1vcpu-1gb."""
+    nodes: NotRequired[int]
+    """1 to 3: the first is the primary, the others stand by. Default: 1."""
+    version: NotRequired[str]
+    """Major version. Default: the one of the store's image."""
+
+
 class StoreArgs(TypedDict):
     """One store. Its key is the host name that programs connect to."""
 
@@ -60,6 +76,8 @@ class StoreArgs(TypedDict):
     """Size of the volume, such as ``10Gi``."""
     resources: NotRequired[ResourcesArgs]
     """Limits. Default: the engine's."""
+    managed: NotRequired[ManagedArgs]
+    """DigitalOcean: how the cloud runs it."""
 
 
 class DataTierArgs(TypedDict):
@@ -87,46 +105,49 @@ class DataTier(Component):
         self, name: str, args: DataTierArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         spec = validated(DataTierSpec, args, f"DataTier {name}", ("site",))
-        mistakes = list(
-            check_stores(f"DataTier {name}: stores", spec.stores, args["site"]["target"])
-        )
+        site = args["site"]
+        place = f"DataTier {name}: stores"
+        mistakes = list(check_stores(place, spec.stores, site["target"], site=site["name"]))
         if mistakes:
             raise DescriptionError(mistakes)
         super().__init__(name, opts)
-        site = args["site"]
         platform = platform_for(site["target"])
         self.connections = {}
         for store_name, store in spec.stores.items():
-            made = platform.managed(self, site, store_name, store)
-            self.connections |= made or self._run(platform, site, store_name, store)
+            self.connections |= self._store(platform, site, store_name, store)
         self.register_outputs({"connections": self.connections})
 
-    def _run(
+    def _store(
         self, platform: Platform, site: SiteRef, name: str, store: Store
     ) -> dict[str, ConnectionArgs]:
+        engine = ENGINES[store.engine]
+        managed = is_managed(store, site["target"])
+        if managed:
+            store = engine.as_managed(store)
+            server = platform.managed(self, site, name, store)
+        else:
+            server = self._run(platform, site, name, store)
+        ready = server.ready
+        setup = engine.setup(name, store, managed=managed)
+        if setup is not None:
+            job = resolved(setup, lambda reference: _of_server(reference, server))
+            ready = platform.run(self, site, f"{name}-setup", job, [server.ready]).ready
+        return {
+            f"{name}.{key}" if key else name: _connection(engine, consumer, server, ready)
+            for key, consumer in engine.consumers(store).items()
+        }
+
+    def _run(self, platform: Platform, site: SiteRef, name: str, store: Store) -> Server:
         engine = ENGINES[store.engine]
         passwords = {
             user: self._password(site, name, user, store.passwords.get(user))
             for user in engine.users(store)
         }
-
-        def password(reference: Reference) -> pulumi.Output[str]:
-            return passwords[reference.field]
-
-        server = platform.run(
-            self, site, name, resolved(engine.workload(name, store), password), []
+        workload = resolved(
+            engine.workload(name, store), lambda reference: passwords[reference.field]
         )
-        last = server
-        setup = engine.setup(name, store)
-        if setup is not None:
-            job = resolved(setup, password)
-            last = platform.run(self, site, f"{name}-setup", job, [server.ready])
-        return {
-            f"{name}.{key}" if key else name: _connection(
-                engine, store, key, passwords, server, last.ready
-            )
-            for key in engine.consumers(store)
-        }
+        running = platform.run(self, site, name, workload, [])
+        return Server(running.host, engine.port, passwords, running.ready)
 
     def _password(
         self, site: SiteRef, store: str, user: str, given: pulumi.Input[str] | None
@@ -144,7 +165,8 @@ class DataTier(Component):
             special=False,
             # Whose it is, as `tiers:secrets` calls it.
             keepers={"for": key},
-            opts=self.child_options(),
+            # Without it, nobody opens what the store has written.
+            opts=self.child_options(protect=site.get("protect", False)),
         )
         return generated.result
 
@@ -158,24 +180,30 @@ def _configured(key: str) -> str | None:
     return secrets.get(key)
 
 
+def _of_server(reference: Reference, server: Server) -> pulumi.Input[str]:
+    """``${password.<user>}``, ``${server.host}`` or ``${server.port}`` of a setup job."""
+    if reference.store == "password":
+        return server.passwords[reference.field]
+    return server.host if reference.field == "host" else _text(server.port)
+
+
+def _text(number: pulumi.Input[int]) -> pulumi.Input[str]:
+    return str(number) if isinstance(number, int) else pulumi.Output.format("{0}", number)
+
+
 def _connection(
-    engine: Engine,
-    store: Store,
-    key: str,
-    passwords: dict[str, pulumi.Output[str]],
-    server: Running,
-    done: pulumi.Output[list[pulumi.Resource]],
+    engine: Engine, consumer: Consumer, server: Server, done: pulumi.Output[list[pulumi.Resource]]
 ) -> ConnectionArgs:
-    consumer = engine.consumers(store)[key]
-    password = passwords[consumer.user]
+    password = server.passwords[consumer.user]
+    url = pulumi.Output.all(password, server.host, server.port).apply(
+        lambda known: engine.url(consumer, known[0], known[1], int(known[2]), tls=server.tls)
+    )
     return {
         "host": server.host,
-        "port": str(engine.port),
+        "port": _text(server.port),
         "user": consumer.user,
         "database": consumer.database,
         "password": password,
-        "url": password.apply(
-            lambda value: engine.url(consumer, value, server.host, engine.port, tls=False)
-        ),
-        "ready": done.apply(lambda _: server.host),
+        "url": url,
+        "ready": pulumi.Output.all(server.host, done).apply(lambda known: str(known[0])),
     }

@@ -1,9 +1,12 @@
 """What a target cannot do: told with the field and the target, before anything is made."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
+from pulumi_tiers.engines import ENGINES, Engine
 from pulumi_tiers.model.errors import Mistake
+from pulumi_tiers.model.image import RegistryLogin
+from pulumi_tiers.model.store import Store
 from pulumi_tiers.model.system import Target
 from pulumi_tiers.model.workload import RestartPolicy, Workload
 
@@ -86,6 +89,12 @@ def _kubernetes(place: str, workload: Workload) -> Iterator[Mistake]:
             f"Kubernetes' load balancer would have its port {number} twice",
             "give each port a 'load_balancer' of its own",
         )
+    if workload.metrics and not workload.ports:
+        yield Mistake(
+            f"{place}.metrics",
+            "Prometheus asks for them on the first port, and there is no port",
+            "add the port, or remove the path",
+        )
     health = workload.healthcheck
     if health and health.path and not workload.ports:
         yield Mistake(
@@ -106,6 +115,52 @@ def _kubernetes(place: str, workload: Workload) -> Iterator[Mistake]:
                 f"Kubernetes has no volume of the size '{tmpfs_size(options)}'",
                 "write a number of bytes, such as 'size=64m'",
             )
+
+
+def is_managed(store: Store, target: Target) -> bool:
+    """Whether the cloud runs the store itself."""
+    engine = ENGINES.get(store.engine)
+    cloud = target is Target.DIGITALOCEAN and engine is not None and engine.service is not None
+    return cloud and store.managed.enabled
+
+
+def managed_name(site: str, name: str, store: Store) -> str:
+    """What the cloud calls a managed store: its names are shared by the whole account."""
+    return store.managed.name or f"{site}-{name}"
+
+
+def check_managed(place: str, store: Store, engine: Engine) -> Iterator[Mistake]:
+    """What of a store cannot be had where the cloud runs it."""
+    assert engine.service is not None
+    version = engine.managed_version(store)
+    if version not in engine.service.versions:
+        told = f"'{version}'" if version else "which is not in its image's tag"
+        yield Mistake(
+            f"{place}.managed.version",
+            f"DigitalOcean has no {engine.name} of the version {told}",
+            f"set it to one of {', '.join(sorted(engine.service.versions))}",
+        )
+    remedy = "remove it, or set managed.enabled to false: then it runs in the cluster"
+    if store.settings:
+        yield Mistake(f"{place}.settings", "DigitalOcean decides a managed server's", remedy)
+    for user in store.passwords:
+        yield Mistake(
+            f"{place}.passwords.{user}",
+            "DigitalOcean makes the passwords of a managed server itself",
+            remedy,
+        )
+
+
+def check_logins(
+    place: str, logins: Mapping[str, RegistryLogin], target: Target
+) -> Iterator[Mistake]:
+    """Docker pulls with what `docker login` has left."""
+    if logins and target is Target.DOCKER:
+        yield Mistake(
+            place,
+            "on Docker, the daemon's user logs in to registries",
+            f"remove it, and run: docker login {next(iter(logins))}",
+        )
 
 
 def public_ports(workload: Workload) -> dict[int, int]:

@@ -6,13 +6,15 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from pulumi_tiers.checks import check_password, check_systems
+from pulumi_tiers.checks import check_cloud, check_password, check_size, check_systems
 from pulumi_tiers.engines import ENGINES
+from pulumi_tiers.limits import check_logins, is_managed
 from pulumi_tiers.model.errors import DescriptionError, Mistake, mistakes_of, nearest, shown
-from pulumi_tiers.model.store import Store, secret_key
+from pulumi_tiers.model.store import Database, Store, secret_key
 from pulumi_tiers.model.system import System, Target
 from pulumi_tiers.model.workload import Workload
-from pulumi_tiers.settings import Names, Settings
+from pulumi_tiers.prices import DATABASE_SIZES
+from pulumi_tiers.settings import Databases, Names, Settings
 from pulumi_tiers.systems import SYSTEMS
 
 
@@ -28,6 +30,9 @@ class Plan:
     def target(self) -> Target:
         return self.settings.target
 
+
+CLUSTER = "cluster"
+"""The component's name, with which the names of the cluster and its VPC end."""
 
 _STACK = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 
@@ -51,9 +56,15 @@ def make_plan(stack: str, settings: Settings) -> Plan:
             mistakes += mistakes_of(error, name)
     if len(systems) == len(settings.systems):
         mistakes += _check_overrides(settings, systems)
+    if settings.target is Target.DIGITALOCEAN:
+        mistakes += check_cloud("tiers:digitalocean.", settings.digitalocean, f"{stack}-{CLUSTER}")
+    mistakes += check_logins("tiers:registry_logins", settings.registry_logins, settings.target)
     systems = [_with_settings(system, settings) for system in systems]
     mistakes += check_systems(
-        systems, settings.target, documented_names=settings.names is Names.DOCUMENTED
+        systems,
+        settings.target,
+        stack=stack,
+        documented_names=settings.names is Names.DOCUMENTED,
     )
     if mistakes:
         raise DescriptionError(mistakes)
@@ -70,10 +81,22 @@ def _check_overrides(settings: Settings, systems: list[System]) -> Iterator[Mist
             yield Mistake(
                 f"tiers:images.{key}", "the stack has no such service", nearest(key, images)
             )
+    stores = {
+        f"{system.name}/{name}": store
+        for system in systems
+        for name, store in _stores(system, settings).items()
+    }
+    for key, managed in settings.managed.items():
+        if key not in stores:
+            yield Mistake(
+                f"tiers:managed.{key}", "the stack has no such store", nearest(key, stores)
+            )
+        place = f"tiers:managed.{key}.size"
+        yield from check_size(place, managed.size, DATABASE_SIZES, settings.digitalocean.prices)
     users = [
         secret_key(system.name, name, user)
         for system in systems
-        for name, store in system.stores.items()
+        for name, store in _stores(system, settings).items()
         if store.engine in ENGINES
         for user in ENGINES[store.engine].users(store)
     ]
@@ -82,8 +105,30 @@ def _check_overrides(settings: Settings, systems: list[System]) -> Iterator[Mist
             yield Mistake(
                 f"tiers:secrets.{key}", "the stack has no such secret", nearest(key, users)
             )
+        elif is_managed(stores[key.rpartition("/")[0]], settings.target):
+            yield Mistake(
+                f"tiers:secrets.{key}",
+                "DigitalOcean makes the passwords of a managed server itself",
+                "remove it, or set 'enabled: false' for the store in tiers:managed",
+            )
         else:
             yield from check_password(f"tiers:secrets.{key}", value, settings.environment)
+
+
+def _stores(system: System, settings: Settings) -> dict[str, Store]:
+    """The system's stores, managed and owned as the stack has it."""
+
+    def chosen(name: str, store: Store) -> Store:
+        managed = settings.managed.get(f"{system.name}/{name}", store.managed)
+        if settings.names is not Names.DOCUMENTED and managed is store.managed:
+            managed = managed.model_copy(update={"name": None})
+        databases = store.databases
+        if settings.databases is Databases.DEDICATED and not store.users:
+            own = system.name.replace("-", "_")
+            databases = [Database(name=own, owner=own), *databases[1:]]
+        return store.model_copy(update={"managed": managed, "databases": databases})
+
+    return {name: chosen(name, store) for name, store in system.stores.items()}
 
 
 def _with_settings(system: System, settings: Settings) -> System:
@@ -103,7 +148,7 @@ def _with_settings(system: System, settings: Settings) -> System:
         return port + offset if port else port
 
     stores: dict[str, Store] = {}
-    for name, store in system.stores.items():
+    for name, store in _stores(system, settings).items():
         default = ENGINES[store.engine].image if store.engine in ENGINES else None
         stores[name] = store.model_copy(
             update={

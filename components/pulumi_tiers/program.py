@@ -5,21 +5,25 @@ from typing import cast
 import pulumi
 
 from pulumi_tiers.app_tier import AppTier, WorkloadArgs
+from pulumi_tiers.bill import Bill
 from pulumi_tiers.checks import doubts
+from pulumi_tiers.cluster import Cluster, ClusterArgs
 from pulumi_tiers.data_tier import DataTier, StoreArgs
 from pulumi_tiers.model.errors import DescriptionError
-from pulumi_tiers.model.system import System
-from pulumi_tiers.plan import Plan, make_plan
+from pulumi_tiers.model.system import System, Target
+from pulumi_tiers.plan import CLUSTER, Plan, make_plan
 from pulumi_tiers.platforms.base import ConnectionArgs
 from pulumi_tiers.settings import Names, read_settings
-from pulumi_tiers.site import Site
+from pulumi_tiers.site import RegistryLoginArgs, Site, SiteArgs
 
 
 def main() -> None:
     """Reads the stack's configuration, checks everything, then makes it."""
+    bill = Bill()
     try:
         plan = make_plan(pulumi.get_stack(), read_settings(stack_config()))
-        urls = {system.name: deploy(plan, system) for system in plan.systems}
+        cluster = _cluster(plan)
+        urls = {system.name: deploy(plan, system, cluster) for system in plan.systems}
     except DescriptionError as error:
         # The engine prints a RunError without a traceback.
         raise pulumi.RunError(str(error)) from None
@@ -28,29 +32,51 @@ def main() -> None:
     pulumi.export("environment", plan.settings.environment)
     pulumi.export("target", plan.settings.target)
     pulumi.export("urls", urls)
+    if cluster:
+        pulumi.export("cluster_id", cluster.id)
+        pulumi.export("kubeconfig", cluster.kubeconfig)
+        pulumi.export("monthly_price", bill.monthly_price(plan.settings.digitalocean.prices))
 
 
-def deploy(plan: Plan, system: System) -> pulumi.Output[dict[str, list[str]]]:
+def _cluster(plan: Plan) -> Cluster | None:
+    """The cluster that all systems of a stack on DigitalOcean share."""
+    if plan.target is not Target.DIGITALOCEAN:
+        return None
+    cloud = plan.settings.digitalocean
+    given = cloud.model_dump(exclude_unset=True)
+    return Cluster(CLUSTER, cast("ClusterArgs", {**given, "protect": plan.settings.protects}))
+
+
+def deploy(
+    plan: Plan, system: System, cluster: Cluster | None = None
+) -> pulumi.Output[dict[str, list[str]]]:
     """One system of the plan. Returns the URLs of its published services."""
-    site = Site(
-        system.name,
-        {
-            "target": plan.target,
-            "namespace": system.namespace or f"{system.name}-{system.environment}",
-            "environment": system.environment_label or system.environment,
-            "documented_names": plan.settings.names is Names.DOCUMENTED,
-        },
-    )
+    options = pulumi.ResourceOptions(providers=[cluster.provider] if cluster else None)
+    edge = plan.settings.edge
+    place: SiteArgs = {
+        "target": plan.target,
+        "namespace": system.namespace or f"{system.name}-{system.environment}",
+        "environment": system.environment_label or system.environment,
+        "documented_names": plan.settings.names is Names.DOCUMENTED,
+        "protect": plan.settings.protects,
+        "registry_logins": cast("dict[str, RegistryLoginArgs]", plan.settings.registry_logins),
+        "source_ranges": edge.source_ranges,
+        "await_load_balancers": edge.await_,
+    }
+    if cluster:
+        place["cluster"] = cluster.ref
+    site = Site(system.name, place, options)
     connections: dict[str, ConnectionArgs] = {}
     if system.stores:
         # Models are what TypedDicts become anyway.
         stores = cast("dict[str, StoreArgs]", system.stores)
-        data = DataTier(f"{system.name}-data", {"site": site.ref, "stores": stores})
+        data = DataTier(f"{system.name}-data", {"site": site.ref, "stores": stores}, options)
         connections = data.connections
     services = cast("dict[str, WorkloadArgs]", system.services)
     apps = AppTier(
         f"{system.name}-app",
         {"site": site.ref, "services": services, "connections": connections},
+        options,
     )
     return apps.urls
 

@@ -11,7 +11,8 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic_core import PydanticKnownError
 
-from pulumi_tiers.model.base import Model, Text, Whole, Word
+from pulumi_tiers.model.base import Flag, Model, Text, Whole, Word
+from pulumi_tiers.model.cloud import Cloud, SourceRange
 from pulumi_tiers.model.errors import (
     DescriptionError,
     Mistake,
@@ -21,7 +22,8 @@ from pulumi_tiers.model.errors import (
     reject_all,
     shown,
 )
-from pulumi_tiers.model.image import Mirrors
+from pulumi_tiers.model.image import Mirrors, Registry, RegistryLogin
+from pulumi_tiers.model.store import Managed
 from pulumi_tiers.model.system import Environment, Target
 from pulumi_tiers.model.workload import ImageReference
 from pulumi_tiers.systems import SYSTEMS
@@ -34,6 +36,30 @@ class Names(Word):
 
     UNIQUE = "unique"
     DOCUMENTED = "documented"
+
+
+class Databases(Word):
+    """Whose the databases are: the admin's, as the documents have it, or a user's of their own."""
+
+    DOCUMENTED = "documented"
+    DEDICATED = "dedicated"
+
+
+class Protect(Word):
+    """When the engine refuses to delete or replace what holds data."""
+
+    PRODUCTION = "production"
+    ALWAYS = "always"
+    NEVER = "never"
+
+
+class Edge(Model):
+    """How the systems are reached from outside, on Kubernetes."""
+
+    #: False: for clusters that never give a load balancer an address.
+    await_: Annotated[Flag, Field(alias="await")] = True
+    #: Who may reach the load balancers. Default: everybody.
+    source_ranges: list[SourceRange] = []
 
 
 def _system(value: str) -> str:
@@ -82,11 +108,30 @@ class Settings(Model):
     names: Names = Names.UNIQUE
     #: Set by `tiers up`: a mark of the folder that it runs in.
     owner: str = ""
+    databases: Databases = Databases.DOCUMENTED
+    protect: Protect = Protect.PRODUCTION
+    edge: Edge = Edge()
+    #: Host of a private registry -> who pulls from it.
+    registry_logins: dict[Registry, RegistryLogin] = {}
+    #: What all systems share on DigitalOcean.
+    digitalocean: Cloud = Cloud()
+    #: ``<system>/<store>`` -> how DigitalOcean runs the store.
+    managed: dict[str, Managed] = {}
     #: ``<system>/<store>/<user>`` -> password. Default: generated.
     secrets: dict[str, Text] = {}
 
+    @property
+    def protects(self) -> bool:
+        """Whether what holds data is protected."""
+        if self.protect is not Protect.PRODUCTION:
+            return self.protect is Protect.ALWAYS
+        # On Docker, `tiers down` keeps the data, and asks before it deletes any.
+        return self.environment is Environment.PRODUCTION and self.target is not Target.DOCKER
 
-STRUCTURED = frozenset({"systems", "images", "secrets"})
+
+STRUCTURED = frozenset(
+    {"systems", "images", "secrets", "edge", "registry_logins", "digitalocean", "managed"}
+)
 
 
 def read_settings(config: Mapping[str, Any]) -> Settings:

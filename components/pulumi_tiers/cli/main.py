@@ -254,6 +254,17 @@ def doctor(as_json: JsonOption = False, cwd: FolderOption = HERE) -> None:
         raise typer.Exit(EXIT_MISSING)
 
 
+@app.command()
+@_for_people
+def credential(
+    cluster: Annotated[str, typer.Argument(help="Id of the cluster.")],
+) -> None:
+    """Print a token for a cluster on DigitalOcean, as kubectl's credential plugins do."""
+    from pulumi_tiers.cli.credential import credential as ask
+
+    _print_json(ask(cluster))
+
+
 # --- what several commands need -------------------------------------------------------------------
 
 

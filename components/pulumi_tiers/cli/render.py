@@ -10,6 +10,9 @@ from pulumi_tiers.cli.files import write_private
 from pulumi_tiers.cli.project import Project
 from pulumi_tiers.render.recorder import Json, Recording, placeholders
 
+#: What a format can show; a stack with another target is shown as if it had the first.
+_TARGETS = {"compose": ("docker",), "kubernetes": ("kubernetes", "digitalocean")}
+
 
 @dataclass(frozen=True)
 class Rendered:
@@ -61,8 +64,9 @@ def render(
 
     `secrets_in`: the folder whose secrets are written into Kubernetes' YAML; None: into none.
     """
-    if to in ("compose", "kubernetes"):
-        overrides = {**overrides, "tiers:target": {"compose": "docker"}.get(to, to)}
+    targets = _TARGETS.get(to)
+    if targets and project.config(stack).get("tiers:target") not in targets:
+        overrides = {**overrides, "tiers:target": targets[0]}
     recording = project.record(stack, overrides)
     found = {found for resource in recording.resources for found in placeholders(resource.inputs)}
     encrypted = project.encrypted(stack)

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 from urllib.parse import quote
 
-from pulumi_tiers.model.store import Store
+from pulumi_tiers.model.image import Image
+from pulumi_tiers.model.store import Database, Store
 from pulumi_tiers.model.workload import Resources, Workload
 
 
@@ -15,6 +16,20 @@ class Consumer:
 
     user: str
     database: str
+
+
+@dataclass(frozen=True)
+class Service:
+    """How DigitalOcean runs this kind of store itself."""
+
+    #: Its word for the engine.
+    engine: str
+    port: int
+    #: The user and the database that every cluster has.
+    admin: str
+    database: str
+    #: The major versions that it offers.
+    versions: frozenset[str]
 
 
 class Engine(ABC):
@@ -28,6 +43,8 @@ class Engine(ABC):
     #: The admin where a description names none.
     admin: ClassVar[str]
     resources: ClassVar[Resources]
+    #: Where DigitalOcean runs it too.
+    service: ClassVar[Service | None] = None
 
     def admin_of(self, store: Store) -> str:
         return store.admin or self.admin
@@ -49,10 +66,38 @@ class Engine(ABC):
     def workload(self, name: str, store: Store) -> Workload:
         """The server as a workload. Its secrets refer to users: ``${password.<user>}``."""
 
-    def setup(self, name: str, store: Store) -> Workload | None:
-        """The job that makes databases and users, where the server doesn't. Safe to run again."""
-        del name, store
+    def setup(self, name: str, store: Store, *, managed: bool = False) -> Workload | None:
+        """The job that makes databases and users, where the server doesn't. Safe to run again.
+
+        It refers to ``${server.host}`` and ``${server.port}``. On a `managed` server, the cloud has
+        made users and databases already.
+        """
+        del name, store, managed
         return None
+
+    def as_managed(self, store: Store) -> Store:
+        """The store with the admin and the database that the cloud's servers have."""
+        assert self.service is not None
+        admin, theirs = self.admin_of(store), self.service
+        databases = [
+            database.model_copy(update={"owner": None}) if database.owner == admin else database
+            for database in store.databases
+        ]
+        return store.model_copy(
+            update={
+                "admin": theirs.admin,
+                "databases": databases or [Database(name=theirs.database)],
+            }
+        )
+
+    def managed_version(self, store: Store) -> str:
+        """The major version of a managed server: as described, else the image's, else empty."""
+        if store.managed.version:
+            return store.managed.version
+        image = store.image or self.image
+        # An Output's value is not known here.
+        tag = (Image.parse(image).tag if isinstance(image, str) else None) or ""
+        return tag.partition(".")[0].partition("-")[0]
 
     def check(self, store: Store) -> list[tuple[str, str]]:
         """What is wrong with the description for this engine: why, and what to do."""

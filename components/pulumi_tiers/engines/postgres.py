@@ -3,7 +3,7 @@
 import re
 from typing import ClassVar
 
-from pulumi_tiers.engines.base import Consumer, Engine, encoded
+from pulumi_tiers.engines.base import Consumer, Engine, Service, encoded
 from pulumi_tiers.model.base import LONGEST_TEXT
 from pulumi_tiers.model.errors import shown
 from pulumi_tiers.model.references import literal
@@ -32,6 +32,13 @@ class Postgres(Engine):
     port = 5432
     admin = "postgres"
     resources: ClassVar[Resources] = Resources(cpus=1.0, memory="256m")
+    service: ClassVar[Service] = Service(
+        engine="pg",
+        port=25060,
+        admin="doadmin",
+        database="defaultdb",
+        versions=frozenset({"14", "15", "16", "17", "18"}),
+    )
 
     def databases(self, store: Store) -> list[Database]:
         """As described; else the one that the image makes, named like the admin."""
@@ -84,12 +91,25 @@ class Postgres(Engine):
             stateful=True,
         )
 
-    def setup(self, name: str, store: Store) -> Workload | None:
+    def setup(self, name: str, store: Store, *, managed: bool = False) -> Workload | None:
         admin = self.admin_of(store)
         databases = self.databases(store)
         if len(databases) == 1 and not databases[0].owner and not databases[0].init_sql:
             return None
-        users = self._password_variables(store)
+        users = {} if managed else self._password_variables(store)
+        environment = {
+            "PGHOST": "${server.host}" if managed else name,
+            "PGUSER": admin,
+            # Always there; the first of ours may be newer than the volume.
+            "PGDATABASE": "postgres",
+        }
+        if managed:
+            environment |= {
+                "PGPORT": "${server.port}",
+                "PGSSLMODE": "require",
+                "PGDATABASE": self.service.database,
+            }
+        statements = _grant_sql(databases) if managed else _setup_sql(databases, users)
         return Workload(
             image=store.image or self.image,
             # The script stands in the environment, so that it needs no file and no volume.
@@ -98,13 +118,7 @@ class Postgres(Engine):
                 "-c",
                 'printf "%s\\n" "$SETUP_SQL" | psql --no-psqlrc --quiet -v ON_ERROR_STOP=1',
             ],
-            environment={
-                "PGHOST": name,
-                "PGUSER": admin,
-                # Always there; the first of ours may be newer than the volume.
-                "PGDATABASE": "postgres",
-                "SETUP_SQL": _setup_sql(databases, users),
-            },
+            environment={**environment, "SETUP_SQL": statements},
             secrets={
                 "PGPASSWORD": f"${{password.{admin}}}",
                 **{variable: f"${{password.{user}}}" for user, variable in users.items()},
@@ -165,24 +179,45 @@ def _setup_sql(databases: list[Database], users: dict[str, str]) -> str:
                 f'ALTER DATABASE "{database.name}" OWNER TO "{database.owner}";',
                 f'REVOKE CONNECT ON DATABASE "{database.name}" FROM PUBLIC;',
             ]
-        if not database.init_sql:
-            continue
-        lines += [
-            f'\\connect "{database.name}"',
-            "CREATE TABLE IF NOT EXISTS public.tiers_init"
-            " (name text PRIMARY KEY, applied timestamptz NOT NULL DEFAULT now());",
-        ]
-        for script, sql in sorted(database.init_sql.items()):
-            lines += [
-                "SELECT count(*) = 0 AS fresh FROM public.tiers_init"
-                f" WHERE name = '{script}' \\gset",
-                "\\if :fresh",
-                "BEGIN;",
-                sql,
-                # On a line of its own: the script may end in a comment.
-                ";",
-                f"INSERT INTO public.tiers_init (name) VALUES ('{script}');",
-                "COMMIT;",
-                "\\endif",
-            ]
+        lines += _init_sql(database)
     return literal("\n".join(lines))
+
+
+def _grant_sql(databases: list[Database]) -> str:
+    """The same where the cloud has made users and databases: their rights, and the init SQL."""
+    lines: list[str] = []
+    for database in databases:
+        if database.owner:
+            lines += [
+                f'GRANT ALL ON DATABASE "{database.name}" TO "{database.owner}";',
+                f'REVOKE CONNECT ON DATABASE "{database.name}" FROM PUBLIC;',
+                f'\\connect "{database.name}"',
+                # Since Postgres 15, only the owner of a database may make tables there.
+                f'GRANT ALL ON SCHEMA public TO "{database.owner}";',
+            ]
+        lines += _init_sql(database)
+    return literal("\n".join(lines))
+
+
+def _init_sql(database: Database) -> list[str]:
+    """Runs each init SQL of the database once."""
+    if not database.init_sql:
+        return []
+    lines = [
+        f'\\connect "{database.name}"',
+        "CREATE TABLE IF NOT EXISTS public.tiers_init"
+        " (name text PRIMARY KEY, applied timestamptz NOT NULL DEFAULT now());",
+    ]
+    for script, sql in sorted(database.init_sql.items()):
+        lines += [
+            f"SELECT count(*) = 0 AS fresh FROM public.tiers_init WHERE name = '{script}' \\gset",
+            "\\if :fresh",
+            "BEGIN;",
+            sql,
+            # On a line of its own: the script may end in a comment.
+            ";",
+            f"INSERT INTO public.tiers_init (name) VALUES ('{script}');",
+            "COMMIT;",
+            "\\endif",
+        ]
+    return lines

@@ -162,6 +162,10 @@ LongName = Annotated[str, AfterValidator(partial(_name, longest=50))]
 """The same with room for a suffix: the name of what belongs to something that has a Name."""
 
 
+LONGEST_LABEL = 63
+"""Characters of a DNS label: what Kubernetes and DigitalOcean allow in most names."""
+
+
 _DURATION = re.compile(r"(?=.)(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?(?:(\d+)ms)?", re.ASCII)
 _DAY = 86400
 

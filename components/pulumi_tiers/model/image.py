@@ -2,7 +2,11 @@
 
 import re
 from dataclasses import dataclass
+from typing import Annotated
 
+from pydantic import AfterValidator, Field
+
+from pulumi_tiers.model.base import Model, PlainText, Text
 from pulumi_tiers.model.errors import reject, shown
 
 # The grammar of github.com/distribution/reference, which Docker itself uses.
@@ -128,3 +132,23 @@ def _below(name: str, prefix: str) -> bool:
 def _is_prefix(text: str) -> bool:
     match = _REFERENCE.fullmatch(f"{text}/x") if len(text) <= _LONGEST_NAME else None
     return match is not None and match["registry"] is not None
+
+
+def _registry(value: str) -> str:
+    if not _is_prefix(value) or "/" in value:
+        raise reject(
+            f"{shown(value)} is not a registry", "write its host: 'docker.io' or 'ghcr.io'"
+        )
+    return value
+
+
+Registry = Annotated[str, AfterValidator(_registry)]
+"""The host of an image registry: ``docker.io``, ``registry.example.com:5000``."""
+
+
+class RegistryLogin(Model):
+    """Who pulls from a private registry."""
+
+    username: Annotated[PlainText, Field(min_length=1)]
+    #: Better a token that can do nothing but pull.
+    password: Text

@@ -3,9 +3,19 @@
 import re
 from typing import Annotated
 
-from pydantic import AfterValidator, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from pulumi_tiers.model.base import Model, Name, PlainText, PortNumber, StorageSize, Text
+from pulumi_tiers.model.base import (
+    Flag,
+    Model,
+    Name,
+    PlainText,
+    PortNumber,
+    StorageSize,
+    Text,
+    Whole,
+)
+from pulumi_tiers.model.cloud import Slug
 from pulumi_tiers.model.errors import reject, reject_all, shown
 from pulumi_tiers.model.workload import ImageReference, Resources
 
@@ -37,6 +47,21 @@ class Database(Model):
     init_sql: dict[Name, PlainText] = {}
 
 
+class Managed(Model):
+    """A store that the cloud runs itself, where the target has such."""
+
+    #: False: a workload in the cluster, as on any Kubernetes.
+    enabled: Flag = True
+    #: Default: ``<stack>-<system>-<store>``.
+    name: Name | None = None
+    #: Slug of the machine, per node.
+    size: Slug = "db-s-1vcpu-1gb"
+    #: The first is the primary, the others stand by.
+    nodes: Annotated[Whole, Field(ge=1, le=3)] = 1
+    #: Default: the one of the store's image.
+    version: Slug | None = None
+
+
 class Store(Model):
     """One store. Its key in the description is the host name that programs connect to."""
 
@@ -57,6 +82,8 @@ class Store(Model):
     size: StorageSize = "10Gi"
     #: Default: the engine's.
     resources: Resources | None = None
+    #: DigitalOcean: how the cloud runs it.
+    managed: Managed = Managed()
 
     @model_validator(mode="after")
     def _consistent(self) -> "Store":

@@ -209,6 +209,8 @@ class Workload(Model):
     #: Writable, empty at every start: path -> options of Docker (``size=16m,uid=999``).
     tmpfs: dict[AbsolutePath, Annotated[str, AfterValidator(_options)]] = {}
     healthcheck: Healthcheck | None = None
+    #: Path of its Prometheus metrics on the first port.
+    metrics: Annotated[str, AfterValidator(_url_path)] | None = None
     depends_on: dict[Name, Condition] = {}
     replicas: Annotated[Whole, Field(ge=1, le=100)] = 1
     resources: Resources = Resources()

@@ -1,7 +1,5 @@
 """The targets. Each imports its provider SDKs only when it is asked for."""
 
-import pulumi
-
 from pulumi_tiers.model.system import Target
 from pulumi_tiers.platforms.base import Platform
 
@@ -18,7 +16,6 @@ def platform_for(target: Target) -> Platform:
 
             return KubernetesPlatform()
         case Target.DIGITALOCEAN:
-            raise pulumi.RunError(
-                "target digitalocean is not built yet\n"
-                "    set tiers:target to docker or kubernetes, or render it with --to kubernetes"
-            )
+            from pulumi_tiers.platforms.digitalocean import DigitalOceanPlatform
+
+            return DigitalOceanPlatform()

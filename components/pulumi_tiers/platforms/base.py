@@ -8,9 +8,21 @@ from typing import Any, NotRequired, TypedDict
 import pulumi
 
 from pulumi_tiers.component import Component
+from pulumi_tiers.model.image import RegistryLogin
 from pulumi_tiers.model.store import Store
 from pulumi_tiers.model.system import Target
 from pulumi_tiers.model.workload import Workload
+
+
+class ClusterRef(TypedDict):
+    """A cluster on DigitalOcean and what is around it: what a Cluster gives to a Site."""
+
+    id: pulumi.Input[str]
+    """Id of the cluster."""
+    region: pulumi.Input[str]
+    """Slug of its region, such as ``nyc1``."""
+    vpc: pulumi.Input[str]
+    """Id of its VPC."""
 
 
 class SiteRef(TypedDict):
@@ -33,6 +45,16 @@ class SiteRef(TypedDict):
     """Kubernetes: the name of the namespace."""
     environment: NotRequired[str]
     """Kubernetes: the value of the label ``environment``, by which Services find their pods too."""
+    protect: NotRequired[bool]
+    """Refuse to delete or replace what holds data. Default: false."""
+    pull_secret: NotRequired[pulumi.Input[str]]
+    """Kubernetes: the name of the Secret with the logins of image registries."""
+    source_ranges: NotRequired[list[str]]
+    """Kubernetes: who may reach the load balancers, such as ``203.0.113.0/24``. Default: all."""
+    await_load_balancers: NotRequired[bool]
+    """Kubernetes: wait until load balancers have an address. Default: true."""
+    cluster: NotRequired[ClusterRef]
+    """DigitalOcean: the cluster; its databases are placed beside it."""
 
 
 class ConnectionArgs(TypedDict):
@@ -60,6 +82,20 @@ class Running:
     urls: Sequence[pulumi.Input[str]] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class Server:
+    """A store that runs, here or in the cloud."""
+
+    host: pulumi.Input[str]
+    port: pulumi.Input[int]
+    #: By user: the admin's and everybody's who owns a database.
+    passwords: Mapping[str, pulumi.Output[str]]
+    #: As in `Running`.
+    ready: pulumi.Output[list[pulumi.Resource]]
+    #: Clients must encrypt.
+    tls: bool = False
+
+
 After = Sequence[pulumi.Output[list[pulumi.Resource]]]
 """What must be ready before."""
 
@@ -69,9 +105,13 @@ class Platform(ABC):
 
     @abstractmethod
     def open(
-        self, owner: Component, ref: SiteRef, namespace: str
-    ) -> Mapping[str, pulumi.Input[str]]:
-        """Makes what a system needs around it. Returns the keys of SiteRef that only it knows."""
+        self,
+        owner: Component,
+        ref: SiteRef,
+        namespace: str,
+        logins: Mapping[str, RegistryLogin],
+    ) -> SiteRef:
+        """Makes what a system needs around it. Returns the ref with what only it knows."""
 
     @abstractmethod
     def run(
@@ -79,12 +119,13 @@ class Platform(ABC):
     ) -> Running:
         """Runs a workload. Its values are resolved: no references are left in them."""
 
-    def managed(
-        self, owner: Component, site: SiteRef, name: str, store: Store
-    ) -> dict[str, ConnectionArgs] | None:
-        """The connections of a store that the cloud runs itself; None: run it as a workload."""
-        del owner, site, name, store
-        return None
+    def managed(self, owner: Component, site: SiteRef, name: str, store: Store) -> Server:
+        """A store that the cloud runs itself, with its users and databases.
+
+        Only called where `limits.is_managed` says so; the store is `Engine.as_managed`.
+        """
+        del owner, site, store
+        raise NotImplementedError(f"this target runs no stores itself: {name}")
 
 
 def ready(*resources: pulumi.Resource) -> pulumi.Output[list[pulumi.Resource]]:

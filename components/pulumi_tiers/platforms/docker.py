@@ -8,8 +8,16 @@ import pulumi_docker as docker
 
 from pulumi_tiers.component import Component
 from pulumi_tiers.model.base import seconds, size_in_bytes
+from pulumi_tiers.model.image import RegistryLogin
 from pulumi_tiers.model.workload import Build, Healthcheck, PullPolicy, RestartPolicy, Workload
-from pulumi_tiers.platforms.base import After, Platform, Running, SiteRef, depends_on, ready
+from pulumi_tiers.platforms.base import (
+    After,
+    Platform,
+    Running,
+    SiteRef,
+    depends_on,
+    ready,
+)
 from pulumi_tiers.platforms.labels import (
     LABEL_DEPENDS_ON,
     LABEL_IMAGE,
@@ -25,9 +33,15 @@ class DockerPlatform(Platform):
     """Containers on one Docker host."""
 
     def open(
-        self, owner: Component, ref: SiteRef, namespace: str
-    ) -> Mapping[str, pulumi.Input[str]]:
-        del namespace  # Kubernetes' word; the network is what separates systems here
+        self,
+        owner: Component,
+        ref: SiteRef,
+        namespace: str,
+        logins: Mapping[str, RegistryLogin],
+    ) -> SiteRef:
+        # Kubernetes' words: the network is what separates systems here, and the daemon's own
+        # `docker login` opens registries.
+        del namespace, logins
         network = docker.Network(
             owner.child("network"),
             name=ref["name"],
@@ -37,7 +51,7 @@ class DockerPlatform(Platform):
             ],
             opts=owner.child_options(),
         )
-        return {"network": network.name}
+        return {**ref, "network": network.name}
 
     def run(
         self, owner: Component, site: SiteRef, name: str, workload: Workload, after: After
@@ -52,7 +66,9 @@ class DockerPlatform(Platform):
                     for label, value in site["labels"].items()
                 ],
                 # A volume that Compose made bears Compose's labels. They must not replace it.
-                opts=owner.child_options(ignore_changes=["labels"]),
+                opts=owner.child_options(
+                    ignore_changes=["labels"], protect=site.get("protect", False)
+                ),
             )
             for volume in workload.volumes
         }

@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+from base64 import b64encode
 from collections.abc import Mapping
 
 import pulumi
@@ -10,6 +11,7 @@ import pulumi_kubernetes as kubernetes
 from pulumi_tiers.component import Component
 from pulumi_tiers.limits import capabilities, public_ports, tmpfs_size
 from pulumi_tiers.model.base import seconds, size_in_bytes
+from pulumi_tiers.model.image import DOCKER_HUB, RegistryLogin
 from pulumi_tiers.model.workload import (
     Healthcheck,
     Port,
@@ -18,7 +20,14 @@ from pulumi_tiers.model.workload import (
     Volume,
     Workload,
 )
-from pulumi_tiers.platforms.base import After, Platform, Running, SiteRef, depends_on, ready
+from pulumi_tiers.platforms.base import (
+    After,
+    Platform,
+    Running,
+    SiteRef,
+    depends_on,
+    ready,
+)
 from pulumi_tiers.platforms.labels import LABEL_DEPENDS_ON, LABEL_SERVICE, LABEL_UNVERIFIED
 
 #: https://kubernetes.io/docs/concepts/security/pod-security-standards/
@@ -27,6 +36,9 @@ _POD_SECURITY = {
 }
 #: On pods: changes with the values of their secrets, which are read at the start only.
 _ANNOTATION_SECRETS = "tiers.secrets"
+_PULL_SECRET = "registries"  # noqa: S105 - a name
+#: What `docker login` calls Docker Hub.
+_DOCKER_HUB = "https://index.docker.io/v1/"
 #: What a URL does not repeat.
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -35,12 +47,17 @@ class KubernetesPlatform(Platform):
     """The cluster is the one of the Kubernetes provider that the components are given."""
 
     def open(
-        self, owner: Component, ref: SiteRef, namespace: str
-    ) -> Mapping[str, pulumi.Input[str]]:
+        self,
+        owner: Component,
+        ref: SiteRef,
+        namespace: str,
+        logins: Mapping[str, RegistryLogin],
+    ) -> SiteRef:
         made = kubernetes.core.v1.Namespace(
             owner.child("namespace"),
             metadata={"name": namespace, "labels": {**ref["labels"], **_POD_SECURITY}},
-            opts=owner.child_options(),
+            # All claims go with their namespace.
+            opts=owner.child_options(protect=ref.get("protect", False)),
         )
         name = made.metadata.name
         kubernetes.networking.v1.NetworkPolicy(
@@ -74,7 +91,17 @@ class KubernetesPlatform(Platform):
             },
             opts=owner.child_options(),
         )
-        return {"namespace": name}
+        opened: SiteRef = {**ref, "namespace": name}
+        if logins:
+            secret = kubernetes.core.v1.Secret(
+                owner.child("registries"),
+                metadata={"name": _PULL_SECRET, "namespace": name, "labels": ref["labels"]},
+                type="kubernetes.io/dockerconfigjson",
+                string_data={".dockerconfigjson": _docker_config(logins)},
+                opts=owner.child_options(),
+            )
+            opened["pull_secret"] = secret.metadata.name.apply(lambda made: str(made))
+        return opened
 
     def run(
         self, owner: Component, site: SiteRef, name: str, workload: Workload, after: After
@@ -97,7 +124,7 @@ class KubernetesPlatform(Platform):
                     owner.child(volume.name),
                     metadata=_metadata(site, name, volume.name),
                     spec=_claim(volume),
-                    opts=options,
+                    opts=owner.child_options(protect=site.get("protect", False)),
                 )
         kubernetes.networking.v1.NetworkPolicy(
             child,
@@ -130,7 +157,11 @@ class KubernetesPlatform(Platform):
         after: After,
     ) -> pulumi.Resource:
         child = owner.child(name)
-        options = owner.child_options(depends_on=depends_on(after))
+        options = owner.child_options(
+            depends_on=depends_on(after),
+            # The documented "rollout status" waits as long ("PIPELINE CI/CD" of Encontros Tech).
+            custom_timeouts=pulumi.CustomTimeouts(create="5m", update="5m"),
+        )
         template = _template(site, name, workload, secret)
         metadata = _metadata(site, name, name, _annotations(workload))
         if workload.job:
@@ -197,14 +228,25 @@ class KubernetesPlatform(Platform):
         if workload.stateful:
             # Clients reach the server itself, and members of a cluster each other.
             spec["cluster_ip"] = "None"
+        if public and "source_ranges" in site:
+            spec["load_balancer_source_ranges"] = site["source_ranges"]
+        annotations = self._service_annotations(site, name, public=bool(public))
+        if not public or not site.get("await_load_balancers", True):
+            # Its pods are waited for themselves. Waiting here too costs ten seconds a Service.
+            annotations["pulumi.com/skipAwait"] = "true"
         service = kubernetes.core.v1.Service(
             owner.child(name),
-            metadata=_metadata(site, name, name),
+            metadata=_metadata(site, name, name, annotations),
             spec=spec,
             opts=owner.child_options(),
         )
         address = service.status.apply(_address) if public else ""
         return [_url(port, address, public[port.target]) for port in workload.ports if public]
+
+    def _service_annotations(self, site: SiteRef, name: str, *, public: bool) -> dict[str, str]:
+        """What the cloud wants to know of a Service."""
+        del site, name, public
+        return {}
 
 
 # --- what everything carries ----------------------------------------------------------------------
@@ -241,6 +283,25 @@ def _metadata(
     if annotations:
         metadata["annotations"] = annotations
     return metadata
+
+
+def _docker_config(logins: Mapping[str, RegistryLogin]) -> pulumi.Output[str]:
+    """The file that `docker login` writes."""
+    config = {
+        "auths": {
+            _DOCKER_HUB if registry == DOCKER_HUB else registry: {
+                "username": login.username,
+                "password": login.password,
+                "auth": pulumi.Output.from_input(login.password).apply(
+                    lambda password, user=login.username: b64encode(
+                        f"{user}:{password}".encode()
+                    ).decode()
+                ),
+            }
+            for registry, login in sorted(logins.items())
+        }
+    }
+    return pulumi.Output.secret(pulumi.Output.json_dumps(config))
 
 
 def _annotations(workload: Workload) -> dict[str, str]:
@@ -332,6 +393,8 @@ def _template(
     }
     if workload.job:
         pod["restart_policy"] = "Never"
+    if "pull_secret" in site:
+        pod["image_pull_secrets"] = [{"name": site["pull_secret"]}]
     volumes: list[kubernetes.core.v1.VolumeArgsDict] = [
         # A container that restarts within its pod finds what it left there; on Docker it doesn't.
         {
@@ -357,9 +420,19 @@ def _template(
                 "label_selector": {"match_labels": _selector(site, name)},
             }
         ]
-    metadata: kubernetes.meta.v1.ObjectMetaArgsDict = {"labels": _labels(site, name)}
+    annotations: dict[str, pulumi.Input[str]] = {}
     if workload.secrets:
-        metadata["annotations"] = {_ANNOTATION_SECRETS: _digest(workload.secrets)}
+        annotations[_ANNOTATION_SECRETS] = _digest(workload.secrets)
+    if workload.metrics:
+        # EN-07: each pod has its own; a load balancer would show those of any.
+        annotations |= {
+            "prometheus.io/scrape": "true",
+            "prometheus.io/port": str(workload.ports[0].target),
+            "prometheus.io/path": workload.metrics,
+        }
+    metadata: kubernetes.meta.v1.ObjectMetaArgsDict = {"labels": _labels(site, name)}
+    if annotations:
+        metadata["annotations"] = annotations
     return {"metadata": metadata, "spec": pod}
 
 

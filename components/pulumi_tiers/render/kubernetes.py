@@ -48,10 +48,24 @@ def manifests(
     found: list[Manifest] = []
     for resource in recording.resources:
         if resource.type.startswith("kubernetes:") and "metadata" in resource.inputs:
-            metadata = resource.inputs["metadata"]
+            inputs = _without_pulumi(resource.inputs)
+            metadata = inputs["metadata"]
             path = (metadata.get("namespace", ""), metadata["name"])
-            found.append(_shown(resource.inputs, path, with_secrets))
+            found.append(_shown(inputs, path, with_secrets))
     return sorted(found, key=_position)
+
+
+def _without_pulumi(manifest: Mapping[str, Json]) -> Manifest:
+    """Without the annotations that tell Pulumi how to wait: kubectl has nothing to do with it."""
+    metadata = dict(manifest["metadata"])
+    annotations = {
+        key: value
+        for key, value in metadata.pop("annotations", {}).items()
+        if not key.startswith("pulumi.com/")
+    }
+    if annotations:
+        metadata["annotations"] = annotations
+    return {**manifest, "metadata": metadata}
 
 
 def to_files(recording: Recording, with_secrets: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -92,7 +106,10 @@ def _shown(
             return f"${{{variable_name('-'.join(path))}}}"
         case str():
             known = secrets or {}
-            return replace_placeholders(value, lambda _, name: known.get(name, f"${{{name}}}"))
+            # What only the cloud knows is a variable too: envsubst takes letters and underscores.
+            return replace_placeholders(
+                value, lambda _, name: known.get(name, f"${{{variable_name(name)}}}")
+            )
         case Mapping():
             return {
                 key: _shown(value[key], (*path, key), secrets, hidden=hidden)

@@ -9,7 +9,7 @@ import asyncio
 import json
 import logging
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, cast
 
@@ -44,6 +44,8 @@ class Resource:
     depends_on: tuple[str, ...]
     protect: bool = False
     retain_on_delete: bool = False
+    #: Id of what was there before, and is only read. Empty: the program makes it.
+    existing: str = ""
 
 
 @dataclass
@@ -112,6 +114,27 @@ _ANSWERS: dict[str, dict[str, Answer]] = {
         "repoDigest": lambda _, inputs: inputs["name"],
     },
     "docker:index/container:Container": {"exitCode": lambda _, __: 0},
+    "digitalocean:index/kubernetesCluster:KubernetesCluster": {
+        "endpoint": lambda name, _: later_placeholder(f"digitalocean.{name}.endpoint"),
+        "vpcUuid": lambda name, inputs: (
+            inputs.get("vpcUuid") or later_placeholder(f"digitalocean.{name}.vpc")
+        ),
+        "region": lambda name, inputs: (
+            inputs.get("region") or later_placeholder(f"digitalocean.{name}.region")
+        ),
+        "kubeConfigs": lambda name, _: Secret(
+            [{"clusterCaCertificate": later_placeholder(f"digitalocean.{name}.certificate")}]
+        ),
+    },
+    # Their passwords are made by the cloud: no `.env` can have them.
+    "digitalocean:index/databaseCluster:DatabaseCluster": {
+        "privateHost": lambda name, _: later_placeholder(f"digitalocean.{name}.host"),
+        "port": lambda _, __: 25060,
+        "password": lambda name, _: Secret(later_placeholder(f"digitalocean.{name}.password")),
+    },
+    "digitalocean:index/databaseUser:DatabaseUser": {
+        "password": lambda name, _: Secret(later_placeholder(f"digitalocean.{name}.password"))
+    },
     "kubernetes:core/v1:Service": {
         "status": lambda name, _: {
             "loadBalancer": {"ingress": [{"ip": later_placeholder(f"kubernetes.{name}.address")}]}
@@ -173,11 +196,45 @@ class _Monitor(mocks.MockMonitor):
         )
         state = struct_pb2.Struct()
         state.CopyFrom(request.object)
-        bare = _bare(inputs)
-        for key, answer in _ANSWERS.get(request.type, {}).items():
-            secret = key in request.additionalSecretOutputs
-            _set(state, key, answer(request.name, bare), secret=secret)
+        self._answer(state, request.type, request.name, inputs, request.additionalSecretOutputs)
         return resource_pb2.RegisterResourceResponse(urn=urn, id=f"{request.name}-id", object=state)
+
+    def ReadResource(  # noqa: N802 - the SDK's name
+        self, request: resource_pb2.ReadResourceRequest
+    ) -> resource_pb2.ReadResourceResponse:
+        # What exists already: it is there, and nothing is known of it but its id.
+        urn = self.make_urn(request.parent, request.type, request.name)
+        inputs = _plain(request.properties)
+        self.recording.resources.append(
+            Resource(
+                urn=urn,
+                type=request.type,
+                name=request.name,
+                parent=request.parent,
+                inputs=inputs,
+                depends_on=tuple(sorted(request.dependencies)),
+                existing=request.id,
+            )
+        )
+        state = struct_pb2.Struct()
+        state.CopyFrom(request.properties)
+        self._answer(state, request.type, request.name, inputs, request.additionalSecretOutputs)
+        return resource_pb2.ReadResourceResponse(urn=urn, properties=state)
+
+    def _answer(
+        self,
+        state: struct_pb2.Struct,
+        type_: str,
+        name: str,
+        inputs: Mapping[str, Json],
+        secrets: Iterable[str],
+    ) -> None:
+        """Adds what only the provider knows."""
+        bare = _bare(inputs)
+        for key, answer in _ANSWERS.get(type_, {}).items():
+            value = answer(name, bare)
+            secret = key in secrets or isinstance(value, Secret)
+            _set(state, key, _bare(value), secret=secret)
 
     def RegisterResourceOutputs(  # noqa: N802 - the SDK's name
         self, request: resource_pb2.RegisterResourceOutputsRequest

@@ -5,7 +5,7 @@ the document's own section titles; docs/contradictions.md tells what is done whe
 itself (EN-01 to EN-15). Its "homologação" is our development, its "produção" our production.
 """
 
-from pulumi_tiers.model.store import Database, Store
+from pulumi_tiers.model.store import Database, Managed, Store
 from pulumi_tiers.model.system import Environment, System
 from pulumi_tiers.model.workload import (
     Condition,
@@ -36,6 +36,7 @@ def encontros_tech(environment: Environment) -> System:
                 # EN-09: the application uses the managed database's own admin and database.
                 admin="doadmin",
                 databases=[Database(name="defaultdb")],
+                managed=Managed(name="db-producao" if production else "db-homologacao"),
             )
         },
         services={
@@ -73,6 +74,7 @@ def encontros_tech(environment: Environment) -> System:
                     timeout="5s",
                     retries=15,
                 ),
+                metrics="/metrics",
                 # It makes its tables at the start (Base.metadata.create_all).
                 depends_on={"postgres": Condition.SERVICE_HEALTHY},
                 replicas=2 if production else 1,

@@ -1,0 +1,76 @@
+"""Bill: what the resources of a running program cost, for its outputs."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, TypedDict
+
+import pulumi
+
+from pulumi_tiers.prices import Price, price, total
+
+_DECIDING = frozenset(
+    {
+        "engine",
+        "ha",
+        "node_count",
+        "node_pool",
+        "size",
+        "spec",
+        "storage_size_mib",
+        "subscription_tier_slug",
+        "version",
+    }
+)
+"""The inputs that prices depend on. Others may be unknown in a preview."""
+
+
+class MonthlyPrice(TypedDict):
+    """What a stack costs a month."""
+
+    usd: float
+    """USD. With autoscaling: of the fewest nodes."""
+    complete: bool
+    """False: there are resources without a price, so it costs more."""
+    resources: dict[str, str]
+    """By the resource's name: ``48.00 USD: 2 nodes s-2vcpu-4gb``."""
+
+
+class Bill:
+    """Sees every resource that the program registers from now on."""
+
+    def __init__(self) -> None:
+        self._seen: list[tuple[str, str, dict[str, Any]]] = []
+        pulumi.runtime.register_stack_transformation(self._see)
+
+    def _see(self, args: pulumi.ResourceTransformationArgs) -> None:
+        inputs = {key: value for key, value in args.props.items() if key in _DECIDING and value}
+        self._seen.append((args.name, args.type_, inputs))
+
+    def monthly_price(self, known: Mapping[str, float]) -> pulumi.Output[MonthlyPrice]:
+        """What was seen until now costs this. `known`: as in `prices.price`."""
+
+        def added(seen: list[list[Any]]) -> MonthlyPrice:
+            found = {name: price(kind, _camel(inputs), known) for name, kind, inputs in seen}
+            prices = {name: cost for name, cost in sorted(found.items()) if cost}
+            sum_ = total(prices.values())
+            return {
+                "usd": sum_.usd,
+                "complete": sum_.complete,
+                "resources": {name: _line(cost) for name, cost in prices.items()},
+            }
+
+        return pulumi.Output.from_input([list(item) for item in self._seen]).apply(added)
+
+
+def _line(cost: Price) -> str:
+    return f"{'unknown' if cost.usd is None else f'{cost.usd:.2f} USD'}: {cost.what}"
+
+
+def _camel(value: Any) -> Any:
+    """The inputs with the provider's own names, as the recorder has them."""
+    if isinstance(value, Mapping):
+        return {
+            re.sub(r"_(\w)", lambda match: match[1].upper(), str(key)): _camel(item)
+            for key, item in value.items()
+        }
+    return [_camel(item) for item in value] if isinstance(value, list) else value

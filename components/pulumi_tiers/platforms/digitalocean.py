@@ -1,0 +1,220 @@
+"""DigitalOcean: Kubernetes whose cluster, databases and load balancers are the cloud's own."""
+
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_digitalocean as digitalocean
+import pulumi_kubernetes as kubernetes
+
+from pulumi_tiers.component import Component
+from pulumi_tiers.engines import ENGINES
+from pulumi_tiers.limits import managed_name
+from pulumi_tiers.model.cloud import CREDENTIAL_VERSION, LATEST, Cloud
+from pulumi_tiers.model.store import Store
+from pulumi_tiers.platforms.base import ClusterRef, Server, SiteRef, ready
+from pulumi_tiers.platforms.kubernetes import KubernetesPlatform
+
+#: What people read who run kubectl or Pulumi where the command isn't on PATH.
+_INSTALL_HINT = (
+    "The command that gets a token for the cluster is not on PATH. 'tiers' comes with the Python"
+    " package pulumi-tiers: activate its virtual environment. Or name another command, such as"
+    " doctl's, in 'credentials'."
+)
+
+
+class DigitalOceanPlatform(KubernetesPlatform):
+    """What differs from any Kubernetes."""
+
+    def managed(self, owner: Component, site: SiteRef, name: str, store: Store) -> Server:
+        cluster = _cluster_of(site)
+        engine = ENGINES[store.engine]
+        service = engine.service
+        assert service is not None
+        protected = owner.child_options(protect=site.get("protect", False))
+        database = digitalocean.DatabaseCluster(
+            owner.child(name),
+            name=managed_name(site["name"], name, store),
+            engine=service.engine,
+            version=engine.managed_version(store),
+            region=cluster["region"],
+            size=store.managed.size,
+            node_count=store.managed.nodes,
+            # EN-10: only then it has a private address that the cluster reaches.
+            private_network_uuid=cluster["vpc"],
+            tags=_tags(site),
+            opts=protected,
+        )
+        firewall = digitalocean.DatabaseFirewall(
+            owner.child(name),
+            cluster_id=database.id,
+            rules=[{"type": "k8s", "value": cluster["id"]}],
+            opts=owner.child_options(),
+        )
+        made: list[pulumi.Resource] = [database, firewall]
+        passwords = {service.admin: pulumi.Output.secret(database.password)}
+        for user in engine.users(store):
+            if user != service.admin:
+                account = digitalocean.DatabaseUser(
+                    owner.child(f"{name}-{user}"),
+                    name=user,
+                    cluster_id=database.id,
+                    opts=protected,
+                )
+                made.append(account)
+                passwords[user] = pulumi.Output.secret(account.password)
+        for item in store.databases:
+            if item.name != service.database:
+                made.append(
+                    digitalocean.DatabaseDb(
+                        owner.child(f"{name}-{item.name}"),
+                        name=item.name,
+                        cluster_id=database.id,
+                        opts=protected,
+                    )
+                )
+        return Server(
+            host=database.private_host,
+            port=database.port,
+            passwords=passwords,
+            ready=ready(*made),
+            tls=True,
+        )
+
+    def _service_annotations(self, site: SiteRef, name: str, *, public: bool) -> dict[str, str]:
+        key = "service.beta.kubernetes.io/do-loadbalancer-name"
+        return {key: f"{site['name']}-{name}"} if public else {}
+
+
+def _cluster_of(site: SiteRef) -> ClusterRef:
+    if "cluster" not in site:
+        raise pulumi.RunError("the site has no cluster: pass the 'ref' of a Cluster to its Site")
+    return site["cluster"]
+
+
+def _tags(site: SiteRef) -> list[str]:
+    """Labels as tags, which know letters, digits, colons, dashes and underscores only."""
+    return sorted(
+        f"{key.replace('.', '-')}:{value.replace('.', '-')}"
+        for key, value in site["labels"].items()
+    )
+
+
+@dataclass(frozen=True)
+class MadeCluster:
+    """A cluster, and the provider that speaks to it."""
+
+    ref: ClusterRef
+    kubeconfig: pulumi.Output[str]
+    provider: kubernetes.Provider
+
+
+def make_cluster(owner: Component, cloud: Cloud, name: str, *, protect: bool) -> MadeCluster:
+    """The VPC, the cluster and the registry of a stack; an existing cluster is only read."""
+    if cloud.cluster_id:
+        cluster = digitalocean.KubernetesCluster.get(
+            owner.child("cluster"), cloud.cluster_id, opts=owner.child_options()
+        )
+    else:
+        cluster = _new_cluster(owner, cloud, name, protect=protect)
+    kubeconfig = _kubeconfig(cluster, cloud.credentials)
+    provider = kubernetes.Provider(
+        owner.child("kubernetes"),
+        kubeconfig=kubeconfig,
+        # A renewed certificate is no other cluster.
+        cluster_identifier=cluster.id,
+        opts=owner.child_options(),
+    )
+    ref: ClusterRef = {"id": cluster.id, "region": cluster.region, "vpc": cluster.vpc_uuid}
+    return MadeCluster(ref, kubeconfig, provider)
+
+
+def _new_cluster(
+    owner: Component, cloud: Cloud, name: str, *, protect: bool
+) -> digitalocean.KubernetesCluster:
+    vpc = digitalocean.Vpc(
+        owner.child("vpc"),
+        name=name,
+        region=cloud.region,
+        ip_range=cloud.vpc_range,
+        opts=owner.child_options(),
+    )
+    # The cluster can be tied to a registry that is there already.
+    before: list[pulumi.Resource] = []
+    if cloud.registry:
+        registry = digitalocean.ContainerRegistry(
+            owner.child("registry"),
+            name=cloud.registry,
+            subscription_tier_slug=cloud.registry_tier,
+            opts=owner.child_options(protect=protect),
+        )
+        before.append(registry)
+    pool: digitalocean.KubernetesClusterNodePoolArgsDict = {
+        "name": "default",
+        "size": cloud.node_size,
+        "node_count": cloud.nodes,
+    }
+    # What DigitalOcean decides later is no difference from what was asked for.
+    ignored: list[str] = []
+    if cloud.max_nodes:
+        pool["auto_scale"] = True
+        pool["min_nodes"] = cloud.nodes
+        pool["max_nodes"] = cloud.max_nodes
+        ignored.append("nodePool.nodeCount")
+    if cloud.version == LATEST:
+        ignored.append("version")
+    return digitalocean.KubernetesCluster(
+        owner.child("cluster"),
+        name=name,
+        region=cloud.region,
+        version=cloud.version,
+        auto_upgrade=cloud.version == LATEST,
+        surge_upgrade=True,
+        ha=cloud.high_availability,
+        vpc_uuid=vpc.id,
+        registry_integration=cloud.registry is not None,
+        node_pool=pool,
+        # Load balancers and volumes that the cluster made would go on costing money.
+        destroy_all_associated_resources=True,
+        opts=owner.child_options(protect=protect, ignore_changes=ignored, depends_on=before),
+    )
+
+
+def _kubeconfig(
+    cluster: digitalocean.KubernetesCluster, credentials: list[str]
+) -> pulumi.Output[str]:
+    """A kubeconfig without any secret: a command gets the token whenever one is needed."""
+    certificate = cluster.kube_configs.apply(lambda found: found[0].cluster_ca_certificate)
+    command, *arguments = credentials
+    name = "digitalocean"
+    config = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [
+            {
+                "name": name,
+                "cluster": {
+                    "server": cluster.endpoint,
+                    "certificate-authority-data": pulumi.Output.unsecret(certificate),
+                },
+            }
+        ],
+        "users": [
+            {
+                "name": name,
+                "user": {
+                    "exec": {
+                        # The one that doctl speaks, too.
+                        "apiVersion": CREDENTIAL_VERSION,
+                        "command": command,
+                        "args": [*arguments, cluster.id],
+                        "interactiveMode": "Never",
+                        "provideClusterInfo": False,
+                        "installHint": _INSTALL_HINT,
+                    }
+                },
+            }
+        ],
+        "contexts": [{"name": name, "context": {"cluster": name, "user": name}}],
+        "current-context": name,
+    }
+    return pulumi.Output.json_dumps(config, sort_keys=True)
