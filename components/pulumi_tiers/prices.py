@@ -200,6 +200,13 @@ class Price:
     #: The account pays it once, however many there are of this kind.
     once: bool = False
 
+    @property
+    def amount(self) -> str:
+        """For people: ``48.00``, ``24.00 to 120.00``, ``unknown``."""
+        if self.usd is None:
+            return "unknown"
+        return f"{self.usd:,.2f}" + (f" to {self.most:,.2f}" if self.most is not None else "")
+
 
 Inputs = Mapping[str, Any]
 Sizes = Mapping[str, float]
@@ -219,8 +226,10 @@ def price(type_: str, inputs: Inputs, known: Mapping[str, float] = {}) -> Price 
     return None
 
 
-def _cluster(inputs: Inputs, known: Sizes) -> Price:
-    pool = _pool(inputs.get("nodePool") or {}, known)
+def _cluster(inputs: Inputs, known: Sizes) -> Price | None:
+    if not inputs.get("nodePool"):
+        return None  # it exists already, and is only read: another stack pays for it
+    pool = _pool(inputs["nodePool"], known)
     if not _highly_available(inputs):
         return pool
     extra = CONTROL_PLANE.prices["high availability"]
