@@ -8,7 +8,7 @@ from pathlib import Path
 from pulumi_tiers.cli.compose import read_secrets, write_secrets
 from pulumi_tiers.cli.files import write_private
 from pulumi_tiers.cli.project import Project
-from pulumi_tiers.render.recorder import Json, Recording, placeholders
+from pulumi_tiers.render.recorder import Json, Recording, placeholders, variable_name
 
 #: What a format can show; a stack with another target is shown as if it had the first.
 _TARGETS = {"compose": ("docker",), "kubernetes": ("kubernetes", "digitalocean")}
@@ -78,7 +78,10 @@ def render(
         if ("secret", name) in found
     ]
     remarks += [
-        f"only the cloud knows ${{{name}}}" for kind, name in sorted(found) if kind == "later"
+        # As the manifests call it, for envsubst.
+        f"only the cloud knows ${{{variable_name(name) if to == 'kubernetes' else name}}}"
+        for kind, name in sorted(found)
+        if kind == "later"
     ]
     if to == "graph":
         from pulumi_tiers.render.graph import graph
@@ -95,6 +98,13 @@ def render(
         except PictureError as error:
             remarks.append(str(error))
         return Rendered(text, files, frozenset(), {}, remarks)
+    if to == "report":
+        from pulumi_tiers.render.report import report
+
+        cloud = {**project.config(stack), **overrides}.get("tiers:digitalocean")
+        known = cloud.get("prices") if isinstance(cloud, Mapping) else None
+        text = report(recording, stack, known)
+        return Rendered(text, {"report.md": text}, frozenset(), {}, remarks)
     if to == "compose":
         from pulumi_tiers.render.compose import compose_yaml, literal_secrets
 

@@ -13,6 +13,7 @@ from pulumi_tiers.model.cloud import CREDENTIAL_VERSION, LATEST, Cloud
 from pulumi_tiers.model.store import Store
 from pulumi_tiers.platforms.base import ClusterRef, Server, SiteRef, ready
 from pulumi_tiers.platforms.kubernetes import KubernetesPlatform
+from pulumi_tiers.platforms.labels import LABEL_SERVICE, tag_key
 
 #: What people read who run kubectl or Pulumi where the command isn't on PATH.
 _INSTALL_HINT = (
@@ -41,7 +42,7 @@ class DigitalOceanPlatform(KubernetesPlatform):
             node_count=store.managed.nodes,
             # EN-10: only then it has a private address that the cluster reaches.
             private_network_uuid=cluster["vpc"],
-            tags=_tags(site),
+            tags=_tags(site, name),
             opts=protected,
         )
         firewall = digitalocean.DatabaseFirewall(
@@ -91,12 +92,10 @@ def _cluster_of(site: SiteRef) -> ClusterRef:
     return site["cluster"]
 
 
-def _tags(site: SiteRef) -> list[str]:
-    """Labels as tags, which know letters, digits, colons, dashes and underscores only."""
-    return sorted(
-        f"{key.replace('.', '-')}:{value.replace('.', '-')}"
-        for key, value in site["labels"].items()
-    )
+def _tags(site: SiteRef, name: str) -> list[str]:
+    """The labels, as DigitalOcean knows them."""
+    labels = {**site["labels"], LABEL_SERVICE: name}
+    return sorted(f"{tag_key(label)}:{tag_key(value)}" for label, value in labels.items())
 
 
 @dataclass(frozen=True)

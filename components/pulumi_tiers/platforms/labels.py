@@ -17,3 +17,11 @@ LABEL_PULL_POLICY = "tiers.pull_policy"
 LABEL_JOB = "tiers.job"
 #: Where it is reached from outside, separated by commas.
 LABEL_URLS = "tiers.urls"
+
+
+def tag_key(label: str) -> str:
+    """A label as the beginning of a tag on DigitalOcean: ``tiers-system:shop``.
+
+    Tags know letters, digits, colons, dashes and underscores only.
+    """
+    return label.replace(".", "-")

@@ -17,6 +17,7 @@ from pulumi_tiers.platforms.labels import (
     LABEL_SERVICE,
     LABEL_SYSTEM,
     LABEL_UNVERIFIED,
+    tag_key,
 )
 from pulumi_tiers.render.graph import shown
 from pulumi_tiers.render.recorder import Recording, Resource, bare
@@ -123,6 +124,7 @@ class _Found:
     """A node, and what is recorded with it that tells its edges."""
 
     node: Node
+    #: Empty: not in the system's network or namespace, but beside it.
     place: str
     #: The label.
     depends_on: str
@@ -134,9 +136,9 @@ class _Found:
 
 def picture(recording: Recording) -> Picture:
     """What the stack's components run. Resources without this library's labels are left out."""
-    found = [*_docker(recording), *_kubernetes(recording)]
+    found = [*_docker(recording), *_kubernetes(recording), *_digitalocean(recording)]
     # One box per system, whatever else its containers are connected to.
-    places = dict(sorted((each.node.system, each.place) for each in found))
+    places = dict(sorted((each.node.system, each.place) for each in found if each.place))
     nodes = {each.node.key: each.node for each in found}
     edges: dict[tuple[str, str], tuple[str, ...]] = {}
     for each in found:
@@ -236,6 +238,18 @@ def _kubernetes(recording: Recording) -> Iterator[_Found]:
                 for port in service.inputs["spec"]["ports"]
             ),
         )
+
+
+def _digitalocean(recording: Recording) -> Iterator[_Found]:
+    for database in recording.of_type("digitalocean:index/databaseCluster:DatabaseCluster"):
+        inputs = shown(database.inputs)
+        tags = dict(tag.split(":", 1) for tag in inputs.get("tags", []) if ":" in tag)
+        key = tags.get(tag_key(LABEL_SYSTEM), ""), tags.get(tag_key(LABEL_SERVICE), "")
+        if all(key):
+            tier, kind = _component(database, job=False)
+            what = f"DigitalOcean {inputs['engine']} {inputs['version']}, {inputs['size']}"
+            node = Node(*key, kind, what, tier, inputs["nodeCount"])
+            yield _Found(node, place="", depends_on="", environment=[], published=())
 
 
 def _by_service(
