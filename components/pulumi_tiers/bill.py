@@ -32,7 +32,7 @@ class MonthlyPrice(TypedDict):
     complete: bool
     """False: there are resources without a price, so it costs more."""
     resources: dict[str, str]
-    """By the resource's name: ``48.00 USD: 2 nodes s-2vcpu-4gb``."""
+    """By type and name: ``48.00 USD: 2 nodes s-2vcpu-4gb``."""
 
 
 class Bill:
@@ -43,15 +43,19 @@ class Bill:
         pulumi.runtime.register_stack_transformation(self._see)
 
     def _see(self, args: pulumi.ResourceTransformationArgs) -> None:
-        inputs = {key: value for key, value in args.props.items() if key in _DECIDING and value}
+        props = args.props.items()
+        inputs = {key: value for key, value in props if key in _DECIDING and value is not None}
         self._seen.append((args.name, args.type_, inputs))
 
     def monthly_price(self, known: Mapping[str, float]) -> pulumi.Output[MonthlyPrice]:
         """What was seen until now costs this. `known`: as in `prices.price`."""
 
         def added(seen: list[list[Any]]) -> MonthlyPrice:
-            found = {name: price(kind, _camel(inputs), known) for name, kind, inputs in seen}
-            prices = {name: cost for name, cost in sorted(found.items()) if cost}
+            prices: dict[str, Price] = {}
+            for name, kind, inputs in sorted(seen, key=lambda item: item[:2]):
+                cost = price(kind, _camel(inputs), known)
+                if cost:
+                    prices[f"{kind.rpartition(':')[2]} {name}"] = cost
             sum_ = total(prices.values())
             return {
                 "usd": sum_.usd,

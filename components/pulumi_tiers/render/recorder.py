@@ -44,6 +44,9 @@ class Resource:
     depends_on: tuple[str, ...]
     protect: bool = False
     retain_on_delete: bool = False
+    ignore_changes: tuple[str, ...] = ()
+    #: ``<URN>::<id>`` of the provider, where the program chose one.
+    provider: str = ""
     #: Id of what was there before, and is only read. Empty: the program makes it.
     existing: str = ""
 
@@ -192,6 +195,8 @@ class _Monitor(mocks.MockMonitor):
                 depends_on=tuple(sorted(request.dependencies)),
                 protect=request.protect,
                 retain_on_delete=request.retainOnDelete,
+                ignore_changes=tuple(request.ignoreChanges),
+                provider=request.provider,
             )
         )
         state = struct_pb2.Struct()

@@ -1,0 +1,430 @@
+"""DigitalOcean without an engine: what the stack would make, and what it refuses."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pulumi
+import pytest
+from pulumi_tiers.app_tier import AppTier
+from pulumi_tiers.cluster import Cluster
+from pulumi_tiers.data_tier import DataTier, StoreArgs
+from pulumi_tiers.model.errors import DescriptionError
+from pulumi_tiers.model.system import Target
+from pulumi_tiers.program import main
+from pulumi_tiers.render.graph import graph
+from pulumi_tiers.render.kubernetes import manifests
+from pulumi_tiers.render.recorder import Json, Recording, Resource, Secret, bare, record
+from pulumi_tiers.site import Site
+
+EXISTING = "82c89726-23a3-4b16-9082-03cee0a8425a"
+CLUSTER = "digitalocean:index/kubernetesCluster:KubernetesCluster"
+DATABASE = "digitalocean:index/databaseCluster:DatabaseCluster"
+FIREWALL = "digitalocean:index/databaseFirewall:DatabaseFirewall"
+PROVIDER = "pulumi:providers:kubernetes"
+
+
+def stack(environment: str = "production", **config: Json) -> Recording:
+    keys = {f"tiers:{key}": value for key, value in config.items()}
+    own = {"tiers:environment": environment, "tiers:target": "digitalocean"}
+    return record(main, project="tiers", stack="prod", config={**own, **keys})
+
+
+def one(recording: Recording, kind: str) -> Resource:
+    [found] = recording.of_type(kind)
+    return found
+
+
+def refused(**config: Json) -> list[str]:
+    """The mistakes of a stack, each as its place and its reason."""
+    with pytest.raises(pulumi.RunError) as told:
+        stack(**config)
+    lines = str(told.value).splitlines()
+    return [line.strip() for line in lines[1::2]]
+
+
+# --- what is made ---------------------------------------------------------------------------------
+
+
+def test_cluster_and_database_are_in_one_vpc_and_region() -> None:
+    recording = stack()
+    vpc = one(recording, "digitalocean:index/vpc:Vpc")
+    cluster, database = one(recording, CLUSTER), one(recording, DATABASE)
+    assert vpc.inputs["region"] == cluster.inputs["region"] == database.inputs["region"] == "nyc1"
+    assert cluster.inputs["vpcUuid"] == database.inputs["privateNetworkUuid"] == f"{vpc.name}-id"
+    assert cluster.inputs["name"] == "prod-cluster"
+    assert database.inputs["name"] == "prod-encontros-tech-postgres"
+    assert (database.inputs["engine"], database.inputs["version"]) == ("pg", "15")
+
+
+def test_the_database_lets_only_the_cluster_in() -> None:
+    recording = stack()
+    rules = one(recording, FIREWALL).inputs["rules"]
+    assert rules == [{"type": "k8s", "value": f"{one(recording, CLUSTER).name}-id"}]
+
+
+def test_the_application_connects_as_documented() -> None:
+    """5.5: doadmin, defaultdb, private host, port 25060, sslmode=require."""
+    [secret] = [item for item in manifests(stack()) if item["kind"] == "Secret"]
+    assert secret["metadata"]["name"] == "db-credentials"
+    assert secret["stringData"] == {
+        "DATABASE_URL": (
+            "postgresql://doadmin:${DIGITALOCEAN_ENCONTROS_TECH_DATA_POSTGRES_PASSWORD}"
+            "@${DIGITALOCEAN_ENCONTROS_TECH_DATA_POSTGRES_HOST}:25060/defaultdb?sslmode=require"
+        )
+    }
+    kinds = {item["kind"] for item in manifests(stack())}
+    assert not kinds & {"StatefulSet", "PersistentVolumeClaim", "Job"}
+
+
+def test_documented_names_are_those_of_the_document() -> None:
+    name = one(stack(names="documented"), DATABASE).inputs["name"]
+    assert name == "db-producao"
+    assert (
+        one(stack("development", names="documented"), DATABASE).inputs["name"] == "db-homologacao"
+    )
+
+
+def test_a_dedicated_user_owns_a_database_of_its_own() -> None:
+    recording = stack(databases="dedicated")
+    assert one(recording, "digitalocean:index/databaseUser:DatabaseUser").inputs["name"] == (
+        "encontros_tech"
+    )
+    assert one(recording, "digitalocean:index/databaseDb:DatabaseDb").inputs["name"] == (
+        "encontros_tech"
+    )
+    [url] = [
+        item["stringData"]["DATABASE_URL"]
+        for item in manifests(recording)
+        if item["kind"] == "Secret" and item["metadata"]["name"] == "db-credentials"
+    ]
+    assert url.startswith("postgresql://encontros_tech:")
+    assert url.endswith(":25060/encontros_tech?sslmode=require")
+    [job] = [item for item in manifests(recording) if item["kind"] == "Job"]
+    [container] = job["spec"]["template"]["spec"]["containers"]
+    given = {entry["name"]: entry.get("value") for entry in container["env"]}
+    assert (given["PGPORT"], given["PGSSLMODE"], given["PGDATABASE"]) == (
+        "25060",
+        "require",
+        "defaultdb",
+    )
+    assert 'GRANT ALL ON SCHEMA public TO "encontros_tech"' in str(given["SETUP_SQL"])
+    # The cloud has made them.
+    assert "CREATE ROLE" not in str(given["SETUP_SQL"])
+    assert "CREATE DATABASE" not in str(given["SETUP_SQL"])
+
+
+def test_everything_of_kubernetes_goes_to_the_new_cluster() -> None:
+    recording = stack()
+    provider = one(recording, PROVIDER)
+    config = json.loads(bare(provider.inputs["kubeconfig"]))
+    [user] = config["users"]
+    assert list(user["user"]) == ["exec"]
+    assert user["user"]["exec"]["command"] == "tiers"
+    assert user["user"]["exec"]["args"] == ["credential", "cluster-cluster-id"]
+    # Nothing in it is secret: it can be shown, and it is the same each time.
+    assert not isinstance(provider.inputs["kubeconfig"], Secret)
+    assert recording.outputs["kubeconfig"] == bare(provider.inputs["kubeconfig"])
+    placed = [item for item in recording.resources if item.type.startswith("kubernetes:")]
+    assert len(placed) > 5
+    assert {item.provider.split("::")[-2] for item in placed} == {provider.name}
+
+
+def test_an_existing_cluster_is_read_and_nothing_is_made_beside_it() -> None:
+    recording = stack(digitalocean={"cluster_id": EXISTING})
+    cluster = one(recording, CLUSTER)
+    assert cluster.existing == EXISTING
+    assert not recording.of_type("digitalocean:index/vpc:Vpc")
+    assert one(recording, DATABASE).inputs["privateNetworkUuid"].startswith("__later.")
+    assert EXISTING in bare(one(recording, PROVIDER).inputs["kubeconfig"])
+
+
+@pytest.mark.parametrize(
+    ("given", "expected", "ignored"),
+    [
+        ({}, {"version": "latest", "autoUpgrade": True}, ["version"]),
+        (
+            {"version": "1.36.0-do.0"},
+            {"version": "1.36.0-do.0", "autoUpgrade": False},
+            [],
+        ),
+        (
+            {"nodes": 2, "max_nodes": 5, "version": "1.36.0-do.0"},
+            {
+                "nodePool": {
+                    "name": "default",
+                    "size": "s-2vcpu-4gb",
+                    "nodeCount": 2,
+                    "autoScale": True,
+                    "minNodes": 2,
+                    "maxNodes": 5,
+                }
+            },
+            ["nodePool.nodeCount"],
+        ),
+    ],
+)
+def test_what_digitalocean_decides_is_no_difference(
+    given: Mapping[str, Json], expected: Mapping[str, Json], ignored: list[str]
+) -> None:
+    cluster = one(stack(digitalocean=given), CLUSTER)
+    assert {key: cluster.inputs[key] for key in expected} == expected
+    assert list(cluster.ignore_changes) == ignored
+
+
+def test_a_registry_is_made_before_the_cluster_that_is_tied_to_it() -> None:
+    recording = stack(digitalocean={"registry": "shop-images", "registry_tier": "starter"})
+    registry = one(recording, "digitalocean:index/containerRegistry:ContainerRegistry")
+    assert registry.inputs == {"name": "shop-images", "subscriptionTierSlug": "starter"}
+    cluster = one(recording, CLUSTER)
+    assert cluster.inputs["registryIntegration"] is True
+    assert registry.urn in cluster.depends_on
+    assert one(stack(), CLUSTER).inputs["registryIntegration"] is False
+
+
+def test_a_store_can_run_in_the_cluster_instead() -> None:
+    recording = stack(managed={"encontros-tech/postgres": {"enabled": False}})
+    assert not recording.of_type(DATABASE)
+    assert recording.of_type("kubernetes:apps/v1:StatefulSet")
+
+
+def test_size_nodes_and_version_are_the_stacks() -> None:
+    managed = {"size": "db-s-2vcpu-4gb", "nodes": 2, "version": "16"}
+    database = one(stack(managed={"encontros-tech/postgres": managed}), DATABASE)
+    assert database.inputs["size"] == "db-s-2vcpu-4gb"
+    assert (database.inputs["nodeCount"], database.inputs["version"]) == (2, "16")
+
+
+def test_the_load_balancer_bears_a_name_that_people_find() -> None:
+    [service] = [item for item in manifests(stack()) if item["kind"] == "Service"]
+    annotations = service["metadata"]["annotations"]
+    assert annotations["service.beta.kubernetes.io/do-loadbalancer-name"] == (
+        "prod-encontros-tech-encontros-tech"
+    )
+
+
+# --- what it costs --------------------------------------------------------------------------------
+
+
+def test_the_price_is_an_output() -> None:
+    price: dict[str, Any] = stack().outputs["monthly_price"]
+    assert price == {
+        # 2 nodes, one database node, one load balancer.
+        "usd": 48.0 + 15.15 + 15.0,
+        "complete": True,
+        "resources": {
+            "KubernetesCluster cluster-cluster": "48.00 USD: 2 nodes s-2vcpu-4gb",
+            "Service encontros-tech-app-encontros-tech": "15.00 USD: network load balancer",
+            "DatabaseCluster encontros-tech-data-postgres": "15.15 USD: pg, 1 node db-s-1vcpu-1gb",
+        },
+    }
+    assert "monthly_price" not in record(main, project="tiers", stack="dev", config={}).outputs
+
+
+def test_a_size_without_a_price_is_not_free() -> None:
+    price = stack(managed={"encontros-tech/postgres": {"size": "db-amd-2vcpu-4gb"}}).outputs[
+        "monthly_price"
+    ]
+    assert price["complete"] is False
+    assert price["usd"] == 63.0
+
+
+# --- protection -----------------------------------------------------------------------------------
+
+HOLDING = {
+    CLUSTER,
+    DATABASE,
+    "digitalocean:index/databaseUser:DatabaseUser",
+    "digitalocean:index/databaseDb:DatabaseDb",
+    "kubernetes:core/v1:Namespace",
+}
+
+
+@pytest.mark.parametrize(
+    ("environment", "protect", "protected"),
+    [
+        ("production", {}, True),
+        ("production", {"protect": "never"}, False),
+        ("development", {}, False),
+        ("development", {"protect": "always"}, True),
+    ],
+)
+def test_what_holds_data_is_protected(
+    environment: str, protect: dict[str, str], *, protected: bool
+) -> None:
+    recording = stack(environment, databases="dedicated", **protect)
+    held = {item.type for item in recording.resources if item.protect}
+    assert held == (HOLDING if protected else set())
+
+
+def test_in_the_cluster_the_password_is_protected_too() -> None:
+    recording = stack(managed={"encontros-tech/postgres": {"enabled": False}})
+    held = {item.type for item in recording.resources if item.protect}
+    assert held == {
+        CLUSTER,
+        "kubernetes:core/v1:Namespace",
+        "random:index/randomPassword:RandomPassword",
+    }
+
+
+# --- what is refused ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("config", "place", "why"),
+    [
+        ({"digitalocean": {"region": "nyc9"}}, "tiers:digitalocean.region", "no region 'nyc9'"),
+        ({"digitalocean": {"region": "NYC1"}}, "tiers:digitalocean.region", "not a slug"),
+        ({"digitalocean": {"node_size": "s-2vcpu-4g"}}, "node_size", "no size 's-2vcpu-4g'"),
+        ({"digitalocean": {"nodes": 0}}, "tiers:digitalocean.nodes", "greater than or equal to 1"),
+        ({"digitalocean": {"nodes": 3, "max_nodes": 2}}, "max_nodes", "and nodes is 3"),
+        ({"digitalocean": {"cluster_id": "k8s-bootcamp-2"}}, "cluster_id", "not the id of a"),
+        (
+            {"digitalocean": {"cluster_id": EXISTING, "nodes": 2}},
+            "tiers:digitalocean.nodes",
+            "a matter of the existing cluster",
+        ),
+        ({"digitalocean": {"vpc_range": "8.8.0.0/16"}}, "vpc_range", "cannot have the range"),
+        ({"digitalocean": {"vpc_range": "10.0.0.1/16"}}, "vpc_range", "not a range"),
+        ({"digitalocean": {"registry": "My Images"}}, "registry", "not a name for a registry"),
+        ({"digitalocean": {"registry_tier": "gold"}}, "registry_tier", "no tier 'gold'"),
+        ({"digitalocean": {"credentials": []}}, "credentials", "the list is empty"),
+        ({"digitalocean": {"regoin": "nyc1"}}, "digitalocean.regoin", "no key 'regoin'"),
+        ({"managed": {"encontros-tech/mysql": {}}}, "managed.encontros-tech/mysql", "no such"),
+        (
+            {"managed": {"encontros-tech/postgres": {"size": "db-s-1vcpu"}}},
+            "managed.encontros-tech/postgres.size",
+            "no size 'db-s-1vcpu'",
+        ),
+        (
+            {"managed": {"encontros-tech/postgres": {"version": "9"}}},
+            "encontros-tech: stores.postgres.managed.version",
+            "no postgres of the version '9'",
+        ),
+        (
+            {"images": {"encontros-tech/postgres": "registry.example.com/pg:bookworm"}},
+            "encontros-tech: stores.postgres.managed.version",
+            "'bookworm'",
+        ),
+        (
+            {"secrets": {"encontros-tech/postgres/doadmin": "kX8vQz2LpR5tYw9BnM4s"}},
+            "tiers:secrets.encontros-tech/postgres/doadmin",
+            "makes the passwords of a managed server itself",
+        ),
+        ({"edge": {"source_ranges": ["anywhere"]}}, "source_ranges[0]", "not a range"),
+        ({"edge": {"await": "no"}}, "tiers:edge.await", "valid boolean"),
+        ({"registry_logins": {"docker.io/me": {}}}, "registry_logins", "not a registry"),
+        ({"protect": "yes"}, "tiers:protect", "not one of the valid words"),
+    ],
+)
+def test_a_mistake_is_told_with_its_place(config: dict[str, Json], place: str, why: str) -> None:
+    told = refused(**config)
+    assert any(place in line and why in line for line in told), told
+
+
+def test_a_size_that_the_table_does_not_have_needs_its_price() -> None:
+    prices = {"s-99vcpu-1tb": 4000.0}
+    recording = stack(digitalocean={"node_size": "s-99vcpu-1tb", "prices": prices})
+    assert recording.outputs["monthly_price"]["resources"]["KubernetesCluster cluster-cluster"] == (
+        "8000.00 USD: 2 nodes s-99vcpu-1tb"
+    )
+
+
+def test_a_name_over_63_characters_is_refused() -> None:
+    def program() -> None:
+        site = Site(
+            "s" * 40, {"target": Target.DIGITALOCEAN, "cluster": cluster_ref(), "namespace": "n"}
+        )
+        stores: dict[str, StoreArgs] = {"p" * 40: {"engine": "postgres"}}
+        DataTier("data", {"site": site.ref, "stores": stores})
+
+    with pytest.raises(DescriptionError, match=r"has 86 characters, and DigitalOcean takes 63"):
+        record(program, project="own", stack="prod", config={})
+
+    def long_namespace() -> None:
+        Site("s" * 40, {"target": Target.KUBERNETES})
+
+    with pytest.raises(DescriptionError, match=r"has 71 characters, and Kubernetes takes 63"):
+        record(long_namespace, project="own", stack="a" * 30, config={})
+
+
+def test_settings_of_a_managed_server_are_refused() -> None:
+    def program() -> None:
+        site = Site("shop", {"target": Target.DIGITALOCEAN, "cluster": cluster_ref()})
+        stores: dict[str, StoreArgs] = {
+            "db": {
+                "engine": "postgres",
+                "settings": {"max_connections": "500"},
+                "passwords": {"postgres": "kX8vQz2LpR5tYw9BnM4s"},
+            }
+        }
+        DataTier("shop-data", {"site": site.ref, "stores": stores})
+
+    with pytest.raises(DescriptionError) as told:
+        record(program, project="own", stack="prod", config={})
+    places = [mistake.place for mistake in told.value.mistakes]
+    assert places == [
+        "DataTier shop-data: stores.db.passwords.postgres",
+        "DataTier shop-data: stores.db.settings",
+    ]
+
+
+def test_a_site_needs_its_cluster() -> None:
+    def program() -> None:
+        Site("shop", {"target": Target.DIGITALOCEAN})
+
+    with pytest.raises(DescriptionError, match=r"Site shop: cluster: is missing"):
+        record(program, project="own", stack="prod", config={})
+
+
+# --- in other programs ----------------------------------------------------------------------------
+
+
+def cluster_ref() -> Any:
+    return Cluster("cluster", {}).ref
+
+
+def test_two_clusters_and_two_systems_fit_into_one_stack() -> None:
+    def program() -> None:
+        for name in ("eu", "us"):
+            cluster = Cluster(name, {"region": "fra1" if name == "eu" else "nyc1"})
+            inside = pulumi.ResourceOptions(providers=[cluster.provider])
+            site = Site(
+                f"shop-{name}", {"target": Target.DIGITALOCEAN, "cluster": cluster.ref}, inside
+            )
+            stores: dict[str, StoreArgs] = {
+                "db": {"engine": "postgres", "admin": "boss", "databases": [{"name": "shop"}]}
+            }
+            data = DataTier(f"shop-{name}-data", {"site": site.ref, "stores": stores}, inside)
+            AppTier(
+                f"shop-{name}-app",
+                {
+                    "site": site.ref,
+                    "connections": data.connections,
+                    "services": {
+                        "web": {
+                            "image": "ghcr.io/example/shop:1",
+                            "secrets": {"DATABASE_URL": "${db.url}"},
+                        }
+                    },
+                },
+                inside,
+            )
+
+    recording = record(program, project="own", stack="live", config={})
+    names = [item.inputs["name"] for item in recording.of_type(DATABASE)]
+    assert sorted(names) == ["live-shop-eu-db", "live-shop-us-db"]
+    regions = sorted(item.inputs["region"] for item in recording.of_type(CLUSTER))
+    assert regions == ["fra1", "nyc1"]
+    # The cloud's admin takes the place of the described one.
+    urls = [
+        bare(item.inputs["stringData"]) for item in recording.of_type("kubernetes:core/v1:Secret")
+    ]
+    assert all(url["DATABASE_URL"].startswith("postgresql://doadmin:") for url in urls)
+    assert all(url["DATABASE_URL"].endswith("/shop?sslmode=require") for url in urls)
+
+
+def test_no_secret_is_shown() -> None:
+    shown = json.dumps(graph(stack(databases="dedicated")))
+    assert ".password}" not in shown
+    assert "${digitalocean.encontros-tech-data-postgres.host}" in shown
