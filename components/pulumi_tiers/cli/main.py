@@ -197,6 +197,7 @@ class Format(StrEnum):
     COMPOSE = "compose"
     KUBERNETES = "kubernetes"
     PICTURE = "picture"
+    REPORT = "report"
 
 
 @app.command()

@@ -1,0 +1,184 @@
+"""A stack for people who decide about it: what runs, what is reached, what it costs. Markdown."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
+from pulumi_tiers.platforms.labels import LABEL_SERVICE, LABEL_SYSTEM, tag_key
+from pulumi_tiers.prices import charged, price, total
+from pulumi_tiers.render.graph import SECRET, shown
+from pulumi_tiers.render.markdown import bullets, table, text
+from pulumi_tiers.render.picture import PEOPLE, Picture, picture
+from pulumi_tiers.render.recorder import Json, Recording, Resource, bare
+
+_CONTAINER = "docker:index/container:Container"
+_CLUSTER = "digitalocean:index/kubernetesCluster:KubernetesCluster"
+_DATABASE = "digitalocean:index/databaseCluster:DatabaseCluster"
+_CLAIM = "kubernetes:core/v1:PersistentVolumeClaim"
+_PODS = ("apps/v1:Deployment", "apps/v1:StatefulSet", "batch/v1:Job")
+
+
+def report(recording: Recording, stack: str, known: Mapping[str, float] | None = None) -> str:
+    """The report as Markdown, without any secret's value. `known`: as in `prices.price`."""
+    drawn = picture(recording)
+    resources = sorted(recording.resources, key=lambda resource: resource.urn)
+    parts = [f"# Stack {text(stack)}", *_systems(drawn, resources)]
+    urls = shown(recording.outputs.get("urls"))
+    reached = [
+        [*edge.target.split("/", 1), ", ".join(edge.lines), ", ".join(_urls(urls, edge.target))]
+        for edge in drawn.edges
+        if edge.source == PEOPLE
+    ]
+    parts += ["## Reached from outside", *table("System|Name|Ports|URLs", reached, "Nothing is.")]
+    parts += ["## Secrets", *_secrets(resources), "## Price", *_costs(resources, known or {})]
+    if recording.warnings:
+        parts += ["## Warnings", bullets(map(text, sorted(recording.warnings)))]
+    return "\n\n".join(parts) + "\n"
+
+
+def _systems(drawn: Picture, resources: Sequence[Resource]) -> Iterator[str]:
+    titles = {system.name: system.title for system in drawn.systems}
+    claims = {_named(item): shown(item.inputs)["spec"] for item in resources if item.type == _CLAIM}
+    managed = [(*_place(item), item) for item in resources if item.type == _DATABASE]
+    details: dict[tuple[str, str], list[str]] = {}
+    # Of replicas, the first is told: so the picture does.
+    for item in reversed(resources):
+        if item.type == _CONTAINER:
+            details[_place(item)] = _container(shown(item.inputs))
+        elif item.type.removeprefix("kubernetes:") in _PODS:
+            details[_place(item)] = _pod(item, claims)
+    for name in sorted({*titles, *(system for system, _, _ in managed)}):
+        yield f"## System {text(titles.get(name, name))}"
+        yield from table(
+            "Name|Kind|Image|Replicas|Limits of each|Health check|Data|Remarks",
+            (
+                [node.name, node.kind.value, node.image, node.replicas]
+                + details[name, node.name]
+                + ["hardening unverified" if node.unverified else ""]
+                for node in drawn.nodes
+                if node.system == name and (name, node.name) in details
+            ),
+        )
+        stores = [[store, *_managed(item)] for system, store, item in managed if system == name]
+        yield from table("Managed database|What|Version|Region", stores)
+
+
+def _managed(resource: Resource) -> list[object]:
+    inputs = shown(resource.inputs)
+    cost = price(resource.type, inputs)
+    return [cost.what if cost else "", inputs.get("version"), inputs.get("region")]
+
+
+def _container(inputs: Json) -> list[str]:
+    """Limits, health check, data."""
+    health = inputs.get("healthcheck") or {}
+    limits = [f"{float(inputs['cpus']):g} CPU"] if inputs.get("cpus") else []
+    limits += [f"{inputs['memory']} MiB"] if inputs.get("memory") else []
+    data = [f"{item['source']} at {item['target']}" for item in inputs.get("mounts") or []]
+    check = _command(health.get("tests"), health.get("interval"))
+    return [", ".join(limits), check, ", ".join(data)]
+
+
+def _pod(resource: Resource, claims: Mapping[tuple[str, str], Json]) -> list[str]:
+    """Limits, health check, data."""
+    spec = shown(resource.inputs)["spec"]
+    pod = spec["template"]["spec"]
+    container = pod["containers"][0]
+    limits = (container.get("resources") or {}).get("limits") or {}
+    thousandths = re.fullmatch(r"(\d+)m", str(limits.get("cpu")))
+    cpu = f"{int(thousandths[1]) / 1000:g}" if thousandths else limits.get("cpu")
+    told = [f"{cpu} CPU" if cpu else "", re.sub(r"(.i)$", r" \1B", str(limits.get("memory", "")))]
+    probe = container.get("readinessProbe") or {}
+    get, every = probe.get("httpGet"), f"{probe.get('periodSeconds')}s"
+    check = _command((probe.get("exec") or {}).get("command"), every)
+    if get:
+        check = f"GET {get.get('path')} on port {get.get('port')}, every {every}"
+    templates = spec.get("volumeClaimTemplates") or []
+    kept = {claim["metadata"]["name"]: claim["spec"] for claim in templates}
+    for volume in pod.get("volumes") or []:
+        if "persistentVolumeClaim" in volume:
+            name = volume["persistentVolumeClaim"]["claimName"]
+            kept[volume["name"]] = claims.get((_named(resource)[0], name)) or {}
+    mounts = [item for item in container.get("volumeMounts") or [] if item["name"] in kept]
+    data = [f"{_storage(kept[item['name']])} at {item['mountPath']}" for item in mounts]
+    each = ", of each replica" if templates else ""
+    return [", ".join(filter(None, told)), check, ", ".join(data) + each]
+
+
+def _command(words: Sequence[str] | None, every: object) -> str:
+    told = [word for word in words or [] if word not in ("CMD", "CMD-SHELL", "NONE")]
+    return f"{' '.join(told)}, every {every}" if told else ""
+
+
+def _storage(claim: Json) -> str:
+    requests = (claim.get("resources") or {}).get("requests") or {}
+    return str(requests.get("storage") or "size unknown")
+
+
+def _named(resource: Resource) -> tuple[str, str]:
+    """Namespace and name."""
+    metadata = shown(resource.inputs).get("metadata") or {}
+    return str(metadata.get("namespace") or ""), str(metadata.get("name") or "")
+
+
+def _place(resource: Resource) -> tuple[str, str]:
+    """System and service, from labels or tags."""
+    inputs = shown(resource.inputs)
+    if resource.type == _DATABASE:
+        tags = dict(tag.partition(":")[::2] for tag in inputs.get("tags") or [])
+        system = tags.get(tag_key(LABEL_SYSTEM), "elsewhere")
+        return system, tags.get(tag_key(LABEL_SERVICE), resource.name)
+    if "metadata" in inputs:
+        labels = inputs["metadata"].get("labels") or {}
+    else:
+        labels = {item["label"]: item["value"] for item in inputs.get("labels") or []}
+    return labels.get(LABEL_SYSTEM, ""), labels.get(LABEL_SERVICE, "")
+
+
+def _urls(exported: Json, key: str) -> list[str]:
+    """Of what the program exports as `urls`: system → service → URLs."""
+    for part in key.split("/", 1):
+        exported = exported.get(part) if isinstance(exported, Mapping) else None
+    return [str(url) for url in exported] if isinstance(exported, list) else []
+
+
+def _secrets(resources: Sequence[Resource]) -> Iterator[str]:
+    rows = sorted({row for resource in resources for row in _held(resource)})
+    yield from table("System|Name|Variable|Where", rows, "No variable holds any.")
+    made = [item.name for item in resources if item.type.endswith(":RandomPassword")]
+    if made:
+        yield f"Generated passwords: {text(', '.join(made))}."
+
+
+def _held(resource: Resource) -> Iterator[tuple[str, str, str, str]]:
+    """The names of the secrets that a resource holds, never their values."""
+    if resource.type == _CONTAINER:
+        for entry in resource.inputs.get("envs") or []:
+            name, equals, _ = str(bare(entry)).partition("=")
+            if shown(entry) == SECRET and equals:
+                yield *_place(resource), name, "environment"
+    elif resource.type == "kubernetes:core/v1:Secret":
+        inputs = bare(resource.inputs)
+        for key in {**(inputs.get("data") or {}), **(inputs.get("stringData") or {})}:
+            yield *_place(resource), key, f"Secret {_named(resource)[1]}"
+
+
+def _costs(resources: Sequence[Resource], known: Mapping[str, float]) -> Iterator[str]:
+    if not any(resource.type.startswith("digitalocean:") for resource in resources):
+        yield "Nothing is made on DigitalOcean; of other places no prices are known here."
+        return
+    priced = [(item, price(item.type, shown(item.inputs), known)) for item in resources]
+    found = [(item, cost) for item, cost in priced if cost]
+    paid = {id(cost) for cost in charged(cost for _, cost in found)}
+    rows = [
+        [item.name, cost.what, cost.amount if id(cost) in paid else "see above"]
+        for item, cost in found
+    ]
+    yield from table("Resource|What|USD a month", rows)
+    yield f"Together: **{total(cost for _, cost in found)}**."
+    if any(item.type == _CLUSTER and not cost for item, cost in priced):
+        yield "The nodes of the existing cluster are not among them."
+    if known:
+        yield f"With prices of this stack's own for {text(', '.join(sorted(known)))}."
+    sources = dict.fromkeys(source for _, cost in found for source in cost.tables)
+    yield "List prices, without taxes, traffic, backups and snapshots, from:"
+    yield bullets(f"{text(source.what)}: <{source.url}>, {source.date}" for source in sources)

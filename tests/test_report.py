@@ -1,0 +1,373 @@
+"""The report: what decides is told, in the same order each time, and no secret."""
+
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+from pulumi_tiers.cli import render as renders
+from pulumi_tiers.cli.project import Project
+from pulumi_tiers.model.store import Database, Store
+from pulumi_tiers.model.system import Environment, System, Target
+from pulumi_tiers.model.workload import Healthcheck, Port, Volume, Workload
+from pulumi_tiers.plan import Plan
+from pulumi_tiers.program import deploy, main
+from pulumi_tiers.render.markdown import table, text
+from pulumi_tiers.render.recorder import (
+    Json,
+    Recording,
+    Resource,
+    Secret,
+    record,
+    secret_placeholder,
+)
+from pulumi_tiers.render.report import report
+from pulumi_tiers.settings import Settings
+
+ROOT = Path(__file__).resolve().parent.parent
+PASSWORD = "correct-horse-battery-staple-42"
+TARGETS = pytest.mark.parametrize("target", ["docker", "kubernetes"], ids="on-{}".format)
+
+
+def recorded(environment: str, target: str, **more: Json) -> Recording:
+    config = {"tiers:environment": environment, "tiers:target": target, **more}
+    return record(main, project="tiers", stack="dev", config=config)
+
+
+@cache
+def encontros_tech(environment: str, target: str) -> str:
+    return report(recorded(environment, target), "dev")
+
+
+def deployed(target: Target, **services: Workload) -> str:
+    system = System(
+        name="shop",
+        title="Shop",
+        environment=Environment.DEVELOPMENT,
+        stores={
+            "postgres": Store(
+                engine="postgres", image="postgres:15", databases=[Database(name="s", owner="s")]
+            )
+        },
+        services=dict(services),
+    )
+    plan = Plan("dev", Settings(target=target), (system,))
+
+    def program() -> None:
+        deploy(plan, system)
+
+    return report(record(program, project="tiers", stack="dev", config={}), "dev")
+
+
+def rows(report_: str, heading: str) -> list[list[str]]:
+    """The cells of the first table below a heading."""
+    body = report_.split(f"\n## {heading}\n", 1)[1].split("\n## ", 1)[0]
+    lines = [line for line in body.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines[2:]]
+
+
+def below(report_: str, heading: str) -> str:
+    return report_.split(f"\n## {heading}\n\n", 1)[1].split("\n\n## ", 1)[0].strip()
+
+
+# --- Encontros Tech -------------------------------------------------------------------------------
+
+
+def test_services_and_stores_on_docker() -> None:
+    told = encontros_tech("production", "docker")
+    assert told.startswith("# Stack dev\n\n## System encontros-tech (network dev-encontros-tech)\n")
+    app, store = rows(told, "System encontros-tech (network dev-encontros-tech)")
+    assert app[:5] == [
+        "encontros-tech",
+        "service",
+        "marcospaulo1991/encontros-tech:latest",
+        "2",
+        "0.5 CPU, 256 MiB",
+    ]
+    assert app[5].startswith("python3 -c ")
+    assert app[5].endswith(", every 2s")
+    assert app[6:] == ["-", "hardening unverified"]
+    assert store == [
+        "postgres",
+        "store",
+        "postgres:15",
+        "1",
+        "1 CPU, 256 MiB",
+        "pg_isready -h 127.0.0.1 -U doadmin, every 1s",
+        "dev-encontros-tech-postgres-data at /var/lib/postgresql/data",
+        "-",
+    ]
+
+
+def test_services_and_stores_on_kubernetes() -> None:
+    app, store = rows(
+        encontros_tech("production", "kubernetes"), "System encontros-tech (namespace production)"
+    )
+    assert app[3:] == [
+        "2",
+        "0.5 CPU, 256 MiB",
+        "GET / on port 8000, every 2s",
+        "-",
+        "hardening unverified",
+    ]
+    assert store[4:] == [
+        "1 CPU, 256 MiB",
+        "pg_isready -h 127.0.0.1 -U doadmin, every 1s",
+        "10Gi at /var/lib/postgresql/data, of each replica",
+        "-",
+    ]
+
+
+def test_what_is_reached_from_outside() -> None:
+    assert rows(encontros_tech("production", "docker"), "Reached from outside") == [
+        [
+            "encontros-tech",
+            "encontros-tech",
+            "127.0.0.1:8000-8001 → 8000",
+            "http://127.0.0.1:8000, http://127.0.0.1:8001",
+        ]
+    ]
+    [row] = rows(encontros_tech("production", "kubernetes"), "Reached from outside")
+    assert row[2] == "load balancer :80 → 8000"
+    assert row[3] == r"http://\${kubernetes.encontros-tech-app-encontros-tech.address}"
+
+
+def test_secrets_are_told_by_name() -> None:
+    assert rows(encontros_tech("development", "docker"), "Secrets") == [
+        ["encontros-tech", "encontros-tech", "DATABASE_URL", "environment"],
+        ["encontros-tech", "postgres", "POSTGRES_PASSWORD", "environment"],
+    ]
+    told = encontros_tech("development", "kubernetes")
+    assert rows(told, "Secrets") == [
+        ["encontros-tech", "encontros-tech", "DATABASE_URL", "Secret db-credentials"],
+        ["encontros-tech", "postgres", "POSTGRES_PASSWORD", "Secret postgres"],
+    ]
+    assert "Generated passwords: encontros-tech-data-postgres-doadmin-password." in told
+
+
+@TARGETS
+def test_a_stack_elsewhere_has_no_price_and_says_so(target: str) -> None:
+    assert below(encontros_tech("production", target), "Price").splitlines()[0] == (
+        "Nothing is made on DigitalOcean; of other places no prices are known here."
+    )
+    assert "USD" not in encontros_tech("production", target)
+
+
+def test_warnings_are_told() -> None:
+    assert "\n## Warnings\n\n- encontros-tech: " in encontros_tech("production", "kubernetes")
+    assert "Warnings" not in encontros_tech("production", "docker")
+
+
+@TARGETS
+@pytest.mark.parametrize("environment", ["development", "production"])
+@pytest.mark.parametrize("given", [True, False], ids=["given", "generated"])
+def test_no_secret_is_in_it(environment: str, target: str, given: bool) -> None:
+    secrets = {"encontros-tech/postgres/doadmin": Secret(PASSWORD)} if given else {}
+    told = report(recorded(environment, target, **{"tiers:secrets": secrets}), "dev")
+    assert "DATABASE_URL" in told
+    assert PASSWORD not in told
+    assert "__secret" not in told
+    assert "postgresql://" not in told
+
+
+@TARGETS
+def test_it_is_the_same_each_time(target: str) -> None:
+    recording = recorded("production", target)
+    recording.resources.reverse()
+    assert report(recording, "dev") == encontros_tech("production", target)
+
+
+# --- other workloads ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("target", [Target.DOCKER, Target.KUBERNETES], ids="on-{}".format)
+def test_jobs_volumes_and_what_is_not_published(target: Target) -> None:
+    told = deployed(
+        target,
+        api=Workload(
+            image="api:1",
+            healthcheck=Healthcheck(test=["CMD-SHELL", "curl -f localhost || exit 1"]),
+            ports=[Port(target=80)],
+            volumes=[Volume(name="files", target="/files", size="3Gi")],
+        ),
+    )
+    [heading] = re.findall(r"^## (System .*)$", told, re.MULTILINE)
+    found = {row[0]: row for row in rows(told, heading)}
+    assert list(found) == ["api", "postgres", "postgres-setup"]
+    assert found["postgres-setup"][1] == "job"
+    assert r"curl -f localhost \|\| exit 1, every " in found["api"][5]
+    assert found["api"][6].endswith(" at /files")
+    if target is Target.KUBERNETES:
+        assert found["api"][6] == "3Gi at /files"
+    assert below(told, "Reached from outside") == "Nothing is."
+
+
+# --- DigitalOcean ---------------------------------------------------------------------------------
+
+PROGRAM = "urn:pulumi:dev::tiers::"
+
+
+def resource(token: str, name: str, inputs: Json, parent: str = "stack") -> Resource:
+    return Resource(f"{PROGRAM}{token}::{name}", token, name, f"{PROGRAM}x::{parent}", inputs, ())
+
+
+def cloud(*more: Resource, size: str = "s-2vcpu-4gb") -> Recording:
+    return Recording(
+        [
+            resource(
+                "digitalocean:index/kubernetesCluster:KubernetesCluster",
+                "cluster",
+                {"ha": False, "nodePool": {"size": size, "nodeCount": 2}},
+            ),
+            resource("digitalocean:index/vpc:Vpc", "vpc", {"name": "vpc"}),
+            *more,
+        ]
+    )
+
+
+DATABASE = resource(
+    "digitalocean:index/databaseCluster:DatabaseCluster",
+    "shop-data-postgres",
+    {
+        "engine": "pg",
+        "version": "15",
+        "size": "db-s-1vcpu-1gb",
+        "nodeCount": 1,
+        "region": "nyc1",
+        "name": "dev-shop-postgres",
+        "tags": ["tiers-stack:dev", "tiers-system:shop", "tiers-service:postgres"],
+    },
+    parent="DataTier::shop-data",
+)
+BUCKETS = [
+    resource("digitalocean:index/spacesBucket:SpacesBucket", name, {"name": name})
+    for name in ("one", "two")
+]
+
+
+def test_prices_and_where_they_stand() -> None:
+    told = report(cloud(DATABASE, *BUCKETS), "dev")
+    assert rows(told, "Price") == [
+        ["shop-data-postgres", "pg, 1 node db-s-1vcpu-1gb", "15.15"],
+        ["cluster", "2 nodes s-2vcpu-4gb", "48.00"],
+        ["one", "Spaces subscription", "5.00"],
+        ["two", "Spaces subscription", "see above"],
+    ]
+    assert "\nTogether: **68.15 USD a month**.\n" in told
+    sources = re.findall(r"^- .*: <(https://\S+)>, \d{4}-\d\d-\d\d$", told, re.MULTILINE)
+    assert len(sources) == 3
+    assert all("digitalocean" in source for source in sources)
+
+
+def test_managed_databases_are_told_with_their_system() -> None:
+    told = report(cloud(DATABASE), "dev")
+    assert rows(told, "System shop") == [["postgres", "pg, 1 node db-s-1vcpu-1gb", "15", "nyc1"]]
+
+
+def test_what_has_no_price_makes_it_at_least() -> None:
+    droplet = resource("digitalocean:index/droplet:Droplet", "vm", {})
+    told = report(cloud(droplet), "dev")
+    assert ["vm", "Droplet", "unknown"] in rows(told, "Price")
+    assert "Together: **at least 48.00 USD a month**." in told
+    own = report(cloud(size="z-1"), "dev", {"z-1": 10.0})
+    assert "Together: **20.00 USD a month**." in own
+    assert "With prices of this stack's own for z-1." in own
+
+
+def test_an_existing_cluster_is_not_counted() -> None:
+    cluster = resource("digitalocean:index/kubernetesCluster:KubernetesCluster", "cluster", {})
+    told = report(Recording([cluster, DATABASE]), "dev")
+    assert "Together: **15.15 USD a month**.\n\nThe nodes of the existing cluster are not" in told
+
+
+def test_volumes_and_load_balancers_cost_only_on_digitalocean() -> None:
+    labels = {"tiers.system": "shop", "tiers.service": "web"}
+    service = resource(
+        "kubernetes:core/v1:Service",
+        "web",
+        {
+            "metadata": {"name": "web", "namespace": "shop", "labels": labels},
+            "spec": {"type": "LoadBalancer", "ports": [{"port": 80, "targetPort": 8000}]},
+        },
+    )
+    assert ["web", "network load balancer", "15.00"] in rows(report(cloud(service), "dev"), "Price")
+    assert "USD" not in report(Recording([service]), "dev")
+
+
+# --- secrets of programs that are not ours --------------------------------------------------------
+
+
+def test_a_variable_without_a_name_is_not_told() -> None:
+    container = resource(
+        "docker:index/container:Container",
+        "x",
+        {
+            "name": "x",
+            "image": "x:1",
+            "envs": [Secret(PASSWORD), Secret(f"TOKEN={PASSWORD}"), secret_placeholder("a")],
+        },
+    )
+    told = report(Recording([container]), "dev")
+    assert rows(told, "Secrets") == [["-", "-", "TOKEN", "environment"]]
+    assert PASSWORD not in told
+    assert "__secret" not in told
+
+
+def test_secrets_keep_their_values_whatever_holds_them() -> None:
+    secret = resource(
+        "kubernetes:core/v1:Secret",
+        "x",
+        {
+            "metadata": {"name": "x", "namespace": "n"},
+            "data": {"B": Secret(PASSWORD)},
+            "stringData": Secret({"A": PASSWORD}),
+        },
+    )
+    told = report(Recording([secret]), "dev")
+    assert [row[2:] for row in rows(told, "Secrets")] == [["A", "Secret x"], ["B", "Secret x"]]
+    assert PASSWORD not in told
+
+
+def test_a_stack_without_anything() -> None:
+    told = report(Recording(), "dev")
+    assert below(told, "Secrets") == "No variable holds any."
+    assert below(told, "Reached from outside") == "Nothing is."
+
+
+# --- Markdown -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        ("a|b", r"a\|b"),
+        ("a\\|b", r"a\\\|b"),
+        ("two\n  lines", "two lines"),
+        ("<b>*x*</b> `y`", r"\<b\>\*x\*\</b\> \`y\`"),
+        ("DATABASE_URL", "DATABASE_URL"),
+        ("__init__ _x_", r"\_\_init\_\_ \_x\_"),
+        ("${a.b}", r"\${a.b}"),
+        ("", "-"),
+        (None, "-"),
+        (0, "0"),
+    ],
+)
+def test_a_text_means_itself(value: object, written: str) -> None:
+    assert text(value) == written
+
+
+def test_a_table_has_the_same_number_of_cells_in_each_row() -> None:
+    [told] = table("A|B", [["x|y", "z"], ["", "\\"]])
+    assert told.splitlines() == ["| A | B |", "|---|---|", r"| x\|y | z |", r"| - | \\ |"]
+    assert list(table("A|B", [])) == []
+    assert list(table("A|B", [], "Nothing.")) == ["Nothing."]
+
+
+# --- the command ----------------------------------------------------------------------------------
+
+
+def test_the_command_writes_it(tmp_path: Path) -> None:
+    rendered = renders.render(Project.find(ROOT), "dev", "report", {})
+    assert rendered.text.startswith("# Stack dev\n")
+    assert rendered.write(tmp_path) == [tmp_path / "report.md"]
+    assert (tmp_path / "report.md").read_text(encoding="utf-8") == rendered.text
