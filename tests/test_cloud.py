@@ -211,6 +211,7 @@ def test_the_price_is_an_output() -> None:
     assert price == {
         # 2 nodes, one database node, one load balancer.
         "usd": 48.0 + 15.15 + 15.0,
+        "most": 78.15,
         "complete": True,
         "resources": {
             "KubernetesCluster cluster-cluster": "48.00 USD: 2 nodes s-2vcpu-4gb",
@@ -219,6 +220,20 @@ def test_the_price_is_an_output() -> None:
         },
     }
     assert "monthly_price" not in record(main, project="tiers", stack="dev", config={}).outputs
+
+
+def test_with_autoscaling_the_price_is_a_range() -> None:
+    price = stack(digitalocean={"nodes": 1, "max_nodes": 5}).outputs["monthly_price"]
+    assert (price["usd"], price["most"]) == (54.15, 54.15 + 4 * 24)
+    assert price["resources"]["KubernetesCluster cluster-cluster"] == (
+        "24.00 to 120.00 USD: 1 to 5 nodes s-2vcpu-4gb"
+    )
+
+
+def test_volumes_in_the_cluster_cost_something() -> None:
+    recording = stack(managed={"encontros-tech/postgres": {"enabled": False}})
+    resources = recording.outputs["monthly_price"]["resources"]
+    assert resources["StatefulSet encontros-tech-data-postgres"] == "1.00 USD: 1 volume, 10Gi"
 
 
 def test_a_size_without_a_price_is_not_free() -> None:
@@ -326,7 +341,7 @@ def test_a_size_that_the_table_does_not_have_needs_its_price() -> None:
     prices = {"s-99vcpu-1tb": 4000.0}
     recording = stack(digitalocean={"node_size": "s-99vcpu-1tb", "prices": prices})
     assert recording.outputs["monthly_price"]["resources"]["KubernetesCluster cluster-cluster"] == (
-        "8000.00 USD: 2 nodes s-99vcpu-1tb"
+        "8,000.00 USD: 2 nodes s-99vcpu-1tb"
     )
 
 

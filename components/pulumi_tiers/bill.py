@@ -8,20 +8,13 @@ import pulumi
 
 from pulumi_tiers.prices import Price, price, total
 
-_DECIDING = frozenset(
-    {
-        "engine",
-        "ha",
-        "node_count",
-        "node_pool",
-        "size",
-        "spec",
-        "storage_size_mib",
-        "subscription_tier_slug",
-        "version",
-    }
-)
-"""The inputs that prices depend on. Others may be unknown in a preview."""
+_DECIDING = {
+    "digitalocean": ("engine", "ha", "node_count", "node_pool", "size", "storage_size_mib")
+    + ("subscription_tier_slug", "type", "size_unit", "version"),
+    "kubernetes": ("metadata.annotations", "spec.type", "spec.replicas", "spec.resources")
+    + ("spec.volume_claim_templates",),
+}
+"""The inputs that prices depend on, by package. Others may be unknown in a preview."""
 
 
 class MonthlyPrice(TypedDict):
@@ -29,6 +22,8 @@ class MonthlyPrice(TypedDict):
 
     usd: float
     """USD. With autoscaling: of the fewest nodes."""
+    most: float
+    """The same with all nodes that autoscaling may add."""
     complete: bool
     """False: there are resources without a price, so it costs more."""
     resources: dict[str, str]
@@ -43,8 +38,15 @@ class Bill:
         pulumi.runtime.register_stack_transformation(self._see)
 
     def _see(self, args: pulumi.ResourceTransformationArgs) -> None:
-        props = args.props.items()
-        inputs = {key: value for key, value in props if key in _DECIDING and value is not None}
+        inputs: dict[str, Any] = {}
+        for path in _DECIDING.get(args.type_.partition(":")[0], ()):
+            key, _, inner = path.partition(".")
+            value = args.props.get(key)
+            if inner:
+                found = value.get(inner) if isinstance(value, Mapping) else None
+                inputs.setdefault(key, {})[inner] = found
+            else:
+                inputs[key] = value
         self._seen.append((args.name, args.type_, inputs))
 
     def monthly_price(self, known: Mapping[str, float]) -> pulumi.Output[MonthlyPrice]:
@@ -59,6 +61,7 @@ class Bill:
             sum_ = total(prices.values())
             return {
                 "usd": sum_.usd,
+                "most": sum_.most,
                 "complete": sum_.complete,
                 "resources": {name: _line(cost) for name, cost in prices.items()},
             }
@@ -67,7 +70,7 @@ class Bill:
 
 
 def _line(cost: Price) -> str:
-    return f"{'unknown' if cost.usd is None else f'{cost.usd:.2f} USD'}: {cost.what}"
+    return f"{cost.amount}{'' if cost.usd is None else ' USD'}: {cost.what}"
 
 
 def _camel(value: Any) -> Any:

@@ -13,7 +13,7 @@ from pulumi_tiers.model.errors import DescriptionError, Mistake, mistakes_of, ne
 from pulumi_tiers.model.store import Database, Store, secret_key
 from pulumi_tiers.model.system import System, Target
 from pulumi_tiers.model.workload import Workload
-from pulumi_tiers.prices import DATABASE_SIZES
+from pulumi_tiers.prices import ENGINE_SIZES
 from pulumi_tiers.settings import Databases, Names, Settings
 from pulumi_tiers.systems import SYSTEMS
 
@@ -91,8 +91,11 @@ def _check_overrides(settings: Settings, systems: list[System]) -> Iterator[Mist
             yield Mistake(
                 f"tiers:managed.{key}", "the stack has no such store", nearest(key, stores)
             )
-        place = f"tiers:managed.{key}.size"
-        yield from check_size(place, managed.size, DATABASE_SIZES, settings.digitalocean.prices)
+            continue
+        engine = ENGINES.get(stores[key].engine)
+        if engine and engine.service:
+            place, sizes = f"tiers:managed.{key}.size", ENGINE_SIZES[engine.service.engine]
+            yield from check_size(place, managed.size, sizes, settings.digitalocean.prices)
     users = [
         secret_key(system.name, name, user)
         for system in systems
