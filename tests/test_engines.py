@@ -226,10 +226,12 @@ class Server:
     def run(self, job: Workload, passwords: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
         """The setup job's own command, in its own environment."""
         values = {
-            variable: substitute(text, lambda reference: passwords[reference.field])
+            # Host and port are those of this server.
+            variable: substitute(text, lambda reference: passwords.get(reference.field, ""))
             for variable, text in job.values.items()
         }
-        return self._run([str(part) for part in job.command], values | {"PGHOST": "127.0.0.1"})
+        here = {"PGHOST": "127.0.0.1", "PGPORT": str(self.port), "PGSSLMODE": "prefer"}
+        return self._run([str(part) for part in job.command], values | here)
 
     def query(self, url: str, text: str) -> str:
         """One line per row; raises what the server said."""
@@ -382,3 +384,45 @@ def test_a_changed_password_is_set(server: Server) -> None:
         assert server.query(server.url(said, "", password), "SELECT 1") == "1"
     with pytest.raises(PermissionError):
         server.query(server.url(said, "", "yesterday"), "SELECT 1")
+
+
+def test_on_a_managed_server_the_owner_gets_its_rights_and_nobody_else(server: Server) -> None:
+    """As on DigitalOcean: the admin is no superuser, users and databases are there already."""
+    boss = store(admin="boss", databases=[{"name": "postgres"}])
+    by_boss = server.url(boss, "", ADMIN_PASSWORD)
+    for statement in (
+        "CREATE ROLE doadmin LOGIN CREATEDB CREATEROLE PASSWORD 'admin'",
+        "CREATE ROLE tenant LOGIN PASSWORD 'tenant'",
+        "CREATE ROLE stranger LOGIN PASSWORD 'stranger'",
+        "CREATE DATABASE defaultdb OWNER doadmin",
+        "CREATE DATABASE rented OWNER doadmin",
+    ):
+        server.query(by_boss, statement)
+    said = POSTGRES.as_managed(
+        store(
+            databases=[
+                {"name": "rented", "owner": "tenant", "init_sql": {"a": "CREATE TABLE t ()"}}
+            ]
+        )
+    )
+    assert said.admin == "doadmin"
+    job = POSTGRES.setup("db", said, managed=True)
+    assert job is not None
+    assert set(job.secrets) == {"PGPASSWORD"}
+    for _ in range(2):
+        done = server.run(job, {"doadmin": "admin"})
+        assert done.returncode == 0, done.stderr
+    owner = server.url(said, "rented", "tenant")
+    server.query(owner, "CREATE TABLE mine (n int)")
+    assert server.query(owner, "SELECT count(*) FROM mine") == "0"
+    with pytest.raises(PermissionError, match="permission denied for database"):
+        server.query(owner.replace("tenant:tenant", "stranger:stranger"), "SELECT 1")
+
+
+def test_a_store_without_owners_needs_no_job_on_a_managed_server() -> None:
+    said = POSTGRES.as_managed(store())
+    assert [database.name for database in said.databases] == ["defaultdb"]
+    assert POSTGRES.setup("db", said, managed=True) is None
+    # The described admin owns nothing of its own there.
+    owned = store(admin="boss", databases=[{"name": "shop", "owner": "boss"}])
+    assert POSTGRES.users(POSTGRES.as_managed(owned)) == ["doadmin"]
