@@ -2,6 +2,7 @@
 
 import copy
 import ipaddress
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NotRequired, TypedDict
 
@@ -717,3 +718,78 @@ def test_a_password_that_was_given_is_not_in_clear_either() -> None:
         "POSTGRES_PASSWORD": "${PRODUCTION_POSTGRES_STRINGDATA_POSTGRES_PASSWORD}"
     }
     assert f":{given}@postgres" in to_yaml(recording, {})
+
+
+# --- what a stack says beside its systems ---------------------------------------------------------
+
+
+def test_logins_of_registries_reach_every_pod_and_nobody_else() -> None:
+    password = "t0ken-that-pulls-only"
+    logins = {"docker.io": {"username": "me", "password": password}}
+    recording = encontros_tech("production", registry_logins=Secret(logins))
+    objects = Objects(recording)
+    secret = objects.get("Secret", "registries")
+    assert secret["type"] == "kubernetes.io/dockerconfigjson"
+    assert password not in to_yaml(recording)
+    filled = Objects(recording, {}).get("Secret", "registries")["stringData"]
+    assert json.loads(filled[".dockerconfigjson"]) == {
+        "auths": {"https://index.docker.io/v1/": {"username": "me", "password": password}}
+    }
+    for item in objects.of(*PODS):
+        assert item["spec"]["template"]["spec"]["imagePullSecrets"] == [{"name": "registries"}]
+    for item in Objects(encontros_tech("production")).of(*PODS):
+        assert "imagePullSecrets" not in item["spec"]["template"]["spec"]
+
+
+def test_load_balancers_let_in_who_may_come() -> None:
+    ranges = ["203.0.113.0/24", "198.51.100.7/32"]
+    narrowed = Objects(encontros_tech("production", edge={"source_ranges": ranges}))
+    spec = narrowed.get("Service", "encontros-tech")["spec"]
+    assert spec["loadBalancerSourceRanges"] == ranges
+    # A Service without a load balancer has nobody to let in.
+    assert "loadBalancerSourceRanges" not in narrowed.get("Service", "postgres")["spec"]
+
+
+def awaited(recording: Recording) -> dict[str, bool]:
+    """By name of the Service: whether the engine waits for it."""
+    return {
+        item.inputs["metadata"]["name"]: "pulumi.com/skipAwait"
+        not in item.inputs["metadata"].get("annotations", {})
+        for item in recording.of_type("kubernetes:core/v1:Service")
+    }
+
+
+def test_only_addresses_are_waited_for_and_only_where_they_come() -> None:
+    assert awaited(encontros_tech("production")) == {"encontros-tech": True, "postgres": False}
+    never = encontros_tech("production", edge={"await": False})
+    assert awaited(never) == {"encontros-tech": False, "postgres": False}
+
+
+def test_metrics_are_found_on_each_pod() -> None:
+    """EN-07: the load balancer would show those of any replica."""
+    objects = Objects(encontros_tech("production"))
+    template = objects.get("Deployment", "encontros-tech")["spec"]["template"]
+    annotations = template["metadata"]["annotations"]
+    assert {key: annotations[key] for key in annotations if key.startswith("prometheus.io/")} == {
+        "prometheus.io/scrape": "true",
+        "prometheus.io/port": "8000",
+        "prometheus.io/path": "/metrics",
+    }
+    postgres = objects.get("StatefulSet", "postgres")["spec"]["template"]["metadata"]
+    assert not any(key.startswith("prometheus.io/") for key in postgres["annotations"])
+
+
+def test_what_holds_data_is_protected_in_production(environment: str) -> None:
+    held = {item.type for item in encontros_tech(environment).resources if item.protect}
+    production = {"kubernetes:core/v1:Namespace", "random:index/randomPassword:RandomPassword"}
+    assert held == (production if environment == "production" else set())
+    never = encontros_tech(environment, protect="never")
+    assert not any(item.protect for item in never.resources)
+
+
+def test_a_dedicated_user_owns_its_database_here_too() -> None:
+    objects = Objects(encontros_tech("production", databases="dedicated"))
+    assert any(name.startswith("postgres-setup-") for name in objects.names("Job"))
+    url = objects.get("Secret", "db-credentials")["stringData"]["DATABASE_URL"]
+    assert url.startswith("postgresql://encontros_tech:")
+    assert "@postgres:5432/encontros_tech" in url

@@ -9,10 +9,25 @@ import pulumi
 from pulumi_tiers.prices import Price, price, total
 
 _DECIDING = {
-    "digitalocean": ("engine", "ha", "node_count", "node_pool", "size", "storage_size_mib")
-    + ("subscription_tier_slug", "type", "size_unit", "version"),
-    "kubernetes": ("metadata.annotations", "spec.type", "spec.replicas", "spec.resources")
-    + ("spec.volume_claim_templates",),
+    "digitalocean": (
+        "engine",
+        "ha",
+        "node_count",
+        "node_pool",
+        "size",
+        "size_unit",
+        "storage_size_mib",
+        "subscription_tier_slug",
+        "type",
+        "version",
+    ),
+    "kubernetes": (
+        "metadata.annotations",
+        "spec.replicas",
+        "spec.resources",
+        "spec.type",
+        "spec.volume_claim_templates",
+    ),
 }
 """The inputs that prices depend on, by package. Others may be unknown in a preview."""
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import math
-from base64 import b64encode
 from collections.abc import Mapping
 
 import pulumi
@@ -286,22 +285,15 @@ def _metadata(
 
 
 def _docker_config(logins: Mapping[str, RegistryLogin]) -> pulumi.Output[str]:
-    """The file that `docker login` writes."""
-    config = {
-        "auths": {
-            _DOCKER_HUB if registry == DOCKER_HUB else registry: {
-                "username": login.username,
-                "password": login.password,
-                "auth": pulumi.Output.from_input(login.password).apply(
-                    lambda password, user=login.username: b64encode(
-                        f"{user}:{password}".encode()
-                    ).decode()
-                ),
-            }
-            for registry, login in sorted(logins.items())
+    """The file that `docker login` writes. Kubelets need no field ``auth``."""
+    auths = {
+        _DOCKER_HUB if registry == DOCKER_HUB else registry: {
+            "username": login.username,
+            "password": login.password,
         }
+        for registry, login in sorted(logins.items())
     }
-    return pulumi.Output.secret(pulumi.Output.json_dumps(config))
+    return pulumi.Output.secret(pulumi.Output.json_dumps({"auths": auths}))
 
 
 def _annotations(workload: Workload) -> dict[str, str]:
