@@ -2,13 +2,23 @@
 
 import os
 import shutil
+import socket
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
 
-from pulumi_tiers.cli import docker
+import yaml
+
+from pulumi_tiers.cli import digitalocean, docker
 from pulumi_tiers.cli.compose import Compose
+from pulumi_tiers.cli.console import Stop
 from pulumi_tiers.cli.engine import Engine
 from pulumi_tiers.cli.project import Project
+from pulumi_tiers.model.cloud import CREDENTIALS
+from pulumi_tiers.model.system import Target
+from pulumi_tiers.render.recorder import Json
 
 
 @dataclass(frozen=True)
@@ -23,22 +33,30 @@ class Finding:
     needed: bool = True
 
 
-def examine(project: Project) -> list[Finding]:
-    """All findings, the needed ones first."""
+def examine(project: Project, stack: str) -> list[Finding]:
+    """All findings, the needed ones first. What is needed depends on the stack's target."""
+    config = project.config(stack) if stack in project.stacks else {}
+    target = config.get("tiers:target") or Target.DOCKER
+    match target:
+        case Target.KUBERNETES:
+            needed = [_engine("kubernetes", "random"), _kubeconfig(config)]
+        case Target.DIGITALOCEAN:
+            needed = [_engine("digitalocean", "kubernetes", "random"), _token(), _command(config)]
+        case _:
+            needed = [_docker()]
+    local = [_engine("docker", "random", needed=False), _compose()]
+    stacks = ", ".join(project.stacks) or "none"
     return [
         _python(),
-        _docker(),
-        _engine(),
-        _compose(),
+        *needed,
+        *(local if target == Target.DOCKER else []),
         _tool("dot", "Graphviz: pictures as SVG", "install graphviz"),
         _tool(
             "mmdebstrap",
             "stand-in images on closed networks",
             "apt-get install mmdebstrap (Debian)",
         ),
-        Finding(
-            "project", True, f"{project.name}: stacks {', '.join(project.stacks) or 'none'}", ""
-        ),
+        Finding("project", True, f"{project.name}: stacks {stacks}; this is {stack}", ""),
     ]
 
 
@@ -63,13 +81,57 @@ def _docker() -> Finding:
     return Finding("Docker daemon", False, docker.why_not(), remedy)
 
 
-def _engine() -> Finding:
-    engine, why = Engine.find()
+def _engine(*plugins: str, needed: bool = True) -> Finding:
+    engine, why = Engine.find(plugins)
     what = "Pulumi engine (CLI, Python host, plugins)"
     if engine:
-        return Finding(what, True, engine.version, "", needed=False)
-    remedy = "tiers up installs it, or uses Docker Compose; https://www.pulumi.com/docs/install/"
-    return Finding(what, False, why, remedy, needed=False)
+        return Finding(what, True, engine.version, "", needed)
+    how = "" if needed else "tiers up installs it, or uses Docker Compose; "
+    return Finding(what, False, why, f"{how}https://www.pulumi.com/docs/install/", needed)
+
+
+def _kubeconfig(config: Mapping[str, Json]) -> Finding:
+    """Whether there is a cluster that answers."""
+    what = "cluster"
+    if config.get("kubernetes:kubeconfig"):
+        return Finding(what, True, "kubernetes:kubeconfig of the stack", "")
+    path = Path(os.environ.get("KUBECONFIG") or Path.home() / ".kube" / "config")
+    remedy = "set KUBECONFIG, or kubernetes:kubeconfig in the stack's configuration"
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        chosen = config.get("kubernetes:context") or found["current-context"]
+        [context] = [item["context"] for item in found["contexts"] if item["name"] == chosen]
+        clusters = found["clusters"]
+        [server] = [
+            item["cluster"]["server"] for item in clusters if item["name"] == context["cluster"]
+        ]
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
+        return Finding(what, False, f"{path} names none: {type(error).__name__}", remedy)
+    address = urlsplit(server)
+    port = address.port or (443 if address.scheme == "https" else 80)
+    try:
+        socket.create_connection((address.hostname or "", port), timeout=5).close()
+    except OSError as error:
+        return Finding(what, False, f"{server} does not answer: {error}", remedy)
+    return Finding(what, True, f"{server} (context {chosen})", "")
+
+
+def _token() -> Finding:
+    """Whether DigitalOcean takes the token."""
+    what = "DigitalOcean token"
+    try:
+        return Finding(what, True, f"account {digitalocean.account()}", "")
+    except Stop as stop:
+        return Finding(what, False, str(stop), f"export {digitalocean.TOKENS[0]}=...")
+
+
+def _command(config: Mapping[str, Json]) -> Finding:
+    """Whether the engine will find the command that gets tokens for the cluster."""
+    given = config.get("tiers:digitalocean")
+    command = (given.get("credentials") if isinstance(given, dict) else None) or CREDENTIALS
+    path = shutil.which(command[0])
+    remedy = "" if path else "activate the virtual environment: . .venv/bin/activate"
+    return Finding(f"'{command[0]}' on PATH", path is not None, path or "not found", remedy)
 
 
 def _compose() -> Finding:

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -44,13 +44,13 @@ class Engine:
     version: str
 
     @classmethod
-    def find(cls) -> "tuple[Engine | None, str]":
+    def find(cls, plugins: Sequence[str] = _PLUGINS) -> "tuple[Engine | None, str]":
         """The engine of this machine; otherwise None and what is missing."""
         _extend_path()
         for program in ("pulumi", "pulumi-language-python"):
             if shutil.which(program) is None:
                 return None, f"{program} is neither on PATH nor below {_home()}"
-        if absent := [name for name in _PLUGINS if not _has_plugin(name)]:
+        if absent := [name for name in plugins if not _has_plugin(name)]:
             return None, f"no plugin for {' and '.join(absent)}"
         try:
             command = automation.PulumiCommand()

@@ -235,11 +235,13 @@ def render(
 
 @app.command()
 @_for_people
-def doctor(as_json: JsonOption = False, cwd: FolderOption = HERE) -> None:
-    """Check this machine: what is there, what is missing, how to get it. Exit code 3 if needed."""
+def doctor(
+    stack: StackOption = "dev", as_json: JsonOption = False, cwd: FolderOption = HERE
+) -> None:
+    """Check what a stack needs of this machine, and how to get it. Exit code 3 if it is missing."""
     from pulumi_tiers.cli.doctor import examine
 
-    findings = examine(Project.find(cwd))
+    findings = examine(Project.find(cwd), stack)
     if as_json:
         _print_json([finding.__dict__ for finding in findings])
     else:
@@ -261,7 +263,7 @@ def credential(
     cluster: Annotated[str, typer.Argument(help="Id of the cluster.")],
 ) -> None:
     """Print a token for a cluster on DigitalOcean, as kubectl's credential plugins do."""
-    from pulumi_tiers.cli.credential import credential as ask
+    from pulumi_tiers.cli.digitalocean import credential as ask
 
     _print_json(ask(cluster))
 

@@ -13,6 +13,9 @@ from pulumi_tiers.model.errors import reject, reject_all, shown
 LATEST = "latest"
 """The version of a cluster that DigitalOcean chooses, and moves on in its maintenance window."""
 
+CREDENTIALS = ["tiers", "credential"]
+"""The command of this library that gets a token for a cluster."""
+
 CREDENTIAL_VERSION = "client.authentication.k8s.io/v1beta1"
 """How the command that gets a token answers: doctl knows no newer one."""
 
@@ -104,7 +107,7 @@ class Cloud(Model):
     registry: Annotated[str, AfterValidator(_registry)] | None = None
     registry_tier: Slug = "basic"
     #: The command that prints a token for the cluster, whose id is added as the last argument.
-    credentials: Annotated[list[PlainText], Field(min_length=1)] = ["tiers", "credential"]
+    credentials: Annotated[list[PlainText], Field(min_length=1)] = CREDENTIALS
     #: Prices of sizes that the table of this library doesn't have: slug → USD a month.
     prices: dict[Slug, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = {}
 

@@ -1,0 +1,143 @@
+"""`tiers credential` and `tiers doctor` for clusters, against the double of DigitalOcean's API."""
+
+import json
+import shutil
+import socket
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import requests
+import yaml
+from digitalocean import Double
+from pulumi_tiers.cli.engine import Engine
+from test_cli import tiers
+
+POOL = {"name": "default", "size": "s-2vcpu-4gb", "count": 1}
+
+
+@pytest.fixture
+def double(monkeypatch: pytest.MonkeyPatch) -> Iterator[Double]:
+    monkeypatch.delenv("DIGITALOCEAN_ACCESS_TOKEN", raising=False)
+    with Double() as made:
+        for name, value in made.environment.items():
+            monkeypatch.setenv(name, value)
+        yield made
+
+
+def made_cluster(double: Double) -> str:
+    """The id of a new cluster."""
+    body = {"name": "c", "region": "nyc1", "version": "latest", "node_pools": [POOL]}
+    answer = requests.post(
+        f"{double.url}/v2/kubernetes/clusters",
+        json=body,
+        headers={"Authorization": f"Bearer {double.token}"},
+        timeout=10,
+    )
+    answer.raise_for_status()
+    return str(answer.json()["kubernetes_cluster"]["id"])
+
+
+def test_a_token_is_printed_as_kubectl_wants_it(double: Double) -> None:
+    said = json.loads(tiers("credential", made_cluster(double)).stdout)
+    assert said["apiVersion"] == "client.authentication.k8s.io/v1beta1"
+    assert said["kind"] == "ExecCredential"
+    assert set(said["status"]) == {"token", "expirationTimestamp"}
+    assert all(said["status"].values())
+
+
+def test_the_other_variable_is_read_too(double: Double, monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = made_cluster(double)
+    monkeypatch.delenv("DIGITALOCEAN_TOKEN")
+    monkeypatch.setenv("DIGITALOCEAN_ACCESS_TOKEN", double.token)
+    assert json.loads(tiers("credential", cluster).stdout)["status"]["token"]
+
+
+def test_what_is_wrong_is_said(double: Double, monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = made_cluster(double)
+    assert "the token's account has no cluster 4711" in tiers("credential", "4711", code=2).stderr
+    # No path leads out of the cluster's place.
+    assert "has no cluster ../../account" in tiers("credential", "../../account", code=2).stderr
+    double.fail(times=1)
+    assert "DigitalOcean answers 500" in tiers("credential", cluster, code=1).stderr
+    monkeypatch.setenv("DIGITALOCEAN_TOKEN", "wrong")
+    refused = tiers("credential", cluster, code=2)
+    assert "DigitalOcean refuses the token in DIGITALOCEAN_TOKEN" in refused.stderr
+    assert refused.stdout == ""
+    monkeypatch.delenv("DIGITALOCEAN_TOKEN")
+    assert "set DIGITALOCEAN_TOKEN" in tiers("credential", cluster, code=3).stderr
+
+
+def test_an_address_where_nobody_answers_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DIGITALOCEAN_TOKEN", "t")
+    monkeypatch.setenv("DIGITALOCEAN_API_URL", "http://127.0.0.1:1")
+    assert "http://127.0.0.1:1" in tiers("credential", "x", code=1).stderr
+    monkeypatch.setenv("DIGITALOCEAN_API_URL", "file:///etc")
+    assert "not the address of an API: file:///etc" in tiers("credential", "x", code=2).stderr
+
+
+# --- doctor ---------------------------------------------------------------------------------------
+
+
+def findings(stack: str, cwd: Path, code: int) -> dict[str, dict[str, Any]]:
+    done = tiers("doctor", "--stack", stack, "--json", cwd=cwd, code=code)
+    return {finding["what"]: finding for finding in json.loads(done.stdout)}
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project whose stacks need no engine."""
+    (tmp_path / "Pulumi.yaml").write_text("name: own\nruntime: python\n")
+    for stack, target in (("cloud", "digitalocean"), ("cluster", "kubernetes")):
+        text = yaml.safe_dump({"config": {"tiers:target": target}})
+        (tmp_path / f"Pulumi.{stack}.yaml").write_text(text)
+
+    def find(plugins: Sequence[str]) -> tuple[SimpleNamespace, str]:
+        assert {"kubernetes", "random"} <= set(plugins)
+        return SimpleNamespace(version="3.0.0"), ""
+
+    def which(program: str) -> str:
+        return f"/usr/bin/{program}"
+
+    monkeypatch.setattr(Engine, "find", find)
+    monkeypatch.setattr(shutil, "which", which)
+    # No daemon is needed.
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent")
+    return tmp_path
+
+
+def test_doctor_asks_whether_the_token_is_taken(
+    double: Double, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = findings("cloud", project, code=0)["DigitalOcean token"]
+    assert (token["ok"], token["found"]) == (True, "account active")
+    monkeypatch.setenv("DIGITALOCEAN_TOKEN", "wrong")
+    token = findings("cloud", project, code=3)["DigitalOcean token"]
+    assert (token["ok"], token["needed"]) == (False, True)
+    assert "refuses the token" in token["found"]
+
+
+def test_doctor_looks_for_a_cluster_that_answers(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = project / "kubeconfig"
+    monkeypatch.setenv("KUBECONFIG", str(path))
+    found = findings("cluster", project, code=3)["cluster"]
+    assert found["ok"] is False
+    assert str(path) in found["found"]
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        address = f"https://127.0.0.1:{server.getsockname()[1]}"
+        config = {
+            "current-context": "here",
+            "contexts": [{"name": "here", "context": {"cluster": "c", "user": "u"}}],
+            "clusters": [{"name": "c", "cluster": {"server": address}}],
+        }
+        path.write_text(yaml.safe_dump(config))
+        dead = findings("cluster", project, code=3)["cluster"]
+        assert f"{address} does not answer" in dead["found"]
+        server.listen()
+        alive = findings("cluster", project, code=0)["cluster"]
+        assert (alive["ok"], alive["found"]) == (True, f"{address} (context here)")
