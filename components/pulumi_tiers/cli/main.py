@@ -1,6 +1,7 @@
 """The `tiers` command."""
 
 import json
+import shlex
 import subprocess
 import sys
 import traceback
@@ -266,6 +267,54 @@ def credential(
     from pulumi_tiers.cli.digitalocean import credential as ask
 
     _print_json(ask(cluster))
+
+
+@app.command(
+    epilog="Example: tiers new shop --service web=ghcr.io/example/web:1.0 --port web=8000"
+    " --service worker=ghcr.io/example/worker:1.0 --store postgres"
+)
+@_for_people
+def new(
+    folder: Annotated[Path, typer.Argument(help="The folder to make.")],
+    name: Annotated[str, typer.Option(help="Name of the system. Default: the folder's.")] = "",
+    service: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=IMAGE", help="A service and its image. Repeatable."),
+    ] = None,
+    port: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=PORT", help="A port that a service listens on. Repeatable."),
+    ] = None,
+    store: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ENGINE|NAME=ENGINE", help="postgres, or db=postgres. Repeatable."),
+    ] = None,
+    target: Annotated[
+        str,
+        typer.Option(
+            metavar="docker|kubernetes",
+            help="Where the stack prod runs (default: kubernetes). The stack dev is local Docker.",
+        ),
+    ] = "",
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing.")] = False,
+) -> None:
+    """Write a starter program for a new system. On a terminal, asks unless a --service is given."""
+    from pulumi_tiers.cli import new as starters
+
+    options = starters.Options(
+        name, tuple(service or ()), tuple(port or ()), tuple(store or ()), target
+    )
+    for path in starters.make(folder, options, ask=not yes):
+        err.print(f"wrote {path}", markup=False)
+    out.print(
+        f"next:\n  cd {shlex.quote(str(folder))}\n"
+        "  python3 -m venv .venv\n"
+        "  .venv/bin/pip install -r requirements-dev.txt"
+        "   # not found? see requirements.txt\n"
+        "  .venv/bin/pytest\n"
+        "  .venv/bin/tiers up",
+        markup=False,
+    )
 
 
 # --- what several commands need -------------------------------------------------------------------
