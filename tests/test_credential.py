@@ -94,14 +94,15 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         text = yaml.safe_dump({"config": {"tiers:target": target}})
         (tmp_path / f"Pulumi.{stack}.yaml").write_text(text)
 
-    def find(plugins: Sequence[str]) -> tuple[SimpleNamespace, str]:
+    def find(cls: type[Engine], plugins: Sequence[str]) -> tuple[SimpleNamespace, str]:
+        del cls
         assert {"kubernetes", "random"} <= set(plugins)
         return SimpleNamespace(version="3.0.0"), ""
 
     def which(program: str) -> str:
         return f"/usr/bin/{program}"
 
-    monkeypatch.setattr(Engine, "find", find)
+    monkeypatch.setattr(Engine, "find", classmethod(find))
     monkeypatch.setattr(shutil, "which", which)
     # No daemon is needed.
     monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent")

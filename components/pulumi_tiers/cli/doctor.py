@@ -39,17 +39,15 @@ def examine(project: Project, stack: str) -> list[Finding]:
     target = config.get("tiers:target") or Target.DOCKER
     match target:
         case Target.KUBERNETES:
-            needed = [_engine("kubernetes", "random"), _kubeconfig(config)]
+            own = [_engine("kubernetes", "random"), _kubeconfig(config)]
         case Target.DIGITALOCEAN:
-            needed = [_engine("digitalocean", "kubernetes", "random"), _token(), _command(config)]
+            own = [_engine("digitalocean", "kubernetes", "random"), _token(), _command(config)]
         case _:
-            needed = [_docker()]
-    local = [_engine("docker", "random", needed=False), _compose()]
+            own = [_docker(), _engine("docker", "random", needed=False), _compose()]
     stacks = ", ".join(project.stacks) or "none"
     return [
         _python(),
-        *needed,
-        *(local if target == Target.DOCKER else []),
+        *own,
         _tool("dot", "Graphviz: pictures as SVG", "install graphviz"),
         _tool(
             "mmdebstrap",
