@@ -384,6 +384,22 @@ def test_settings_of_a_managed_server_are_refused() -> None:
     ]
 
 
+def test_a_volume_under_one_gib_is_refused() -> None:
+    def program() -> None:
+        site = Site("shop", {"target": Target.DIGITALOCEAN, "cluster": cluster_ref()})
+        stores: dict[str, StoreArgs] = {
+            "small": {"engine": "postgres", "size": "512Mi", "managed": {"enabled": False}},
+            "enough": {"engine": "postgres", "size": "1024Mi", "managed": {"enabled": False}},
+            "managed": {"engine": "postgres", "size": "512Mi"},
+        }
+        DataTier("shop-data", {"site": site.ref, "stores": stores})
+
+    with pytest.raises(DescriptionError) as told:
+        record(program, project="own", stack="prod", config={})
+    [mistake] = told.value.mistakes
+    assert mistake.place == "DataTier shop-data: stores.small.volumes[0].size"
+
+
 def test_a_site_needs_its_cluster() -> None:
     def program() -> None:
         Site("shop", {"target": Target.DIGITALOCEAN})

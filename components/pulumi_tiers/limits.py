@@ -22,6 +22,14 @@ def check_limits(place: str, workload: Workload, target: Target) -> Iterator[Mis
         yield from _docker(place, workload)
     else:
         yield from _kubernetes(place, workload)
+    if target is Target.DIGITALOCEAN:
+        for position, volume in enumerate(workload.volumes):
+            if volume.size.endswith("Mi") and int(volume.size[:-2]) < 1024:
+                yield Mistake(
+                    f"{place}.volumes[{position}].size",
+                    f"DigitalOcean has no volume of {volume.size}",
+                    "give at least '1Gi'",
+                )
 
 
 def _docker(place: str, workload: Workload) -> Iterator[Mistake]:
