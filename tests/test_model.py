@@ -397,7 +397,7 @@ def test_a_reserved_name_is_refused(name: str) -> None:
         Mistake(
             f"services.{name}",
             f"the name '{name}' is reserved",
-            "choose another; it would hide a host name",
+            "choose another: a host or an object is called so already",
         )
     ]
 

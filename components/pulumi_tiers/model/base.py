@@ -138,6 +138,8 @@ Flag = Annotated[bool, Field(strict=True)]
 _NAME = re.compile(r"[a-z]([a-z0-9-]*[a-z0-9])?")
 RESERVED_NAMES = frozenset(
     {"localhost", "host", "gateway", "default", "kubernetes", "tiers", "secret"}
+    # Objects that a Site makes on Kubernetes.
+    | {"default-deny", "allow-internal", "registries"}
 )
 
 
@@ -151,7 +153,7 @@ def _name(value: str, longest: int) -> str:
             " starting with a letter and not ending in a hyphen",
         )
     if value in RESERVED_NAMES:
-        raise reject(f"the name '{value}' is reserved", "choose another; it would hide a host name")
+        raise reject(f"the name '{value}' is reserved", "choose another: a host or an object is called so already")
     return value
 
 
