@@ -612,7 +612,7 @@ def test_a_site_of_another_target_is_refused() -> None:
         site.ref["target"] = Target.KUBERNETES
         AppTier("shop-app", {"site": site.ref, "services": {"api": {"image": "api:1"}}})
 
-    with pytest.raises(pulumi.RunError, match="Site with target kubernetes"):
+    with pytest.raises(DescriptionError, match=r"site\.namespace: is missing"):
         record(program, project="shop", stack="dev", config={})
 
 

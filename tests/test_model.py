@@ -35,6 +35,7 @@ from pulumi_tiers.model.errors import (
     shown,
 )
 from pulumi_tiers.model.image import Image, Mirrors, RegistryLogin
+from pulumi_tiers.model.place import ClusterPlace, Place
 from pulumi_tiers.model.references import Reference, literal, references, substitute
 from pulumi_tiers.model.store import Database, Managed, Store
 from pulumi_tiers.model.system import Environment, System
@@ -48,6 +49,7 @@ from pulumi_tiers.model.workload import (
     Volume,
     Workload,
 )
+from pulumi_tiers.platforms.base import ClusterRef, SiteRef
 from pulumi_tiers.site import RegistryLoginArgs, SiteArgs, SiteSpec
 from pydantic import ValidationError
 
@@ -891,26 +893,51 @@ def test_a_password_never_appears_in_a_message(
         (ClusterArgs, ClusterSpec),
         (DataTierArgs, DataTierSpec),
         (AppTierArgs, AppTierSpec),
+        (SiteRef, Place),
+        (ClusterRef, ClusterPlace),
     ],
 )
 def test_public_arguments_are_the_models_fields(args: Any, model: type[Model]) -> None:
-    ours = set(args.__annotations__) - {
-        "site",
-        "connections",
-        "cluster",
-    }  # plain data, not described
-    assert ours == set(model.model_fields)
+    from_components = {"connections", "cluster"} - set(model.model_fields)  # not described
+    assert set(args.__annotations__) - from_components == set(model.model_fields)
     required = {key for key, field in model.model_fields.items() if field.is_required()}
-    assert args.__required_keys__ - {"site"} == required
+    assert args.__required_keys__ == required
 
 
 def test_arguments_of_a_lone_component_are_checked_the_same_way() -> None:
     with pytest.raises(DescriptionError) as caught:
-        validated(AppTierSpec, {"services": {"api": workload(replicas=True)}}, "AppTier shop")
+        validated(
+            AppTierSpec,
+            {"services": {"api": workload(replicas=True)}, "site": {"target": "docker", "name": 1}},
+            "AppTier shop",
+        )
     assert caught.value.mistakes == [
         Mistake(
             "AppTier shop: services.api.replicas",
             "input should be a valid integer (got True)",
             WHOLE,
-        )
+        ),
+        Mistake(
+            "AppTier shop: site.name",
+            "input should be a valid string (got 1)",
+            "write a text (in YAML, put it into quotes)",
+        ),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("site", "missing"),
+    [
+        ({"target": "docker", "namespace": "shop"}, ["network"]),
+        ({"target": "kubernetes", "network": "shop"}, ["namespace"]),
+        ({"target": "digitalocean"}, ["cluster", "namespace"]),
+    ],
+)
+def test_a_site_that_is_written_by_hand_has_what_its_target_needs(
+    site: dict[str, str], missing: list[str]
+) -> None:
+    with pytest.raises(DescriptionError) as caught:
+        validated(DataTierSpec, {"stores": {}, "site": {"name": "dev-shop", **site}}, "DataTier d")
+    assert [mistake.place for mistake in caught.value.mistakes] == [
+        f"DataTier d: site.{key}" for key in missing
     ]

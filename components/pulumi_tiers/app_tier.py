@@ -1,5 +1,6 @@
 """AppTier: the services of a system."""
 
+from collections.abc import Mapping
 from typing import NotRequired, TypedDict, cast
 
 import pulumi
@@ -9,10 +10,11 @@ from pulumi_tiers.component import Component, validated
 from pulumi_tiers.data_tier import ResourcesArgs
 from pulumi_tiers.model.base import Model, Name
 from pulumi_tiers.model.errors import DescriptionError
+from pulumi_tiers.model.place import Place
 from pulumi_tiers.model.references import Reference
 from pulumi_tiers.model.workload import Condition, PullPolicy, RestartPolicy, Workload
 from pulumi_tiers.platforms import platform_for
-from pulumi_tiers.platforms.base import After, ConnectionArgs, Running, SiteRef
+from pulumi_tiers.platforms.base import After, ConnectionArgs, Running, SiteRef, placed
 from pulumi_tiers.values import resolved
 
 
@@ -132,13 +134,14 @@ class AppTierArgs(TypedDict):
     """Where: the `ref` of a Site."""
     services: dict[str, WorkloadArgs]
     """The services by host name."""
-    connections: NotRequired[dict[str, ConnectionArgs]]
+    connections: NotRequired[Mapping[str, pulumi.Input[ConnectionArgs]]]
     """The stores that they may refer to: a DataTier's `connections`."""
 
 
 class AppTierSpec(Model):
-    """AppTierArgs without site and connections, checked."""
+    """AppTierArgs without connections, checked."""
 
+    site: Place
     services: dict[Name, Workload]
 
 
@@ -151,14 +154,14 @@ class AppTier(Component):
     def __init__(
         self, name: str, args: AppTierArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
-        spec = validated(AppTierSpec, args, f"AppTier {name}", ("site", "connections"))
+        spec = validated(AppTierSpec, args, f"AppTier {name}", ("connections",))
         connections = args.get("connections", {})
-        place, target = f"AppTier {name}: services", args["site"]["target"]
-        mistakes = list(check_services(place, spec.services, target, connections))
+        place = f"AppTier {name}: services"
+        mistakes = list(check_services(place, spec.services, spec.site.target, connections))
         if mistakes:
             raise DescriptionError(mistakes)
         super().__init__(name, opts)
-        site = args["site"]
+        site = placed(args["site"])
         platform = platform_for(site["target"])
 
         def value(reference: Reference) -> pulumi.Input[str]:
@@ -181,8 +184,8 @@ class AppTier(Component):
                 if condition is Condition.SERVICE_STARTED:
                     continue
                 if other in connections:
-                    ready = pulumi.Output.from_input(connections[other]["ready"])
-                    gates.append(ready.apply(lambda _: []))
+                    ready = _field(connections[other], "ready")
+                    gates.append(pulumi.Output.from_input(ready).apply(lambda _: []))
                 else:
                     gates.append(run(other).ready)
             return gates
@@ -198,5 +201,9 @@ class AppTier(Component):
         self.register_outputs({"urls": self.urls})
 
 
-def _field(connection: ConnectionArgs, field: str) -> pulumi.Input[str]:
-    return cast("dict[str, pulumi.Input[str]]", connection)[field]
+def _field(connection: pulumi.Input[ConnectionArgs], field: str) -> pulumi.Input[str]:
+    if isinstance(connection, Mapping):
+        return cast("Mapping[str, pulumi.Input[str]]", connection)[field]
+    # In other languages the whole connection is an output.
+    known = cast("pulumi.Output[Mapping[str, str]]", pulumi.Output.from_input(connection))
+    return known.apply(lambda connection: connection[field])

@@ -1,7 +1,7 @@
 """What all components share: names that carry their parent's, and one way to say what is wrong."""
 
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 import pulumi
 from pydantic import TypeAdapter, ValidationError
@@ -53,7 +53,7 @@ def validated(
 
     Raises DescriptionError with all mistakes, before any resource.
     """
-    if "site" in given and not isinstance(args.get("site"), Mapping):
+    if "site" in get_type_hints(kind) and not isinstance(args.get("site"), Mapping):
         raise DescriptionError([Mistake(f"{component}: site", "is missing", "pass a Site's 'ref'")])
     try:
         own = {key: value for key, value in args.items() if key not in given}

@@ -12,10 +12,11 @@ from pulumi_tiers.engines import ENGINES, Consumer, Engine
 from pulumi_tiers.limits import is_managed
 from pulumi_tiers.model.base import Model, Name
 from pulumi_tiers.model.errors import DescriptionError
+from pulumi_tiers.model.place import Place
 from pulumi_tiers.model.references import Reference
 from pulumi_tiers.model.store import Store, secret_key
 from pulumi_tiers.platforms import platform_for
-from pulumi_tiers.platforms.base import ConnectionArgs, Platform, Server, SiteRef
+from pulumi_tiers.platforms.base import ConnectionArgs, Platform, Server, SiteRef, placed
 from pulumi_tiers.platforms.labels import LABEL_SYSTEM
 from pulumi_tiers.values import resolved
 
@@ -90,8 +91,9 @@ class DataTierArgs(TypedDict):
 
 
 class DataTierSpec(Model):
-    """DataTierArgs without the site, checked."""
+    """DataTierArgs, checked."""
 
+    site: Place
     stores: dict[Name, Store]
 
 
@@ -104,8 +106,8 @@ class DataTier(Component):
     def __init__(
         self, name: str, args: DataTierArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
-        spec = validated(DataTierSpec, args, f"DataTier {name}", ("site",))
-        site = args["site"]
+        spec = validated(DataTierSpec, args, f"DataTier {name}")
+        site = placed(args["site"])
         place = f"DataTier {name}: stores"
         mistakes = list(check_stores(place, spec.stores, site["target"], site=site["name"]))
         if mistakes:

@@ -70,7 +70,10 @@ class SiteSpec(Model):
 
 
 class Site(Component):
-    """The place of one system. Give its `ref` to the components that belong there."""
+    """The place of one system. Give its `ref` to the components that belong there.
+
+    In other languages its target and its outputs are the `ref`.
+    """
 
     name: pulumi.Output[str]
     """``<stack>-<system>``."""

@@ -12,6 +12,7 @@ from pulumi_tiers.model.image import RegistryLogin
 from pulumi_tiers.model.store import Store
 from pulumi_tiers.model.system import Target
 from pulumi_tiers.model.workload import Workload
+from pulumi_tiers.platforms.labels import LABEL_STACK, LABEL_SYSTEM
 
 
 class ClusterRef(TypedDict):
@@ -28,15 +29,16 @@ class ClusterRef(TypedDict):
 class SiteRef(TypedDict):
     """Where things go: what a Site gives to the components that are placed in it.
 
-    Plain data wherever it decides something, so that it crosses the boundary to other languages.
+    In other languages it is written there: plain where it decides something, else the Site's
+    outputs.
     """
 
     target: Target
     """docker, kubernetes or digitalocean."""
     name: str
     """``<stack>-<system>``: the beginning of physical names that are not in a namespace."""
-    labels: dict[str, str]
-    """Put on everything that is made."""
+    labels: NotRequired[dict[str, str]]
+    """Put on everything that is made. Default: the names of stack and system."""
     documented_names: NotRequired[bool]
     """Call containers as the documents do, without the site's name before them."""
     network: NotRequired[pulumi.Input[str]]
@@ -57,15 +59,28 @@ class SiteRef(TypedDict):
     """DigitalOcean: the cluster; its databases are placed beside it."""
 
 
+def placed(site: SiteRef) -> SiteRef:
+    """The ref of a Site, made whole where it was written by hand, as in other languages."""
+    stack = pulumi.get_stack()
+    labels = {LABEL_STACK: stack, LABEL_SYSTEM: site["name"].removeprefix(f"{stack}-")}
+    return {"labels": labels, **site, "target": Target(site["target"])}
+
+
 class ConnectionArgs(TypedDict):
     """How one program reaches one database. Texts only, each may be an output."""
 
     host: pulumi.Input[str]
+    """Name or address of the server."""
     port: pulumi.Input[str]
+    """Its port."""
     user: pulumi.Input[str]
+    """Who connects."""
     database: pulumi.Input[str]
+    """Name of the database."""
     password: pulumi.Input[str]
+    """The user's password."""
     url: pulumi.Input[str]
+    """All of it, as clients take it."""
     ready: pulumi.Input[str]
     """Resolves, to the host, when the store takes connections: what to depend on."""
 

@@ -27,7 +27,7 @@ class DigitalOceanPlatform(KubernetesPlatform):
     """What differs from any Kubernetes."""
 
     def managed(self, owner: Component, site: SiteRef, name: str, store: Store) -> Server:
-        cluster = _cluster_of(site)
+        cluster = site["cluster"]
         engine = ENGINES[store.engine]
         service = engine.service
         assert service is not None
@@ -84,12 +84,6 @@ class DigitalOceanPlatform(KubernetesPlatform):
     def _service_annotations(self, site: SiteRef, name: str, *, public: bool) -> dict[str, str]:
         key = "service.beta.kubernetes.io/do-loadbalancer-name"
         return {key: f"{site['name']}-{name}"} if public else {}
-
-
-def _cluster_of(site: SiteRef) -> ClusterRef:
-    if "cluster" not in site:
-        raise pulumi.RunError("the site has no cluster: pass the 'ref' of a Cluster to its Site")
-    return site["cluster"]
 
 
 def _tags(site: SiteRef, name: str) -> list[str]:

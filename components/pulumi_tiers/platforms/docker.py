@@ -133,7 +133,7 @@ class DockerPlatform(Platform):
                 for label, value in sorted(_labels(site, name, replica, workload, image).items())
             ],
             networks_advanced=[
-                docker.ContainerNetworksAdvancedArgs(name=_network(site), aliases=[name])
+                docker.ContainerNetworksAdvancedArgs(name=site["network"], aliases=[name])
             ],
             ports=[
                 docker.ContainerPortArgs(
@@ -219,15 +219,6 @@ def _urls(replica: int, workload: Workload) -> list[str]:
         for port in workload.ports
         if port.published
     ]
-
-
-def _network(site: SiteRef) -> pulumi.Input[str]:
-    network = site.get("network")
-    if network is None:
-        raise pulumi.RunError(
-            "the site has no network: pass the 'ref' of a Site with target docker"
-        )
-    return network
 
 
 def _build(build: Build) -> docker.RemoteImageBuildArgs:

@@ -269,14 +269,9 @@ def _metadata(
     name: pulumi.Input[str],
     annotations: Mapping[str, str] | None = None,
 ) -> kubernetes.meta.v1.ObjectMetaArgsDict:
-    namespace = site.get("namespace")
-    if namespace is None:
-        raise pulumi.RunError(
-            "the site has no namespace: pass the 'ref' of a Site with target kubernetes"
-        )
     metadata: kubernetes.meta.v1.ObjectMetaArgsDict = {
         "name": name,
-        "namespace": namespace,
+        "namespace": site["namespace"],
         "labels": _labels(site, workload),
     }
     if annotations:
