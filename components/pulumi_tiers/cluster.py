@@ -52,9 +52,12 @@ class ClusterSpec(Cloud):
 
 
 class Cluster(Component):
-    """A cluster in a VPC. Give its `ref` to Sites, and its `provider` to what is placed in them."""
+    """A cluster in a VPC. Give its `ref` to Sites, and its `provider` to what is placed in them.
 
-    id: pulumi.Output[str]
+    Other languages have neither: there, outputs are the `ref`, and a provider takes `kubeconfig`.
+    """
+
+    cluster_id: pulumi.Output[str]
     """Id of the cluster: what the documents' pipelines call ``K8S_CLUSTER_ID``."""
     kubeconfig: pulumi.Output[str]
     """For kubectl. It holds no token: a command gets one each time."""
@@ -77,13 +80,15 @@ class Cluster(Component):
         made = make_cluster(self, spec, full, protect=spec.protect)
         self.ref: ClusterRef = made.ref
         self.provider = made.provider
-        self.id = pulumi.Output.from_input(made.ref["id"])
+        self.cluster_id = pulumi.Output.from_input(made.ref["id"])
+        # Its name in Python only: elsewhere an `id` is Pulumi's own, and components have none.
+        self.id = self.cluster_id
         self.region = pulumi.Output.from_input(made.ref["region"])
         self.vpc = pulumi.Output.from_input(made.ref["vpc"])
         self.kubeconfig = made.kubeconfig
         self.register_outputs(
             {
-                "id": self.id,
+                "clusterId": self.cluster_id,
                 "kubeconfig": self.kubeconfig,
                 "region": self.region,
                 "vpc": self.vpc,

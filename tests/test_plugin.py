@@ -1,0 +1,276 @@
+"""What the components look like, and take, behind Pulumi's plugin boundary."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pulumi
+import pytest
+from pulumi.errors import InputPropertiesError
+from pulumi_tiers import AppTier, Cluster, Condition, DataTier, PullPolicy, RestartPolicy, Site
+from pulumi_tiers import Target as SiteTarget
+from pulumi_tiers.component import PACKAGE
+from pulumi_tiers.plugin import Plugin
+from pulumi_tiers.render.recorder import Recording, record
+
+COMPONENTS = (AppTier, Cluster, DataTier, Site)
+ENUMS = (Condition, PullPolicy, RestartPolicy, SiteTarget)
+
+# --- the schema -----------------------------------------------------------------------------------
+
+PLUGIN = Plugin()
+SCHEMA: dict[str, Any] = json.loads(str(PLUGIN.schema))
+TYPES: dict[str, Any] = {name.rpartition(":")[2]: it for name, it in SCHEMA["types"].items()}
+RESOURCES: dict[str, Any] = {
+    name.rpartition(":")[2]: it for name, it in SCHEMA["resources"].items()
+}
+#: The inputs that may be known at run time only. All but one are texts.
+MAY_BE_OUTPUTS = {
+    "AppTier.connections{}",
+    "ClusterRef.id",
+    "ClusterRef.region",
+    "ClusterRef.vpc",
+    "Connection.database",
+    "Connection.host",
+    "Connection.password",
+    "Connection.port",
+    "Connection.ready",
+    "Connection.url",
+    "Connection.user",
+    "RegistryLogin.password",
+    "SiteRef.namespace",
+    "SiteRef.network",
+    "SiteRef.pullSecret",
+    "Store.image",
+    "Store.passwords{}",
+    "Workload.command[]",
+    "Workload.entrypoint[]",
+    "Workload.environment{}",
+    "Workload.image",
+    "Workload.secrets{}",
+}
+
+
+def parts(place: str, definition: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """An input and what it holds: ``Store.passwords`` and ``Store.passwords{}``."""
+    yield place, definition
+    if "additionalProperties" in definition:
+        yield from parts(f"{place}{{}}", definition["additionalProperties"])
+    if "items" in definition:
+        yield from parts(f"{place}[]", definition["items"])
+
+
+def inputs() -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for owner, resource in RESOURCES.items():
+        for key, definition in resource["inputProperties"].items():
+            yield from parts(f"{owner}.{key}", definition)
+    for owner, kind in TYPES.items():
+        for key, definition in kind.get("properties", {}).items():
+            yield from parts(f"{owner}.{key}", definition)
+
+
+def test_what_cannot_cross_as_an_output_cannot_be_written_as_one() -> None:
+    definitions = dict(inputs())
+    assert {place for place, it in definitions.items() if not it.get("plain")} == MAY_BE_OUTPUTS
+    for place in MAY_BE_OUTPUTS - {"AppTier.connections{}"}:
+        assert definitions[place]["type"] == "string", place
+
+
+def test_everything_is_described() -> None:
+    for owner, part in {**RESOURCES, **TYPES}.items():
+        assert part["description"], owner
+        for section in ("inputProperties", "properties"):
+            for key, definition in part.get(section, {}).items():
+                assert definition.get("description"), f"{owner}.{key}"
+                assert "\n  " not in definition["description"], f"{owner}.{key}"
+
+
+def test_enums_have_all_their_words() -> None:
+    shown = {
+        name: {word["name"]: word["value"] for word in kind["enum"]}
+        for name, kind in TYPES.items()
+        if "enum" in kind
+    }
+    assert shown == {kind.__name__: {it.name: it.value for it in kind} for kind in ENUMS}
+
+
+def test_outputs_are_what_other_languages_can_use() -> None:
+    assert {name: set(resource["properties"]) for name, resource in RESOURCES.items()} == {
+        "AppTier": {"urls"},
+        "Cluster": {"clusterId", "kubeconfig", "region", "vpc"},
+        "DataTier": {"connections"},
+        # Not `ref`, and not `Cluster.provider`: they are Python's.
+        "Site": {"name", "namespace", "network", "pullSecret"},
+    }
+
+
+def test_names_are_nobody_elses() -> None:
+    assert SCHEMA["name"] == PACKAGE
+    # The SDK that Pulumi makes for Python must not hide this package.
+    assert PACKAGE.replace("-", "_") not in {"tiers", "pulumi_tiers"}
+    assert not any(name.endswith("Args") for name in TYPES)
+    for component in COMPONENTS:
+        assert f"{PACKAGE}:index:{component.__name__}" in SCHEMA["resources"]
+
+
+# --- arguments ------------------------------------------------------------------------------------
+
+PLACE = {"target": "docker", "name": "dev-shop", "network": "dev-shop"}
+CONNECTION = dict.fromkeys(("host", "port", "user", "database", "password", "url", "ready"), "x")
+
+
+def construct(kind: str, args: dict[str, Any]) -> dict[str, Any]:
+    """Constructs a component as the engine asks for it; its state."""
+    made = PLUGIN.construct(f"shop-{kind.lower()}", f"{PACKAGE}:index:{kind}", args)
+    return dict(made.state)
+
+
+def recorded(kind: str, args: dict[str, Any], **outputs: Any) -> Recording:
+    """`outputs` are arguments that arrive as outputs."""
+
+    def program() -> None:
+        # They can be made only while a program runs.
+        known_later = {key: pulumi.Output.from_input(value) for key, value in outputs.items()}
+        for key, value in construct(kind, {**args, **known_later}).items():
+            pulumi.export(key, value)
+
+    return record(program, project="shop", stack="dev", config={})
+
+
+def mistakes(kind: str, args: dict[str, Any], **outputs: Any) -> str:
+    with pytest.raises(InputPropertiesError) as caught:
+        recorded(kind, args, **outputs)
+    return caught.value.message
+
+
+def test_arguments_arrive_under_their_names_in_python() -> None:
+    recording = recorded(
+        "AppTier",
+        {
+            "site": PLACE,
+            "connections": {"postgres": CONNECTION},
+            "services": {
+                "web": {
+                    "image": "web:1",
+                    # Every number comes as a float.
+                    "ports": [{"target": 8000.0, "published": 8080.0, "hostIp": "127.0.0.2"}],
+                    "dependsOn": {"postgres": "service_healthy"},
+                    "stopGracePeriod": "20s",
+                    "environment": {"DATABASE_HOST": "${postgres.host}", "stopGracePeriod": "no"},
+                    "readOnly": False,
+                }
+            },
+        },
+    )
+    [web] = recording.of_type("docker:index/container:Container")
+    assert web.name == "shop-apptier-web"
+    assert web.inputs["ports"] == [{"internal": 8000, "external": 8080, "ip": "127.0.0.2"}]
+    assert web.inputs["stopTimeout"] == 20
+    assert web.inputs["readOnly"] is False
+    assert set(web.inputs["envs"]) == {"DATABASE_HOST=x", "stopGracePeriod=no"}
+    labels = {item["label"]: item["value"] for item in web.inputs["labels"]}
+    assert labels["tiers.depends_on"] == "postgres:service_healthy"
+    # Nobody has written them.
+    assert (labels["tiers.stack"], labels["tiers.system"]) == ("dev", "shop")
+    assert recording.outputs["urls"] == {"web": ["http://127.0.0.2:8080"]}
+
+
+def test_a_connection_may_be_an_output() -> None:
+    services = {"web": {"image": "web:1", "environment": {"HOST": "${db.host}"}}}
+
+    def program() -> None:
+        connection = pulumi.Output.from_input({**CONNECTION, "host": "db.example.com"})
+        args = {"site": PLACE, "connections": {"db": connection}, "services": services}
+        construct("AppTier", args)
+
+    recording = record(program, project="shop", stack="dev", config={})
+    [web] = recording.of_type("docker:index/container:Container")
+    assert web.inputs["envs"] == ["HOST=db.example.com"]
+
+
+def test_connections_leave_as_one_output() -> None:
+    stores = {"postgres": {"engine": "postgres", "databases": [{"name": "shop"}]}}
+
+    def program() -> None:
+        connections = construct("DataTier", {"site": PLACE, "stores": stores})["connections"]
+        # In YAML, an output inside of it would become `{}` in the end.
+        assert isinstance(connections, pulumi.Output)
+        known: pulumi.Output[Any] = connections
+        pulumi.export("host", known.apply(lambda it: it["postgres"]["host"]))
+        pulumi.export("keys", known.apply(sorted))
+
+    recording = record(program, project="shop", stack="dev", config={})
+    assert recording.outputs["host"].value == "postgres"  # secret, as the password beside it is
+    assert recording.outputs["keys"].value == ["postgres", "postgres.shop"]
+
+
+SERVICE = {"image": "web:1"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "args", "told"),
+    [
+        ("Site", {"sytem": "shop"}, ["Site shop-site: sytem: there is no key", "'system'?"]),
+        ("AppTier", {"site": PLACE}, ["AppTier shop-apptier: services: is missing"]),
+        (
+            "AppTier",
+            {"site": PLACE, "services": {"web": {**SERVICE, "dependson": {}}}},
+            ["services.web.dependson: there is no key", "did you mean 'dependsOn'?"],
+        ),
+        (
+            "AppTier",
+            {"site": PLACE, "services": {"web": {**SERVICE, "ports": [{"target": 0.0}]}}},
+            ["services.web.ports[0].target: 0 is not a port"],
+        ),
+        (
+            "AppTier",
+            {
+                "site": PLACE,
+                "services": {
+                    "a": {**SERVICE, "ports": [{"target": 80.0, "published": 8080.0}]},
+                    "b": {**SERVICE, "ports": [{"target": 80.0, "published": 8080.0}]},
+                },
+            },
+            ["services.b.ports[0]: host port 8080 is already published by a"],
+        ),
+        (
+            "AppTier",
+            {"site": {**PLACE, "target": "dockr"}, "services": {}},
+            ["site.target: this is not one of the valid words", "did you mean 'docker'?"],
+        ),
+        (
+            "AppTier",
+            {"site": PLACE, "services": {}, "connections": {"db": {"host": "db"}}},
+            ["connections.db.password: is missing"],
+        ),
+        ("DataTier", {"site": {}, "stores": []}, ["site.name: is missing"]),
+        ("DataTier", {"site": PLACE, "stores": []}, ["stores: input should be a map"]),
+    ],
+)
+def test_mistakes_are_told_in_the_words_of_this_library(
+    kind: str, args: dict[str, Any], told: list[str]
+) -> None:
+    message = mistakes(kind, args)
+    for text in told:
+        assert text in message, message
+
+
+@pytest.mark.parametrize(
+    ("kind", "key", "value"),
+    [
+        ("AppTier", "site", PLACE),
+        ("AppTier", "connections", {"db": CONNECTION}),
+        ("AppTier", "services", {"web": SERVICE}),
+        ("DataTier", "stores", {}),
+        ("Cluster", "nodes", 3.0),
+        ("Site", "target", "docker"),
+        ("Site", "protect", True),
+    ],
+)
+def test_an_output_that_would_be_lost_is_refused(kind: str, key: str, value: Any) -> None:
+    rest: dict[str, dict[str, Any]] = {
+        "AppTier": {"site": PLACE, "services": {}},
+        "DataTier": {"site": PLACE},
+    }
+    message = mistakes(kind, rest.get(kind, {}), **{key: value})
+    assert f"{key}: is an output as a whole" in message
