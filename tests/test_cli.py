@@ -5,9 +5,11 @@ import json
 import subprocess
 from pathlib import Path
 
+import pulumi
 import pytest
 import yaml
 from pulumi_tiers.cli.main import app
+from pulumi_tiers.component import RefusedError
 from sandbox import ROOT, TIERS
 from typer.testing import CliRunner, Result
 
@@ -180,3 +182,13 @@ def test_doctor_tells_machines_too(project: Path, monkeypatch: pytest.MonkeyPatc
     assert {"what", "ok", "found", "remedy", "needed"} == set(findings[0])
     missing = [finding["what"] for finding in findings if finding["needed"] and not finding["ok"]]
     assert missing == ["Docker daemon"]
+
+
+def test_mistakes_in_a_program_of_ones_own_are_told_like_ours(project: Path) -> None:
+    program = "from pulumi_tiers import Site\nSite('shop', {'target': 'dokcer', 'labels': 1})\n"
+    (project / "__main__.py").write_text(program, encoding="utf-8")
+    told = tiers("render", "--to", "graph", cwd=project, code=2).stderr
+    assert told.startswith("2 mistakes in the description; nothing was changed\n")
+    assert "Site shop: target: this is not one of the valid words (got 'dokcer')" in told
+    # The engine prints what is a RunError without a traceback.
+    assert issubclass(RefusedError, pulumi.RunError)

@@ -6,10 +6,9 @@ from typing import NotRequired, TypedDict, cast
 import pulumi
 
 from pulumi_tiers.checks import check_services
-from pulumi_tiers.component import Component, validated
+from pulumi_tiers.component import Component, refuse, validated
 from pulumi_tiers.data_tier import ResourcesArgs
 from pulumi_tiers.model.base import Model, Name
-from pulumi_tiers.model.errors import DescriptionError
 from pulumi_tiers.model.place import Place
 from pulumi_tiers.model.references import Reference
 from pulumi_tiers.model.workload import Condition, PullPolicy, RestartPolicy, Workload
@@ -157,9 +156,7 @@ class AppTier(Component):
         spec = validated(AppTierSpec, args, f"AppTier {name}", ("connections",))
         connections = args.get("connections", {})
         place = f"AppTier {name}: services"
-        mistakes = list(check_services(place, spec.services, spec.site.target, connections))
-        if mistakes:
-            raise DescriptionError(mistakes)
+        refuse(check_services(place, spec.services, spec.site.target, connections))
         super().__init__(name, opts)
         site = placed(args["site"])
         platform = platform_for(site["target"])

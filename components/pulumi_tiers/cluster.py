@@ -5,10 +5,9 @@ from typing import NotRequired, TypedDict
 import pulumi
 
 from pulumi_tiers.checks import check_cloud
-from pulumi_tiers.component import Component, validated
+from pulumi_tiers.component import Component, refuse, validated
 from pulumi_tiers.model.base import Flag
 from pulumi_tiers.model.cloud import Cloud
-from pulumi_tiers.model.errors import DescriptionError
 from pulumi_tiers.platforms.base import ClusterRef
 
 
@@ -71,9 +70,7 @@ class Cluster(Component):
     ) -> None:
         spec = validated(ClusterSpec, args, f"Cluster {name}")
         full = f"{pulumi.get_stack()}-{name}"
-        mistakes = list(check_cloud(f"Cluster {name}: ", spec, full))
-        if mistakes:
-            raise DescriptionError(mistakes)
+        refuse(check_cloud(f"Cluster {name}: ", spec, full))
         super().__init__(name, opts)
         from pulumi_tiers.platforms.digitalocean import make_cluster
 

@@ -1,6 +1,6 @@
 """What all components share: names that carry their parent's, and one way to say what is wrong."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, TypeVar, get_type_hints
 
 import pulumi
@@ -46,17 +46,27 @@ def _refuse_other_names(
     return check
 
 
+class RefusedError(DescriptionError, pulumi.RunError):
+    """The engine prints a RunError without a traceback, in anybody's program."""
+
+
+def refuse(mistakes: Iterable[Mistake]) -> None:
+    """Raises RefusedError if there are any."""
+    if found := list(mistakes):
+        raise RefusedError(found)
+
+
 def validated(
     kind: type[T], args: Mapping[str, Any], component: str, given: Collection[str] = ()
 ) -> T:
     """The arguments as a model, without those that are `given` by other components.
 
-    Raises DescriptionError with all mistakes, before any resource.
+    Raises RefusedError with all mistakes, before any resource.
     """
     if "site" in get_type_hints(kind) and not isinstance(args.get("site"), Mapping):
-        raise DescriptionError([Mistake(f"{component}: site", "is missing", "pass a Site's 'ref'")])
+        refuse([Mistake(f"{component}: site", "is missing", "pass a Site's 'ref'")])
     try:
         own = {key: value for key, value in args.items() if key not in given}
         return TypeAdapter(kind).validate_python(own)
     except ValidationError as error:
-        raise DescriptionError(mistakes_of(error, component)) from None
+        raise RefusedError(mistakes_of(error, component)) from None

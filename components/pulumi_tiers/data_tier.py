@@ -7,11 +7,10 @@ import pulumi
 from pulumi.runtime import config
 
 from pulumi_tiers.checks import check_stores
-from pulumi_tiers.component import Component, validated
+from pulumi_tiers.component import Component, refuse, validated
 from pulumi_tiers.engines import ENGINES, Consumer, Engine
 from pulumi_tiers.limits import is_managed
 from pulumi_tiers.model.base import Model, Name
-from pulumi_tiers.model.errors import DescriptionError
 from pulumi_tiers.model.place import Place
 from pulumi_tiers.model.references import Reference
 from pulumi_tiers.model.store import Store, secret_key
@@ -109,9 +108,7 @@ class DataTier(Component):
         spec = validated(DataTierSpec, args, f"DataTier {name}")
         site = placed(args["site"])
         place = f"DataTier {name}: stores"
-        mistakes = list(check_stores(place, spec.stores, site["target"], site=site["name"]))
-        if mistakes:
-            raise DescriptionError(mistakes)
+        refuse(check_stores(place, spec.stores, site["target"], site=site["name"]))
         super().__init__(name, opts)
         platform = platform_for(site["target"])
         self.connections = {}

@@ -6,11 +6,11 @@ from typing import NotRequired, TypedDict
 import pulumi
 from pulumi.runtime import config
 
-from pulumi_tiers.component import Component, validated
+from pulumi_tiers.component import Component, refuse, validated
 from pulumi_tiers.limits import check_logins
 from pulumi_tiers.model.base import LONGEST_LABEL, Flag, Model, Name
 from pulumi_tiers.model.cloud import SourceRange
-from pulumi_tiers.model.errors import DescriptionError, Mistake, shown
+from pulumi_tiers.model.errors import Mistake, shown
 from pulumi_tiers.model.image import Registry, RegistryLogin
 from pulumi_tiers.model.system import Target
 from pulumi_tiers.platforms import platform_for
@@ -92,9 +92,7 @@ class Site(Component):
         system = spec.system or name
         full = f"{pulumi.get_stack()}-{system}"
         namespace = spec.namespace or full
-        mistakes = list(_check(place, spec, args, namespace))
-        if mistakes:
-            raise DescriptionError(mistakes)
+        refuse(_check(place, spec, args, namespace))
         super().__init__(name, opts)
         ref: SiteRef = {
             "target": spec.target,
