@@ -7,9 +7,11 @@ import re
 import runpy
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -23,7 +25,7 @@ from pulumi_tiers.cli.starter import Service, Starter, databases
 from pulumi_tiers.engines import ENGINES
 from pulumi_tiers.model.errors import DescriptionError
 from pulumi_tiers.model.system import Target
-from pulumi_tiers.render.recorder import record
+from pulumi_tiers.render.recorder import Recording, Resource, record
 from sandbox import TIERS, Sandbox
 from typer.testing import CliRunner, Result
 
@@ -47,6 +49,11 @@ SHAPES: dict[str, list[str]] = {
     "My Folder": [
         *("--name", f"pg-{LONG[:37]}", "--service", "pg-setup=web"),
         *("--port", "pg-setup=1", "--store", f"{LONG}=postgres"),
+    ],
+    "cloud": [
+        *("--name", f"pg-{LONG[:37]}", "--service", WEB, "--service", "worker=worker"),
+        *("--port", "web=8000", "--store", "postgres", "--store", "orders=postgres"),
+        *("--target", "digitalocean"),
     ],
 }
 
@@ -80,12 +87,35 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def recordings() -> dict[str, Recording]:
+    """What was recorded of programs that nobody changes."""
+    return {}
+
+
+@pytest.fixture
+def recorded_once(recordings: dict[str, Recording], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same program of the same stack gives the same recording, which takes its time."""
+    now = Project.record
+
+    def known(
+        project: Project, stack: str, overrides: Mapping[str, Any] | None = None
+    ) -> Recording:
+        key = json.dumps([str(project.root), stack, dict(overrides or {})], sort_keys=True)
+        if key not in recordings:
+            recordings[key] = now(project, stack, overrides)
+        return recordings[key]
+
+    monkeypatch.setattr(Project, "record", known)
+
+
 EACH_SHAPE = pytest.mark.parametrize("shape", SHAPES)
 
 
 # --- what is made ---------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("recorded_once")
 @EACH_SHAPE
 def test_the_programs_pass_their_own_tests(made: Path, shape: str) -> None:
     forgetful(lambda: pass_tests(made / shape))
@@ -95,7 +125,9 @@ def pass_tests(folder: Path) -> None:
     """In this process: most of a new one would be spent on imports."""
     module = runpy.run_path(str(folder / "tests" / "test_program.py"))
     tests = {name: test for name, test in module.items() if name.startswith("test_")}
-    assert len(tests) == 5
+    for shown in ("compose", "kubernetes"):  # the same for each of them
+        module["container"].__globals__[shown] = cache(module[shown])
+    assert len(tests) == 5 + (folder.name == "cloud")
     for stack in ("dev", "prod"):
         tests["test_the_description_has_no_mistakes"](stack)
     for name, test in tests.items():
@@ -106,13 +138,14 @@ def pass_tests(folder: Path) -> None:
 def test_pytest_alone_finds_all_that_they_need(made: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q"],
-        cwd=made / "shop",
+        cwd=made / "cloud",
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "6 passed" in done.stdout
+    assert "7 passed" in done.stdout
+    assert "warning" not in done.stdout
 
 
 @EACH_SHAPE
@@ -137,6 +170,7 @@ def test_the_programs_are_typed_formatted_and_linted(
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.usefixtures("recorded_once")
 @EACH_SHAPE
 def test_the_programs_render(made: Path, shape: str) -> None:
     def render() -> None:
@@ -174,8 +208,9 @@ def test_a_program_is_what_was_asked_for(made: Path) -> None:
     forgetful(look)
 
 
-def test_texts_are_of_no_machine_and_lines_not_longer_than_usual() -> None:
-    starter, _ = new.read(Options("shop", (WEB,), ("web=8000",), ("postgres",)), "")
+@pytest.mark.parametrize("target", Target)
+def test_texts_are_of_no_machine_and_lines_not_longer_than_usual(target: str) -> None:
+    starter, _ = new.read(Options("shop", (WEB,), ("web=8000",), ("postgres",), target), "")
     files = starter.files()
     assert f"\npulumi-tiers=={version('pulumi-tiers')}\n" in files["requirements.txt"]
     assert not any("lock" in name for name in files)
@@ -185,11 +220,8 @@ def test_texts_are_of_no_machine_and_lines_not_longer_than_usual() -> None:
         assert max(map(len, text.splitlines())) <= (88 if name.endswith(".py") else 100), name
 
 
-def test_the_tests_of_a_program_can_fail(made: Path) -> None:
-    folder = made / "shop"
-    system = folder / "system.py"
-    right = system.read_text()
-    changes = {
+CHANGES = {
+    "shop": {
         "test_each_service_runs_its_image": ("web:1.0", "web:1.1"),
         "test_services_start_when_the_stores_are_healthy": ("SERVICE_HEALTHY", "SERVICE_STARTED"),
         "test_the_urls_of_stores_lead_there_and_are_secret": (
@@ -200,9 +232,27 @@ def test_the_tests_of_a_program_can_fail(made: Path) -> None:
             '"target": 8000',
             '"target": 8000, "load_balancer": 1',
         ),
-    }
+    },
+    "cloud": {
+        "test_the_urls_of_stores_lead_there_and_are_secret": (
+            '"postgres": {\n',
+            '"postgres": {"managed": {"enabled": False},\n',
+        ),
+        "test_the_cluster_and_the_data_are_protected": (
+            '"protect": protect, "cluster"',
+            '"cluster"',
+        ),
+    },
+}
+
+
+@pytest.mark.parametrize("shape", CHANGES)
+def test_the_tests_of_a_program_can_fail(made: Path, shape: str) -> None:
+    folder = made / shape
+    system = folder / "system.py"
+    right = system.read_text()
     try:
-        for test, (old, changed) in changes.items():
+        for test, (old, changed) in CHANGES[shape].items():
             assert right.count(old) == 1
             system.write_text(right.replace(old, changed))
             check = runpy.run_path(str(folder / "tests" / "test_program.py"))[test]
@@ -224,6 +274,45 @@ def test_two_containers_of_each_are_one_setting_away(made: Path) -> None:
     forgetful(look)
 
 
+def test_a_cluster_is_made_on_digitalocean_only(made: Path) -> None:
+    project = Project.find(made / "cloud")
+    unprotected = {f"{project.name}:protect": False}
+
+    def of_cloud(recording: Recording) -> list[Resource]:
+        return [item for item in recording.resources if item.type.startswith("digitalocean:")]
+
+    def look() -> None:
+        recording = project.record("prod", unprotected)
+        [cluster] = recording.of_type("digitalocean:index/kubernetesCluster:KubernetesCluster")
+        # An account has no two VPCs or clusters of one name.
+        assert cluster.inputs["name"] == f"prod-{project.name}-cluster"
+        assert not any(item.protect for item in recording.resources)
+        [provider] = recording.of_type("pulumi:providers:kubernetes")
+        inside = [item for item in recording.resources if item.type.startswith("kubernetes:")]
+        assert inside
+        assert {item.provider.rpartition("::")[0] for item in inside} == {provider.urn}
+        assert set(recording.outputs) == {"cluster_id", "kubeconfig", "urls"}
+        for target in ("docker", "kubernetes"):
+            recording = project.record("prod", {"tiers:target": target})
+            assert of_cloud(recording) == []
+            assert set(recording.outputs) == {"urls"}
+            # The key counts there, too.
+            assert any(item.protect for item in recording.resources)
+
+    forgetful(look)
+
+
+def test_only_programs_for_digitalocean_have_a_word_of_it(made: Path) -> None:
+    def words(shape: str) -> set[str]:
+        files = (path for path in (made / shape).rglob("*.*") if path.is_file())
+        text = "".join(path.read_text() for path in files if path.suffix != ".pyc")
+        own = "DigitalOcean|export DIGITALOCEAN_TOKEN|[.] .venv/bin/activate|Cluster[^I]|protect"
+        return set(re.findall(own, text))
+
+    assert words("shop") == words("two") == set()
+    assert len(words("cloud")) >= 5
+
+
 NAMES = st.from_regex(r"[a-z]([a-z0-9-]{0,8}[a-z0-9])?", fullmatch=True)
 
 
@@ -234,15 +323,17 @@ NAMES = st.from_regex(r"[a-z]([a-z0-9-]{0,8}[a-z0-9])?", fullmatch=True)
         NAMES, st.sets(st.integers(1, 65535), max_size=2), min_size=1, max_size=3
     ),
     stores=st.dictionaries(NAMES, st.sampled_from(sorted(ENGINES)), max_size=2),
+    production=st.sampled_from([Target.KUBERNETES, Target.DIGITALOCEAN]),
 )
 def test_whatever_is_accepted_works(
-    name: str, services: dict[str, set[int]], stores: dict[str, str]
+    name: str, services: dict[str, set[int]], stores: dict[str, str], production: Target
 ) -> None:
     options = Options(
         name,
         tuple(f"{service}=web" for service in services),
         tuple(f"{service}={port}" for service, ports in services.items() for port in ports),
         tuple(f"{store}={engine}" for store, engine in stores.items()),
+        production,
     )
     starter, mistakes = new.read(options, "")
     if mistakes:  # a reserved name, or one that two things would have
@@ -253,10 +344,12 @@ def test_whatever_is_accepted_works(
     exec(compile(files["system.py"], "system.py", "exec"), system)
     deploy = system["deploy"]
     assert callable(deploy)
-    offset = {"port_offset": 0} if any(services.values()) else {}
-    for target in (Target.DOCKER, Target.KUBERNETES):
+    more = {"port_offset": 0} if any(services.values()) else {}
+    if production is Target.DIGITALOCEAN:
+        more["protect"] = True
+    for target in (Target.DOCKER, production):
         record(
-            lambda target=target: void(deploy(target=target, replicas=1, **offset)),
+            lambda target=target: void(deploy(target=target, replicas=1, **more)),
             project=name,
             stack="dev",
             config={},
@@ -267,11 +360,16 @@ def void(_: object) -> None:
     return None
 
 
+@pytest.mark.usefixtures("recorded_once")
+@pytest.mark.parametrize(("folder", "target"), [("shop", "kubernetes"), ("cloud", "digitalocean")])
 @pytest.mark.parametrize("engine", sorted(ENGINES))
-def test_each_engine_can_begin_a_program(engine: str, tmp_path: Path) -> None:
-    tiers("new", tmp_path / "shop", "--service", WEB, "--store", f"kept={engine}")
+def test_each_engine_can_begin_a_program(
+    engine: str, folder: str, target: str, tmp_path: Path
+) -> None:
+    options = ("--service", WEB, "--store", f"kept={engine}", "--target", target)
+    tiers("new", tmp_path / folder, *options)
 
-    forgetful(lambda: pass_tests(tmp_path / "shop"))
+    forgetful(lambda: pass_tests(tmp_path / folder))
 
 
 def test_a_reserved_name_is_no_database() -> None:
@@ -319,7 +417,14 @@ def test_ports_of_the_host_never_run_out_of_the_range() -> None:
             ["the container 'postgres-setup' is already that of shop: stores.postgres"],
         ),
         (["--service", WEB, "--target", "kubernets"], ["did you mean 'kubernetes'?"]),
-        (["--service", WEB, "--target", "digitalocean"], ["valid: docker, kubernetes"]),
+        (["--service", WEB, "--target", "moon"], ["valid: digitalocean, docker, kubernetes"]),
+        (
+            [
+                *("--name", LONG, "--service", WEB, "--store", f"{LONG}=postgres"),
+                *("--target", "digitalocean"),
+            ],
+            [f"stores.{LONG}.managed.name", "has 86 characters, and DigitalOcean takes 63"],
+        ),
         (
             ["--service", WEB, "--name", "My Shop"],
             ["--name My Shop: 'My Shop' is not a valid name"],

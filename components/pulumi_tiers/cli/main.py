@@ -292,7 +292,7 @@ def new(
     target: Annotated[
         str,
         typer.Option(
-            metavar="docker|kubernetes",
+            metavar="docker|kubernetes|digitalocean",
             help="Where the stack prod runs (default: kubernetes). The stack dev is local Docker.",
         ),
     ] = "",

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from pulumi_tiers.checks import check_systems
 from pulumi_tiers.cli.console import err
-from pulumi_tiers.cli.starter import Service, Starter, databases
+from pulumi_tiers.cli.starter import PRODUCTION, Service, Starter, databases
 from pulumi_tiers.engines import ENGINES
 from pulumi_tiers.model.base import Name, PortNumber
 from pulumi_tiers.model.errors import DescriptionError, Mistake, mistakes_of, nearest, shown
@@ -23,7 +23,6 @@ from pulumi_tiers.model.system import Environment, System, Target
 from pulumi_tiers.model.workload import ImageReference, Port, Workload
 
 EXAMPLE = "--service web=ghcr.io/example/web:1.0 --port web=8000 --store postgres"
-_TARGETS = (Target.DOCKER, Target.KUBERNETES)
 _NAME: TypeAdapter[Any] = TypeAdapter(Name)
 _IMAGE: TypeAdapter[Any] = TypeAdapter(ImageReference)
 _PORT: TypeAdapter[Any] = TypeAdapter(PortNumber)
@@ -78,11 +77,13 @@ def read(options: Options, name: str) -> tuple[Starter, list[Mistake]]:
     stores: dict[str, str] = {}
     for text in options.stores:
         wrong += _read_store(text, stores)
-    if options.target not in ("", *_TARGETS):
+    production = Target.KUBERNETES
+    if options.target in tuple(Target):
+        production = Target(options.target)
+    elif options.target:
         why = f"{shown(options.target)} is not a target of a new program"
-        wrong.append(Mistake("--target", why, nearest(options.target, _TARGETS)))
+        wrong.append(Mistake("--target", why, nearest(options.target, Target)))
     services = {key: Service(image, tuple(ports[key])) for key, image in images.items()}
-    production = Target.DOCKER if options.target == Target.DOCKER else Target.KUBERNETES
     starter = Starter(name, services, stores, production, version("pulumi-tiers"))
     return starter, wrong or list(_clashes(starter))
 
@@ -162,8 +163,9 @@ def _clashes(starter: Starter) -> Iterator[Mistake]:
             for name, service in starter.services.items()
         },
     )
-    for target in _TARGETS:
-        yield from check_systems([system], target)
+    # Every program can run on the first two.
+    for target in dict.fromkeys([Target.DOCKER, Target.KUBERNETES, starter.production]):
+        yield from check_systems([system], target, stack=PRODUCTION)
 
 
 # --- asking ---------------------------------------------------------------------------------------
@@ -187,7 +189,7 @@ def _ask(options: Options, folder: str) -> Options:
         while more := _ask_store(options, text):
             options, text = more, "Another store (empty: no more)"
     if not options.target:
-        text = f"Where the stack prod runs: {' or '.join(_TARGETS)}"
+        text = f"Where the stack prod runs: {' or '.join(Target)}"
         target = _answer(text, lambda it: replace(options, target=it), Target.KUBERNETES)
         options = replace(options, target=target)
     return options

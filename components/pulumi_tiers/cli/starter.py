@@ -6,13 +6,17 @@ from dataclasses import dataclass
 from itertools import chain
 from string import Template
 from typing import TypeAlias
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import ValidationError
 
-from pulumi_tiers.engines import ENGINES
+from pulumi_tiers.engines import ENGINES, Consumer, Engine
 from pulumi_tiers.model.store import Database, Store
 from pulumi_tiers.model.system import Target
+
+#: The stack that runs where the answers say.
+PRODUCTION = "prod"
 
 #: Of the lines, as ruff and black want them unless told otherwise.
 _WIDTH = 88
@@ -61,18 +65,23 @@ class Starter:
                 found[name, port] = next(number for number in numbers if number not in taken)
         return found
 
+    def in_cloud(self, text: str, elsewhere: str = "") -> str:
+        """The text of programs whose stack `prod` runs on DigitalOcean."""
+        return text if self.production is Target.DIGITALOCEAN else elsewhere
+
     def files(self) -> dict[str, str]:
         """The files by their path in the folder."""
+        protect = self.in_cloud(f"{self.name}:protect")
         return {
             "Pulumi.yaml": _pulumi_yaml(self),
             "Pulumi.dev.yaml": _stack_yaml(Target.DOCKER),
-            "Pulumi.prod.yaml": _stack_yaml(self.production),
+            f"Pulumi.{PRODUCTION}.yaml": _stack_yaml(self.production, protect),
             "__main__.py": _main(self),
             "system.py": _system(self),
             "tests/test_program.py": _tests(self),
             "requirements.txt": _REQUIREMENTS.substitute(version=self.version),
             "requirements-dev.txt": _REQUIREMENTS_DEV,
-            "pyproject.toml": _PYPROJECT,
+            "pyproject.toml": _PYPROJECT.substitute(warnings=self.in_cloud(_WARNINGS)),
             ".gitignore": _GITIGNORE,
             "README.md": _readme(self),
         }
@@ -152,13 +161,15 @@ deploy(
     target=Target(tiers.get("target") or "docker"),
 ${offset}\
     replicas=pulumi.Config().require_int("replicas"),
+${protect}\
 )
 ''')
 
 
 def _main(starter: Starter) -> str:
     offset = '    port_offset=tiers.get_int("port_offset") or 0,\n' if starter.published else ""
-    return _MAIN.substitute(offset=offset)
+    protect = starter.in_cloud('    protect=pulumi.Config().require_bool("protect"),\n')
+    return _MAIN.substitute(offset=offset, protect=protect)
 
 
 _SYSTEM = Template('''\
@@ -168,9 +179,9 @@ import pulumi
 from pulumi_tiers import $words
 
 
-def deploy(*, target: Target, ${offset}replicas: int) -> None:
+def deploy(*, target: Target, ${offset}replicas: int${protect}) -> None:
     """Makes the system: containers on Docker, or the objects of Kubernetes."""
-    site = Site("$name", {"target": target})
+${site}\
 ${data}\
     app = AppTier(
         "$name-app",
@@ -191,9 +202,38 @@ ${connections}\
 ${needs}\
             "services": $services,
         },
+${inside}\
     )
     pulumi.export("urls", app.urls)
 ''')
+
+_SITE = """\
+    site = Site("$name", {"target": target})
+"""
+
+_SITE_IN_CLOUD = """\
+    if target is Target.DIGITALOCEAN:
+        cluster = Cluster(
+            "$name-cluster",
+            # With 2 nodes of the size s-2vcpu-4gb, unless "nodes" or "node_size" say
+            # otherwise. Later, another region or size means another cluster.
+            {"region": "nyc1", "protect": protect},
+        )
+        inside = pulumi.ResourceOptions(providers=[cluster.provider])
+        site = Site(
+            "$name",
+            {"target": target, "protect": protect, "cluster": cluster.ref},
+            inside,
+        )
+        pulumi.export("cluster_id", cluster.id)
+        pulumi.export("kubeconfig", cluster.kubeconfig)
+    else:
+        inside = None
+        site = Site(
+            "$name",
+            {"target": target, "protect": protect},
+        )
+"""
 
 _DATA = Template("""\
     data = DataTier(
@@ -202,15 +242,19 @@ _DATA = Template("""\
             "site": site.ref,
             "stores": $stores,
         },
+${inside}\
     )
 """)
 
 
 def _system(starter: Starter) -> str:
     name, data, connections, needs, words = starter.name, "", "", "", ["AppTier", "Site", "Target"]
+    inside = starter.in_cloud("        inside,\n")
+    if inside:
+        words.append("Cluster")
     if starter.stores:
         stores = {key: _store(name, engine) for key, engine in starter.stores.items()}
-        data = _DATA.substitute(name=name, stores=_code(stores, 12, opened=2))
+        data = _DATA.substitute(name=name, stores=_code(stores, 12, opened=2), inside=inside)
         connections = '            "connections": data.connections,\n'
         needs = "            # What doesn't need a store should not have its URL.\n"
         words += ["Condition", "DataTier"]
@@ -219,10 +263,13 @@ def _system(starter: Starter) -> str:
         name=name,
         words=", ".join(sorted(words)),
         offset="port_offset: int, " if starter.published else "",
+        protect=starter.in_cloud(", protect: bool"),
+        site=Template(starter.in_cloud(_SITE_IN_CLOUD, _SITE)).substitute(name=name),
         data=data,
         connections=connections,
         needs=needs,
         services=_code(services, 12, opened=2),
+        inside=inside,
     )
 
 
@@ -270,6 +317,7 @@ NAME = "$name"
 IMAGES = $images
 # The stores that the services' variables lead to: host and port.
 SERVERS: dict[str, tuple[str, int]] = $servers
+${managed}\
 
 
 def compose() -> dict[str, Any]:
@@ -329,7 +377,7 @@ def test_the_urls_of_stores_lead_there_and_are_secret() -> None:
             environment = container(objects, name)["env"]
             assert {"name": variable, "valueFrom": reference} in environment
             secret = objects["Secret", name]["stringData"]
-            assert urlsplit(secret[variable]) == url
+${same}\
 
 
 def test_nothing_is_open_to_everybody() -> None:
@@ -338,7 +386,40 @@ def test_nothing_is_open_to_everybody() -> None:
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
     for (kind, _), item in kubernetes().items():
         assert kind != "Service" or item["spec"]["type"] == "ClusterIP"
+${protected}\
 ''')
+
+_MANAGED = Template("""\
+# Those that DigitalOcean runs in the stack prod: their port, and the end of the URL.
+MANAGED: dict[str, tuple[int, str]] = $managed
+""")
+
+_SAME = """\
+            assert urlsplit(secret[variable]) == url
+"""
+
+_SAME_IN_CLOUD = """\
+            found = urlsplit(secret[variable])
+            if variable not in MANAGED:
+                assert found == url
+                continue
+            assert (found.port, found.query) == MANAGED[variable]
+            assert (found.username, found.path) == (url.username, url.path)
+            # Known when it is made.
+            assert (found.hostname or "").startswith("${digitalocean_")
+            assert (found.password or "").startswith("${DIGITALOCEAN_")
+"""
+
+_PROTECTED = '''
+
+def test_the_cluster_and_the_data_are_protected() -> None:
+    """The engine refuses to delete them in the stack prod, until "protect" is false."""
+    kinds = ("KubernetesCluster", "DatabaseCluster", "DatabaseDb", "DatabaseUser")
+    resources = PROJECT.record("prod").resources
+    holders = [item for item in resources if item.type.endswith(kinds)]
+    assert holders
+    assert all(item.protect for item in holders)
+'''
 
 
 def _tests(starter: Starter) -> str:
@@ -347,34 +428,57 @@ def _tests(starter: Starter) -> str:
         variable: _Code(f'("{store}", {ENGINES[starter.stores[store]].port})')
         for variable, store in starter.urls.items()
     }
+    managed = {
+        variable: _Code(f'({service.port}, "{_ending(ENGINES[starter.stores[store]])}")')
+        for variable, store in starter.urls.items()
+        if (service := ENGINES[starter.stores[store]].service)
+    }
+    found = _MANAGED.substitute(managed=_code(managed, 0, opened=1) if managed else "{}")
     return _TESTS.substitute(
         name=starter.name,
         images=_code(images, 0, opened=1),
         servers=_code(servers, 0, opened=1) if servers else "{}",
+        managed=starter.in_cloud(found),
+        same=starter.in_cloud(_SAME_IN_CLOUD, _SAME),
+        protected=starter.in_cloud(_PROTECTED),
     )
+
+
+def _ending(engine: Engine) -> str:
+    """What insists on encryption in a URL, behind the database."""
+    return urlsplit(engine.url(Consumer("user", "database"), "word", "host", 1, tls=True)).query
 
 
 # --- the other files ------------------------------------------------------------------------------
 
 
 def _pulumi_yaml(starter: Starter) -> str:
+    config = {
+        "replicas": {
+            "type": "integer",
+            "default": 1,
+            "description": "How many containers each service has.",
+        }
+    }
+    if starter.production is Target.DIGITALOCEAN:
+        config["protect"] = {
+            "type": "boolean",
+            "default": False,
+            "description": "Whether the engine refuses to delete the cluster and what holds data.",
+        }
+    where = starter.in_cloud("DigitalOcean", "Kubernetes")
     project = {
         "name": starter.name,
-        "description": f"{starter.name} on local Docker and on Kubernetes.",
+        "description": f"{starter.name} on local Docker and on {where}.",
         "runtime": {"name": "python", "options": {"toolchain": "pip", "virtualenv": ".venv"}},
-        "config": {
-            "replicas": {
-                "type": "integer",
-                "default": 1,
-                "description": "How many containers each service has.",
-            }
-        },
+        "config": config,
     }
     return yaml.safe_dump(project, sort_keys=False)
 
 
-def _stack_yaml(target: Target) -> str:
-    return yaml.safe_dump({"config": {"tiers:target": str(target)}})
+def _stack_yaml(target: Target, switched_on: str = "") -> str:
+    config = {"tiers:target": str(target), **({switched_on: True} if switched_on else {})}
+    return yaml.safe_dump({"config": config})
 
 
 _REQUIREMENTS = Template("""\
@@ -390,14 +494,20 @@ pyrefly
 pytest
 """
 
-_PYPROJECT = """\
+_PYPROJECT = Template("""\
 [tool.pytest.ini_options]
 testpaths = ["tests"]
+${warnings}\
 
 [tool.pyrefly]
 preset = "strict"
 project-includes = ["*.py", "tests"]
 search-path = ["."]
+""")
+
+_WARNINGS = """\
+# The SDK's own modules use each other's old names when they are imported.
+filterwarnings = ["ignore::DeprecationWarning:pulumi_digitalocean"]
 """
 
 _GITIGNORE = """\
@@ -432,6 +542,19 @@ python3 -m venv .venv
 | `.venv/bin/pytest` | the tests; they need no engine, no Docker, no cluster |
 | `.venv/bin/pyrefly check` | the types |
 
+${pulumi}\
+
+| Configuration | Default | |
+|---|---|---|
+| `tiers:target` | `docker` | or `kubernetes`${digitalocean}: where the stack runs |
+${offset}\
+| `$name:replicas` | `1` | how many containers each service has |
+${protect}\
+| `tiers:secrets` | generated | `$name/<store>/<user>`: a password of your own |
+""")
+
+
+_PULUMI = """\
 With the Pulumi CLI, in a backend of your own:
 
 ```sh
@@ -440,16 +563,46 @@ pulumi stack init prod
 pulumi config set replicas 2 -s prod
 pulumi up -s prod
 ```
+"""
 
-| Configuration | Default | |
-|---|---|---|
-| `tiers:target` | `docker` | or `kubernetes`: where the stack runs |
-${offset}\
-| `$name:replicas` | `1` | how many containers each service has |
-| `tiers:secrets` | generated | `$name/<store>/<user>`: a password of your own |
-""")
+_PULUMI_IN_CLOUD = """\
+## On DigitalOcean
+
+The stack `prod` makes a cluster, and managed databases where there are stores. With the Pulumi CLI,
+and a token of your account that reads and writes:
+
+```sh
+. .venv/bin/activate                # the engine runs `tiers credential` to reach the cluster
+tiers render --to report -s prod    # what is made, and what it costs; needs no token
+export DIGITALOCEAN_TOKEN=...
+tiers doctor -s prod                # are engine, plugins and token there?
+pulumi login                        # or: pulumi login file://~
+pulumi stack init prod
+pulumi config set replicas 2 -s prod
+pulumi up -s prod
+pulumi stack output kubeconfig -s prod > kubeconfig.yaml    # holds no secret
+```
+
+DigitalOcean makes the passwords of managed databases. The cluster and the data are protected: to
+destroy the stack takes two steps.
+
+```sh
+pulumi config set protect false -s prod && pulumi up -s prod
+pulumi destroy -s prod
+```
+"""
 
 
 def _readme(starter: Starter) -> str:
     offset = "| `tiers:port_offset` | `0` | added to every port that is published on Docker |\n"
-    return _README.substitute(name=starter.name, offset=offset if starter.published else "")
+    protect = (
+        f"| `{starter.name}:protect` | `false` | `true` in `prod`: the engine deletes neither the"
+        " cluster nor data |\n"
+    )
+    return _README.substitute(
+        name=starter.name,
+        pulumi=starter.in_cloud(_PULUMI_IN_CLOUD, _PULUMI),
+        digitalocean=starter.in_cloud(", `digitalocean`"),
+        offset=offset if starter.published else "",
+        protect=starter.in_cloud(protect),
+    )
