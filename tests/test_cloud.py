@@ -249,6 +249,7 @@ def test_a_size_without_a_price_is_not_free() -> None:
 HOLDING = {
     CLUSTER,
     DATABASE,
+    FIREWALL,
     "digitalocean:index/databaseUser:DatabaseUser",
     "digitalocean:index/databaseDb:DatabaseDb",
     "kubernetes:core/v1:Namespace",

@@ -49,7 +49,8 @@ class DigitalOceanPlatform(KubernetesPlatform):
             owner.child(name),
             cluster_id=database.id,
             rules=[{"type": "k8s", "value": cluster["id"]}],
-            opts=owner.child_options(),
+            # Without it, a database that a destroy has left would be open to everybody.
+            opts=protected,
         )
         made: list[pulumi.Resource] = [database, firewall]
         passwords = {service.admin: pulumi.Output.secret(database.password)}
