@@ -15,8 +15,8 @@ from pulumi.provider.experimental.analyzer import PropertyDefinition, TypeDefini
 from pulumi.provider.experimental.component import ComponentProvider
 
 from pulumi_tiers import AppTier, Cluster, DataTier, Site
-from pulumi_tiers.component import PACKAGE
-from pulumi_tiers.model.errors import DescriptionError, Mistake, nearest
+from pulumi_tiers.component import PACKAGE, refuse
+from pulumi_tiers.model.errors import Mistake, nearest
 
 
 class Plugin(ComponentProvider):
@@ -47,12 +47,11 @@ class Plugin(ComponentProvider):
             f"{component} {name}: ", inputs, definition.inputs, definition.inputs_mapping
         )
         try:
-            if arguments.mistakes:
-                raise DescriptionError(arguments.mistakes)
+            refuse(arguments.mistakes)
             # A component's constructor has other parameters than its base class.
             constructor: Any = self._components[component]
             made = constructor(name, given, options)
-        except (DescriptionError, pulumi.RunError) as error:
+        except pulumi.RunError as error:
             # Without a list, the SDK fails at telling it.
             raise InputPropertiesError(str(error), []) from None
         state = self.get_state(made, definition)
