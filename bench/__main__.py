@@ -55,6 +55,7 @@ def main() -> int:
         "Pulumi": getattr(Engine.find()[0], "version", None),
         "Pulumi SDK": version("pulumi"),
         "pulumi-docker": version("pulumi-docker"),
+        "pulumi-kubernetes": version("pulumi-kubernetes"),
         "Docker": docker.server_version(),
     }
     if options.json:

@@ -12,7 +12,8 @@ from pulumi_tiers.cli.engine import Engine
 
 from bench import compose, same
 from bench.figures import Comparison, Measure, Row, Samples, rows
-from bench.workplace import Project, Workplace
+from bench.workplace import MeasureError, Project, Workplace
+from tests.cluster import Cluster, NoClusterError, why_no_cluster
 
 FLAT = "flat program"
 IMAGES = (
@@ -34,13 +35,15 @@ class Machine:
     image: str
     compose: compose.Tool | None
     no_compose: str
+    no_cluster: str
 
     @classmethod
     def examine(cls, image: str, *, with_compose: bool) -> "Machine":
         tool, no_compose = compose.find() if with_compose else (None, "not asked for")
         daemon = "" if docker.server_version() else f"no Docker daemon: {docker.why_not()}"
         chosen = image or next((name for name in IMAGES if docker.has_image(name)), "")
-        return cls(Engine.find()[1], daemon, chosen, tool, no_compose)
+        no_cluster = Engine.find(("kubernetes", "random"))[1] or why_no_cluster()
+        return cls(Engine.find()[1], daemon, chosen, tool, no_compose, no_cluster)
 
     @property
     def no_containers(self) -> str:
@@ -121,7 +124,13 @@ def _config(run: Run, *, gated: bool, interval: str) -> dict[str, str]:
 
 
 def _life(
-    project: Project, side: str, suffix: str, samples: Samples, rendered: Path | None = None
+    project: Project,
+    side: str,
+    suffix: str,
+    samples: Samples,
+    rendered: Path | None = None,
+    *,
+    to: str = "compose",
 ) -> Callable[[], None]:
     project.init()
 
@@ -131,7 +140,7 @@ def _life(
             samples.add(f"{side} no-op", project.unchanged())
             samples.add(f"{side} preview", project.preview())
             if rendered:
-                samples.add(f"{side} render", project.render(rendered))
+                samples.add(f"{side} render", project.render(rendered, to))
         samples.add(f"{side} destroy{suffix}", project.destroy())
 
     return live
@@ -203,6 +212,7 @@ _COMPONENTS = (
     "ci_pipeline",
     "observability",
     "backups",
+    "cluster",
 )
 
 
@@ -293,9 +303,62 @@ def instances(run: Run) -> list[Row]:
     return rows(comparisons, samples, missing)
 
 
+# --- Kubernetes -----------------------------------------------------------------------------------
+
+_KUBERNETES = (
+    Comparison("up on Kubernetes", "ours up", "flat up", FLAT, 1.15),
+    Comparison("up on Kubernetes, nothing changed", "ours no-op", "flat no-op", FLAT, 1.15),
+    Comparison(
+        "preview on Kubernetes, nothing changed", "ours preview", "flat preview", FLAT, 1.15
+    ),
+    Comparison("tiers render --to kubernetes", "ours render", "ours preview", "our preview", 0.5),
+    Comparison("destroy on Kubernetes", "ours destroy", "flat destroy", FLAT, 1.15),
+)
+
+
+def kubernetes(run: Run) -> list[Row]:
+    """A database and three services on the tests' cluster, whose pods take no time to start."""
+    cluster, why = _cluster(run)
+    config = {"kubernetes:kubeconfig": str(cluster.kubeconfig)} if cluster else {}
+    ours = run.place.project("shop", "ours-shop", config)
+    flat = run.place.project("shop_flat", "flat-shop", config)
+    same.check(ours, flat)
+    samples = Samples()
+    if cluster:
+        for project in (ours, flat):
+            namespace = f"{project.stack}-shop"
+            arguments = ("delete", "namespace", namespace, "--ignore-not-found", "--wait=false")
+            run.place.kept.callback(cluster.run, *arguments)
+        rendered = run.place.root / "manifests"
+        run.rounds(
+            "kubernetes",
+            _life(ours, "ours", "", samples, rendered, to="kubernetes"),
+            _life(flat, "flat", "", samples),
+        )
+        run.place.end()  # the cluster would slow the next case down
+    return rows(_KUBERNETES, samples, dict.fromkeys(("ours", "flat"), why) if why else {})
+
+
+def _cluster(run: Run) -> tuple[Cluster | None, str]:
+    """A cluster until the end of the place; otherwise None and why."""
+    if run.machine.no_cluster:
+        return None, run.machine.no_cluster
+    folder = run.place.root / "cluster"
+    folder.mkdir()
+    try:
+        cluster = Cluster.get(folder, lambda text: print(text, file=sys.stderr))
+    except NoClusterError as error:
+        return None, str(error)
+    except RuntimeError as error:
+        raise MeasureError(f"the cluster doesn't start: {error}") from None
+    run.place.kept.callback(cluster.stop)
+    return cluster, ""
+
+
 CASES: dict[str, Callable[[Run], list[Row]]] = {
     "chain": chain,
     "slow-health": slow_health,
     "import": imports,
     "instances": instances,
+    "kubernetes": kubernetes,
 }

@@ -1,10 +1,10 @@
 """Two programs are compared only if they make the same things."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pulumi_tiers.cli import project as projects
-from pulumi_tiers.render.recorder import Recording, bare, replace_placeholders
+from pulumi_tiers.render.recorder import Recording, Secret, bare, replace_placeholders
 
 from bench.workplace import MeasureError, Project
 
@@ -34,7 +34,34 @@ def _made(project: Project) -> dict[str, dict[str, Any]]:
         for kind in _KINDS
         for item in recording.of_type(f"docker:index/{kind.lower()}:{kind}")
     }
-    return {**made, "other": _others(recording)}
+    return {**made, **_objects(recording, project.stack), "other": _others(recording)}
+
+
+def _objects(recording: Recording, stack: str) -> dict[str, dict[str, Any]]:
+    """Kubernetes' objects by path, labels and annotations too.
+
+    Not as manifests, which lack the annotations that tell the provider how to wait.
+    """
+    return {
+        f"{item.inputs['kind']} {item.inputs['metadata']['name'].removeprefix(stack)}": dict(
+            _leaves(_clean(item.inputs, stack))
+        )
+        for item in recording.resources
+        if item.type.startswith("kubernetes:")
+    }
+
+
+def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    match value:
+        case Mapping() if value:
+            items = value.items()
+        case list() if value:
+            items = enumerate(value)
+        case _:
+            yield path, value
+            return
+    for key, item in items:
+        yield from _leaves(item, f"{path}.{key}" if path else str(key))
 
 
 def _others(recording: Recording) -> dict[str, Any]:
@@ -58,6 +85,8 @@ def _inputs(inputs: Mapping[str, Any], stack: str) -> dict[str, Any]:
 
 def _clean(value: Any, stack: str) -> Any:
     """Texts without the stack's name and the names of secrets."""
+    if isinstance(value, Secret):
+        return Secret(_clean(value.value, stack))
     if isinstance(value, str):
         return replace_placeholders(value.removeprefix(stack), lambda kind, _: f"<{kind}>")
     if isinstance(value, list):

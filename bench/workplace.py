@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -35,6 +35,8 @@ class Workplace:
     id: str
     environment: Mapping[str, str]
     running: list["subprocess.Popen[str]"] = field(default_factory=list)
+    #: What else is to be taken away at the end.
+    kept: ExitStack = field(default_factory=ExitStack)
 
     def run(self, *command: str | Path, cwd: Path | None = None, seconds: float = 300) -> float:
         """How long the command took. Raises MeasureError with its last words."""
@@ -78,7 +80,7 @@ class Workplace:
         (folder / "Pulumi.yaml").write_text(yaml.safe_dump(declared), encoding="utf-8")
         made = Project(self, folder, f"{self.id}-{stack}")
         made.file.write_text(
-            yaml.safe_dump({"config": {f"{PROJECT}:{key}": text for key, text in config.items()}}),
+            yaml.safe_dump({"config": {_full(key): text for key, text in config.items()}}),
             encoding="utf-8",
         )
         return made
@@ -92,6 +94,7 @@ class Workplace:
         while quiet < 2 and time.monotonic() < deadline:
             quiet = 0 if self._remove() else quiet + 1
             time.sleep(0.2)
+        self.kept.close()
 
     def _remove(self) -> bool:
         """Whether there was something to remove."""
@@ -136,12 +139,12 @@ class Project:
     def destroy(self) -> float:
         return self._pulumi("destroy", "--yes", "--skip-preview")
 
-    def render(self, out: Path) -> float:
+    def render(self, out: Path, to: str = "compose") -> float:
         return self.workplace.run(
             TIERS,
             "render",
             "--to",
-            "compose",
+            to,
             "--stack",
             self.stack,
             "--out",
@@ -152,6 +155,10 @@ class Project:
     def _pulumi(self, *arguments: str) -> float:
         common = ("--stack", self.stack, "--non-interactive", "--color", "never")
         return self.workplace.run("pulumi", *arguments, *common, cwd=self.folder)
+
+
+def _full(key: str) -> str:
+    return key if ":" in key else f"{PROJECT}:{key}"
 
 
 def _shown(command: tuple[str | Path, ...]) -> str:
