@@ -153,7 +153,10 @@ def _name(value: str, longest: int) -> str:
             " starting with a letter and not ending in a hyphen",
         )
     if value in RESERVED_NAMES:
-        raise reject(f"the name '{value}' is reserved", "choose another: a host or an object is called so already")
+        raise reject(
+            f"the name '{value}' is reserved",
+            "choose another: a host or an object is called so already",
+        )
     return value
 
 
