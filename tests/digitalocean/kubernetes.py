@@ -12,7 +12,6 @@ from digitalocean.errors import not_found, unprocessable
 from digitalocean.routes import Answer, Call, Route
 from digitalocean.world import World, new_id, now, page, the
 
-_WEEK = 7 * 24 * 3600
 _SWITCHES = (
     "routing_agent",
     "p2p_oci_registry_plugin",
@@ -219,7 +218,7 @@ class Kubernetes:
         """The authority, a token, and how long it lives."""
         self._the(cluster)
         # Zero asks for the default.
-        seconds = int(call.query.get("expiry_seconds", 0)) or _WEEK
+        seconds = int(call.query.get("expiry_seconds", 0)) or self.world.credential_seconds
         server = self.world.kubernetes_server
         if server:
             return server.certificate_authority, server.token, seconds

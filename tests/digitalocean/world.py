@@ -30,6 +30,8 @@ class World:
     """At which read something new or changed is seen finished."""
     lingering: int = 1
     """How often a VPC still refuses its deletion after its last member was deleted."""
+    credential_seconds: int = 7 * 24 * 3600
+    """How long a cluster's credentials live if nobody asks for less."""
     kubernetes_server: KubernetesServer | None = None
     kubernetes_versions: list[str] = field(default_factory=lambda: list(KUBERNETES_VERSIONS))
 
