@@ -4,7 +4,9 @@ The real provider plugin talks to it over loopback. Real answers of DigitalOcean
 The double was written after the published OpenAPI description and the source of the provider. Where
 the description is silent, its refusals use the words that people report. On 2026-11-22 Prism (npm's
 `@stoplight/prism-cli`) stood before it as a validating proxy, with that description and `--errors`:
-it had nothing left to object to in the requests and answers of `test_digitalocean_double.py`.
+it had nothing left to object to in the requests and answers of `test_digitalocean_double.py`. In
+the provider's own requests it objected to an empty `project_id`, to `rules` and parts of a cluster
+that are null, and to tags on databases: DigitalOcean takes them every day, and so does the double.
 """
 
 from digitalocean.server import Double, Entry, Hang
