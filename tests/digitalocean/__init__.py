@@ -6,7 +6,7 @@ the description is silent, its refusals use the words that people report. On 202
 `@stoplight/prism-cli`) stood before it as a validating proxy, with that description and `--errors`:
 it had nothing left to object to in the requests and answers of `test_digitalocean_double.py`. In
 the provider's own requests it objected to an empty `project_id`, to `rules` and parts of a cluster
-that are null, and to tags on databases: DigitalOcean takes them every day, and so does the double.
+that are null, and to tags on databases. The provider is DigitalOcean's own: the double takes them.
 """
 
 from digitalocean.server import Double, Entry, Hang
