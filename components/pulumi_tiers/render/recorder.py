@@ -9,7 +9,7 @@ import asyncio
 import json
 import logging
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, cast
 
@@ -184,24 +184,15 @@ class _Monitor(mocks.MockMonitor):
         registration = mocks.MockMonitor.ResourceRegistration(urn, f"{request.name}-id", {})
         if self.resources.setdefault(urn, registration) is not registration:
             raise pulumi.RunError(f"the engine refuses a second resource of this name: {urn}")
-        inputs = _plain(request.object)
-        self.recording.resources.append(
-            Resource(
-                urn=urn,
-                type=request.type,
-                name=request.name,
-                parent=request.parent,
-                inputs=inputs,
-                depends_on=tuple(sorted(request.dependencies)),
-                protect=request.protect,
-                retain_on_delete=request.retainOnDelete,
-                ignore_changes=tuple(request.ignoreChanges),
-                provider=request.provider,
-            )
+        state = self._record(
+            urn,
+            request,
+            request.object,
+            protect=request.protect,
+            retain_on_delete=request.retainOnDelete,
+            ignore_changes=tuple(request.ignoreChanges),
+            provider=request.provider,
         )
-        state = struct_pb2.Struct()
-        state.CopyFrom(request.object)
-        self._answer(state, request.type, request.name, inputs, request.additionalSecretOutputs)
         return resource_pb2.RegisterResourceResponse(urn=urn, id=f"{request.name}-id", object=state)
 
     def ReadResource(  # noqa: N802 - the SDK's name
@@ -209,37 +200,29 @@ class _Monitor(mocks.MockMonitor):
     ) -> resource_pb2.ReadResourceResponse:
         # What exists already: it is there, and nothing is known of it but its id.
         urn = self.make_urn(request.parent, request.type, request.name)
-        inputs = _plain(request.properties)
-        self.recording.resources.append(
-            Resource(
-                urn=urn,
-                type=request.type,
-                name=request.name,
-                parent=request.parent,
-                inputs=inputs,
-                depends_on=tuple(sorted(request.dependencies)),
-                existing=request.id,
-            )
-        )
-        state = struct_pb2.Struct()
-        state.CopyFrom(request.properties)
-        self._answer(state, request.type, request.name, inputs, request.additionalSecretOutputs)
+        state = self._record(urn, request, request.properties, existing=request.id)
         return resource_pb2.ReadResourceResponse(urn=urn, properties=state)
 
-    def _answer(
+    def _record(
         self,
-        state: struct_pb2.Struct,
-        type_: str,
-        name: str,
-        inputs: Mapping[str, Json],
-        secrets: Iterable[str],
-    ) -> None:
-        """Adds what only the provider knows."""
+        urn: str,
+        request: resource_pb2.RegisterResourceRequest | resource_pb2.ReadResourceRequest,
+        given: struct_pb2.Struct,
+        **more: Any,
+    ) -> struct_pb2.Struct:
+        """Notes the resource. Returns its state: its inputs, and what only the provider knows."""
+        inputs, dependencies = _plain(given), tuple(sorted(request.dependencies))
+        self.recording.resources.append(
+            Resource(urn, request.type, request.name, request.parent, inputs, dependencies, **more)
+        )
+        state = struct_pb2.Struct()
+        state.CopyFrom(given)
         bare = _bare(inputs)
-        for key, answer in _ANSWERS.get(type_, {}).items():
-            value = answer(name, bare)
-            secret = key in secrets or isinstance(value, Secret)
+        for key, answer in _ANSWERS.get(request.type, {}).items():
+            value = answer(request.name, bare)
+            secret = key in request.additionalSecretOutputs or isinstance(value, Secret)
             _set(state, key, _bare(value), secret=secret)
+        return state
 
     def RegisterResourceOutputs(  # noqa: N802 - the SDK's name
         self, request: resource_pb2.RegisterResourceOutputsRequest
