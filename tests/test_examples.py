@@ -7,6 +7,7 @@ import secrets
 import shutil
 import socket
 import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Iterator, Sequence
@@ -21,9 +22,17 @@ import yaml
 from sandbox import TIERS
 from wheelhouse import ROOT, build_wheel
 
+
+def missing(*programs: str) -> str:
+    return ", ".join(program for program in programs if shutil.which(program) is None)
+
+
 EXAMPLES = ROOT / "examples"
-DATABASE = "standin.local/postgres:15"
-WEB = "standin.local/marcospaulo1991/encontros-tech:develop"
+#: The second's stand-in is the reference workload, as for every application.
+IMAGES = ("postgres:15", "marcospaulo1991/encontros-tech:develop")
+DATABASE, WEB = (f"standin.local/{image}" for image in IMAGES)
+MISSING_FOR_YAML = missing("pulumi-language-yaml")
+MISSING_FOR_TYPESCRIPT = missing("pulumi-language-nodejs", "node", "npm")
 PROVIDERS = ("digitalocean", "docker", "kubernetes", "random")
 """What the library's dependencies are for: `pulumi install` wants the plugins of all of them."""
 
@@ -71,6 +80,10 @@ class Workshop:
     def clone(self) -> Path:
         return self.root / "clone"
 
+    @property
+    def examples(self) -> Path:
+        return self.clone / "examples"
+
     def run(self, *command: str | Path, cwd: Path, code: int = 0) -> str:
         """What the command prints. With another `code`, it must fail."""
         done = self._run(command, cwd)
@@ -103,7 +116,7 @@ class Workshop:
 
 @dataclass
 class Program:
-    """A copy of an example, with a stack of its own."""
+    """An example with a stack of its own."""
 
     root: Path
     stack: str
@@ -115,8 +128,9 @@ class Program:
 
     def begin(self, **config: object) -> None:
         self.pulumi("stack", "init")
-        for key, value in config.items():
-            self.pulumi("config", "set", key.replace("__", ":"), str(value))
+        values = [f"--plaintext={key}={value}" for key, value in config.items()]
+        if values:
+            self.pulumi("config", "set-all", *values)
 
     def up(self) -> None:
         """Twice: the second time there is nothing to do."""
@@ -165,7 +179,9 @@ def plugin_of(name: str) -> Path | None:
 def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     root = tmp_path_factory.mktemp("workshop")
     for name in ("components", "examples"):
-        ignored = shutil.ignore_patterns("__pycache__", "*.egg-info", ".venv", "node_modules")
+        ignored = shutil.ignore_patterns(
+            "__pycache__", "*.egg-info", ".venv", "node_modules", "sdks"
+        )
         shutil.copytree(ROOT / name, root / "clone" / name, ignore=ignored)
     for name in ("pyproject.toml", "constraints.txt", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, root / "clone")
@@ -188,13 +204,14 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     }
     environment.pop("VIRTUAL_ENV", None)
     made = Workshop(root, environment)
-    folder = made.clone / "examples" / "yaml"
-    made.install("pulumi", "package", "add", "../../components", cwd=folder)
+    # One of them is enough: this takes the longest.
+    language = "yaml" if MISSING_FOR_TYPESCRIPT else "typescript"
+    made.install("pulumi", "package", "add", "../../components", cwd=made.examples / language)
     return made
 
 
 @pytest.fixture(scope="module")
-def wheel_venv(workshop: Workshop) -> Path:
+def wheel_venv(workshop: Workshop) -> None:
     """An environment with the wheel. The plugin's lends it the dependencies, and they suffice."""
     plugins, venv = workshop.clone / ".venv", workshop.root / "venv"
     workshop.run(plugins / "bin" / "python", "-m", "venv", "--without-pip", venv, cwd=workshop.root)
@@ -211,14 +228,13 @@ def wheel_venv(workshop: Workshop) -> Path:
         python, "-c", "import pulumi_tiers; print(pulumi_tiers.__file__)", cwd=workshop.root
     )
     assert Path(told.strip()).is_relative_to(packages)
-    return venv
+    for example in ("docker", "kubernetes"):
+        (workshop.examples / example / ".venv").symlink_to(venv)
 
 
 @pytest.fixture
 def example(request: pytest.FixtureRequest, workshop: Workshop) -> Iterator[Program]:
-    made = Program(
-        workshop.clone / "examples" / request.param, f"t{secrets.token_hex(3)}", workshop
-    )
+    made = Program(workshop.examples / request.param, f"t{secrets.token_hex(3)}", workshop)
     yield made
     if request.node.get_closest_marker("docker"):
         made.remove()
@@ -253,6 +269,16 @@ def wait_for_its_database(port: int) -> None:
     assert told["dependencies"]["DATABASE_URL"]["ok"], told
 
 
+@pytest.fixture(scope="module")
+def stand_ins() -> None:
+    build = (sys.executable, ROOT / "offline" / "build.py")
+    subprocess.run([*build, *IMAGES], capture_output=True, check=True)
+
+
+with_stand_ins = pytest.mark.usefixtures("stand_ins")
+on_the_wheel = pytest.mark.usefixtures("wheel_venv")
+
+
 def one_of(name: str) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("example", [name], indirect=True)
 
@@ -262,9 +288,10 @@ def one_of(name: str) -> pytest.MarkDecorator:
 
 @pytest.mark.docker
 @pytest.mark.engine
+@with_stand_ins
+@on_the_wheel
 @one_of("docker")
-def test_a_lone_data_tier_beside_ones_own_containers(example: Program, wheel_venv: Path) -> None:
-    (example.root / ".venv").symlink_to(wheel_venv)
+def test_a_lone_data_tier_beside_ones_own_containers(example: Program) -> None:
     port = two_ports()
     example.begin(image=WEB, database_image=DATABASE, port=port)
     example.up()
@@ -274,12 +301,11 @@ def test_a_lone_data_tier_beside_ones_own_containers(example: Program, wheel_ven
 
 
 @pytest.mark.engine
+@on_the_wheel
 @one_of("kubernetes")
-def test_a_lone_data_tier_beside_ones_own_deployment(example: Program, wheel_venv: Path) -> None:
-    (example.root / ".venv").symlink_to(wheel_venv)
-    example.begin()
+def test_a_lone_data_tier_beside_ones_own_deployment(example: Program) -> None:
     # No cluster: the provider writes down what it would apply.
-    example.pulumi("config", "set", "kubernetes:renderYamlToDirectory", "rendered")
+    example.begin(**{"kubernetes:renderYamlToDirectory": "rendered"})
     example.up()
     objects = [
         yaml.safe_load(path.read_text()) for path in (example.root / "rendered").rglob("*.yaml")
@@ -295,16 +321,12 @@ def test_a_lone_data_tier_beside_ones_own_deployment(example: Program, wheel_ven
 # --- other languages through the plugin -----------------------------------------------------------
 
 
-def needs(program: str) -> None:
-    if shutil.which(program) is None:
-        pytest.skip(f"no {program} on PATH")
-
-
 @pytest.mark.docker
 @pytest.mark.engine
+@with_stand_ins
+@pytest.mark.skipif(bool(MISSING_FOR_YAML), reason=f"not on PATH: {MISSING_FOR_YAML}")
 @one_of("yaml")
 def test_a_yaml_program(example: Program) -> None:
-    needs("pulumi-language-yaml")
     file = example.root / "Pulumi.yaml"
     program: dict[str, Any] = yaml.safe_load(file.read_text())
     once = json.dumps(program["resources"])
@@ -326,11 +348,10 @@ def test_a_yaml_program(example: Program) -> None:
 
 @pytest.mark.docker
 @pytest.mark.engine
+@with_stand_ins
+@pytest.mark.skipif(bool(MISSING_FOR_TYPESCRIPT), reason=f"not on PATH: {MISSING_FOR_TYPESCRIPT}")
 @one_of("typescript")
 def test_a_typescript_program(example: Program) -> None:
-    for program in ("pulumi-language-nodejs", "node", "npm"):
-        needs(program)
-    example.workshop.install("pulumi", "install", cwd=example.root)
     port = two_ports()
     example.begin(image=WEB, databaseImage=DATABASE, port=port)
     example.up()
