@@ -1,17 +1,21 @@
 """What the components look like, and take, behind Pulumi's plugin boundary."""
 
 import json
+import re
+import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pulumi
 import pytest
+import yaml
 from pulumi.errors import InputPropertiesError
 from pulumi_tiers import AppTier, Cluster, Condition, DataTier, PullPolicy, RestartPolicy, Site
 from pulumi_tiers import Target as SiteTarget
 from pulumi_tiers.component import PACKAGE
 from pulumi_tiers.plugin import Plugin
 from pulumi_tiers.render.recorder import Recording, record
+from wheelhouse import ROOT
 
 COMPONENTS = (AppTier, Cluster, DataTier, Site)
 ENUMS = (Condition, PullPolicy, RestartPolicy, SiteTarget)
@@ -274,3 +278,51 @@ def test_an_output_that_would_be_lost_is_refused(kind: str, key: str, value: Any
     }
     message = mistakes(kind, rest.get(kind, {}), **{key: value})
     assert f"{key}: is an output as a whole" in message
+
+
+# --- what is shown --------------------------------------------------------------------------------
+
+PAGE = (ROOT / "docs" / "other-languages.md").read_text(encoding="utf-8")
+
+
+def shown(page: str, language: str) -> str:
+    [block] = re.findall(rf"^```{language}\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    return str(block)
+
+
+def evaluated(value: Any) -> Any:
+    """What Pulumi makes of a YAML program's values, roughly."""
+    match value:
+        case dict():
+            return {key: evaluated(item) for key, item in value.items()}
+        case list():
+            return [evaluated(item) for item in value]
+        case "${port}":
+            return 8080.0
+        case str() if "connections[" in value:
+            return CONNECTION
+        case str() if not value.startswith("$$"):
+            return re.sub(r"\$\{[^}]*\}", "dev", value)
+        case str():
+            return value.removeprefix("$")
+        case _:
+            return value
+
+
+@pytest.mark.parametrize(
+    "program",
+    [shown(PAGE, "yaml"), (ROOT / "examples" / "yaml" / "Pulumi.yaml").read_text(encoding="utf-8")],
+    ids=["page", "example"],
+)
+def test_yaml_programs_are_right(program: str) -> None:
+    resources: dict[str, Any] = yaml.safe_load(program)["resources"]
+    for resource in resources.values():
+        kind = str(resource["type"]).rpartition(":")[2]
+        assert resource["type"] == f"{PACKAGE}:{kind}"
+        recorded(kind, evaluated(resource.get("properties", {})))
+
+
+def test_the_mistake_that_is_shown_is_what_is_told() -> None:
+    told = mistakes("AppTier", {"site": PLACE, "services": {}}, connections={"db": CONNECTION})
+    expected = shown(PAGE, "text").replace("shop-app:", "shop-apptier:")
+    assert textwrap.dedent(told.partition("\n")[2]) == textwrap.dedent(expected).rstrip()
