@@ -1,11 +1,12 @@
 """Levels of tests: each runs wherever what it needs is here; the run ends with a table."""
 
-import shutil
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from cluster import Cluster, NoClusterError, why_no_cluster
 from pulumi_tiers.cli import docker
 from pulumi_tiers.cli.engine import Engine
 from sandbox import Sandbox
@@ -21,7 +22,7 @@ def _missing(level: str) -> str:
         case "engine":
             return Engine.find()[1]
         case "cluster":
-            return "" if shutil.which("kubectl") else "no kubectl on PATH"
+            return why_no_cluster()
         case _:
             return ""
 
@@ -66,3 +67,23 @@ def sandbox(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Sandbox]
     made = Sandbox.make(tmp_path / "project")
     yield made
     made.remove()
+
+
+@pytest.fixture(scope="session")
+def cluster(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Cluster]:
+    """A Kubernetes; built by the first run of all, which takes minutes, so they are told."""
+    capture: Any = request.config.pluginmanager.getplugin("capturemanager")
+    terminal: Any = request.config.pluginmanager.getplugin("terminalreporter")
+
+    def say(text: str) -> None:
+        with capture.global_and_fixture_disabled():
+            terminal.write_line(text)
+
+    try:
+        made = Cluster.get(tmp_path_factory.mktemp("cluster"), say)
+    except NoClusterError as error:
+        pytest.skip(str(error))
+    yield made
+    made.stop()
