@@ -130,13 +130,27 @@ def test_everything_of_kubernetes_goes_to_the_new_cluster() -> None:
     assert {item.provider.split("::")[-2] for item in placed} == {provider.name}
 
 
+BOOTCAMP = {"cluster_id": EXISTING, "cluster_name": "k8s-bootcamp-2"}
+
+
 def test_an_existing_cluster_is_read_and_nothing_is_made_beside_it() -> None:
-    recording = stack(digitalocean={"cluster_id": EXISTING})
-    cluster = one(recording, CLUSTER)
-    assert cluster.existing == EXISTING
+    recording = stack(digitalocean=BOOTCAMP)
+    assert not recording.of_type(CLUSTER)
     assert not recording.of_type("digitalocean:index/vpc:Vpc")
-    assert one(recording, DATABASE).inputs["privateNetworkUuid"].startswith("__later.")
+    database = one(recording, DATABASE)
+    assert database.inputs["privateNetworkUuid"] == "__later.digitalocean.k8s-bootcamp-2.vpc__"
+    assert database.inputs["region"] == "__later.digitalocean.k8s-bootcamp-2.region__"
+    assert one(recording, FIREWALL).inputs["rules"] == [{"type": "k8s", "value": EXISTING}]
     assert EXISTING in bare(one(recording, PROVIDER).inputs["kubeconfig"])
+    assert recording.outputs["cluster_id"] == EXISTING
+
+
+def test_a_replaced_cluster_does_not_replace_the_databases() -> None:
+    """What they depend on is known before the cluster is."""
+    recording = stack()
+    database = one(recording, DATABASE)
+    assert one(recording, CLUSTER).urn not in database.depends_on
+    assert one(recording, CLUSTER).urn in one(recording, FIREWALL).depends_on
 
 
 @pytest.mark.parametrize(
@@ -151,16 +165,16 @@ def test_an_existing_cluster_is_read_and_nothing_is_made_beside_it() -> None:
         (
             {"nodes": 2, "max_nodes": 5, "version": "1.36.0-do.0"},
             {
+                # Without a count, which would undo what the autoscaler does.
                 "nodePool": {
                     "name": "default",
                     "size": "s-2vcpu-4gb",
-                    "nodeCount": 2,
                     "autoScale": True,
                     "minNodes": 2,
                     "maxNodes": 5,
                 }
             },
-            ["nodePool.nodeCount"],
+            [],
         ),
     ],
 )
@@ -295,8 +309,10 @@ def test_in_the_cluster_the_password_is_protected_too() -> None:
         ({"digitalocean": {"nodes": 0}}, "tiers:digitalocean.nodes", "greater than or equal to 1"),
         ({"digitalocean": {"nodes": 3, "max_nodes": 2}}, "max_nodes", "and nodes is 3"),
         ({"digitalocean": {"cluster_id": "k8s-bootcamp-2"}}, "cluster_id", "not the id of a"),
+        ({"digitalocean": {"cluster_id": EXISTING}}, "cluster_name", "by its id and its name"),
+        ({"digitalocean": {"cluster_name": "k8s"}}, "cluster_id", "by its id and its name"),
         (
-            {"digitalocean": {"cluster_id": EXISTING, "nodes": 2}},
+            {"digitalocean": {**BOOTCAMP, "nodes": 2}},
             "tiers:digitalocean.nodes",
             "a matter of the existing cluster",
         ),

@@ -18,6 +18,8 @@ class ClusterArgs(TypedDict):
     """Slug of the region. Default: nyc1."""
     cluster_id: NotRequired[str]
     """Id of an existing cluster, which is used as it is. Default: one is made, in a VPC."""
+    cluster_name: NotRequired[str]
+    """Name of that cluster."""
     version: NotRequired[str]
     """Version, such as ``1.36.0-do.0``. Default: the newest at creation, upgraded by DigitalOcean
     in its maintenance window."""

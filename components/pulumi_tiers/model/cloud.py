@@ -50,7 +50,7 @@ def _cluster_id(value: str) -> str:
     if not _UUID.fullmatch(value):
         raise reject(
             f"{shown(value)} is not the id of a cluster",
-            "copy it from 'doctl kubernetes cluster list'; a name is not enough",
+            "copy it from 'doctl kubernetes cluster list'",
         )
     return value
 
@@ -93,6 +93,8 @@ class Cloud(Model):
     region: Slug = "nyc1"
     #: An existing cluster, such as the documented ``k8s-bootcamp-2``. Default: one is made.
     cluster_id: Annotated[str, AfterValidator(_cluster_id)] | None = None
+    #: Its name: DigitalOcean's provider looks clusters up by it.
+    cluster_name: Slug | None = None
     #: Default: the newest at creation; DigitalOcean upgrades it in the maintenance window.
     version: Slug = LATEST
     node_size: Slug = "s-2vcpu-4gb"
@@ -120,6 +122,10 @@ class Cloud(Model):
         if self.max_nodes is not None and self.max_nodes < self.nodes:
             why = f"max_nodes is {self.max_nodes}, and nodes is {self.nodes}"
             yield ("max_nodes",), why, "give at least as many, or remove it"
+        if (self.cluster_id is None) != (self.cluster_name is None):
+            missing = "cluster_id" if self.cluster_id is None else "cluster_name"
+            why = "an existing cluster is given by its id and its name"
+            yield (missing,), why, "copy both from 'doctl kubernetes cluster list'"
         if self.cluster_id is None:
             return
         ours = {"version", "node_size", "nodes", "max_nodes", "high_availability", "vpc_range"}

@@ -104,27 +104,54 @@ class MadeCluster:
 
 def make_cluster(owner: Component, cloud: Cloud, name: str, *, protect: bool) -> MadeCluster:
     """The VPC, the cluster and the registry of a stack; an existing cluster is only read."""
-    if cloud.cluster_id:
-        cluster = digitalocean.KubernetesCluster.get(
-            owner.child("cluster"), cloud.cluster_id, opts=owner.child_options()
-        )
-    else:
-        cluster = _new_cluster(owner, cloud, name, protect=protect)
-    kubeconfig = _kubeconfig(cluster, cloud.credentials)
+    made = (
+        _existing_cluster(owner, cloud)
+        if cloud.cluster_id
+        else _new_cluster(owner, cloud, name, protect=protect)
+    )
+    kubeconfig = _kubeconfig(made, cloud.credentials)
     provider = kubernetes.Provider(
         owner.child("kubernetes"),
         kubeconfig=kubeconfig,
         # A renewed certificate is no other cluster.
-        cluster_identifier=cluster.id,
+        cluster_identifier=made.ref["id"],
         opts=owner.child_options(),
     )
-    ref: ClusterRef = {"id": cluster.id, "region": cluster.region, "vpc": cluster.vpc_uuid}
-    return MadeCluster(ref, kubeconfig, provider)
+    return MadeCluster(made.ref, kubeconfig, provider)
 
 
-def _new_cluster(
-    owner: Component, cloud: Cloud, name: str, *, protect: bool
-) -> digitalocean.KubernetesCluster:
+@dataclass(frozen=True)
+class _Found:
+    """A cluster, and how it is reached."""
+
+    ref: ClusterRef
+    endpoint: pulumi.Output[str]
+    certificate: pulumi.Output[str]
+
+
+def _existing_cluster(owner: Component, cloud: Cloud) -> _Found:
+    # Not KubernetesCluster.get: that one writes a tag to the nodes, and wants one pool only.
+    found = digitalocean.get_kubernetes_cluster_output(
+        name=cloud.cluster_name, opts=pulumi.InvokeOutputOptions(parent=owner)
+    )
+
+    def checked(identifier: str | None) -> str:
+        # None: nobody was asked, because this is a rendering.
+        if identifier not in (None, cloud.cluster_id):
+            raise pulumi.RunError(
+                f"the cluster {cloud.cluster_name} has the id {identifier},"
+                f" and cluster_id is {cloud.cluster_id}: correct one of them"
+            )
+        return str(cloud.cluster_id)
+
+    return _Found(
+        {"id": found.id.apply(checked), "region": found.region, "vpc": found.vpc_uuid},
+        found.endpoint,
+        found.kube_configs.apply(lambda configs: str(configs[0].cluster_ca_certificate)),
+    )
+
+
+def _new_cluster(owner: Component, cloud: Cloud, name: str, *, protect: bool) -> _Found:
     vpc = digitalocean.Vpc(
         owner.child("vpc"),
         name=name,
@@ -145,23 +172,21 @@ def _new_cluster(
     pool: digitalocean.KubernetesClusterNodePoolArgsDict = {
         "name": "default",
         "size": cloud.node_size,
-        "node_count": cloud.nodes,
     }
-    # What DigitalOcean decides later is no difference from what was asked for.
-    ignored: list[str] = []
     if cloud.max_nodes:
+        # Without a count: it would be sent with any later change, and undo the autoscaler's work.
         pool["auto_scale"] = True
         pool["min_nodes"] = cloud.nodes
         pool["max_nodes"] = cloud.max_nodes
-        ignored.append("nodePool.nodeCount")
-    if cloud.version == LATEST:
-        ignored.append("version")
-    return digitalocean.KubernetesCluster(
+    else:
+        pool["node_count"] = cloud.nodes
+    latest = cloud.version == LATEST
+    cluster = digitalocean.KubernetesCluster(
         owner.child("cluster"),
         name=name,
         region=cloud.region,
         version=cloud.version,
-        auto_upgrade=cloud.version == LATEST,
+        auto_upgrade=latest,
         surge_upgrade=True,
         ha=cloud.high_availability,
         vpc_uuid=vpc.id,
@@ -169,15 +194,23 @@ def _new_cluster(
         node_pool=pool,
         # Load balancers and volumes that the cluster made would go on costing money.
         destroy_all_associated_resources=True,
-        opts=owner.child_options(protect=protect, ignore_changes=ignored, depends_on=before),
+        opts=owner.child_options(
+            protect=protect,
+            # What DigitalOcean makes of it is no difference from what was asked for.
+            ignore_changes=["version"] if latest else [],
+            depends_on=before,
+        ),
+    )
+    return _Found(
+        # Not the cluster's own outputs: databases would be replaced together with it.
+        {"id": cluster.id, "region": cloud.region, "vpc": vpc.id},
+        cluster.endpoint,
+        cluster.kube_configs.apply(lambda configs: str(configs[0].cluster_ca_certificate)),
     )
 
 
-def _kubeconfig(
-    cluster: digitalocean.KubernetesCluster, credentials: list[str]
-) -> pulumi.Output[str]:
+def _kubeconfig(cluster: _Found, credentials: list[str]) -> pulumi.Output[str]:
     """A kubeconfig without any secret: a command gets the token whenever one is needed."""
-    certificate = cluster.kube_configs.apply(lambda found: found[0].cluster_ca_certificate)
     command, *arguments = credentials
     name = "digitalocean"
     config = {
@@ -188,7 +221,7 @@ def _kubeconfig(
                 "name": name,
                 "cluster": {
                     "server": cluster.endpoint,
-                    "certificate-authority-data": pulumi.Output.unsecret(certificate),
+                    "certificate-authority-data": pulumi.Output.unsecret(cluster.certificate),
                 },
             }
         ],
@@ -200,7 +233,7 @@ def _kubeconfig(
                         # The one that doctl speaks, too.
                         "apiVersion": CREDENTIAL_VERSION,
                         "command": command,
-                        "args": [*arguments, cluster.id],
+                        "args": [*arguments, cluster.ref["id"]],
                         "interactiveMode": "Never",
                         "provideClusterInfo": False,
                         "installHint": _INSTALL_HINT,

@@ -119,12 +119,6 @@ _ANSWERS: dict[str, dict[str, Answer]] = {
     "docker:index/container:Container": {"exitCode": lambda _, __: 0},
     "digitalocean:index/kubernetesCluster:KubernetesCluster": {
         "endpoint": lambda name, _: later_placeholder(f"digitalocean.{name}.endpoint"),
-        "vpcUuid": lambda name, inputs: (
-            inputs.get("vpcUuid") or later_placeholder(f"digitalocean.{name}.vpc")
-        ),
-        "region": lambda name, inputs: (
-            inputs.get("region") or later_placeholder(f"digitalocean.{name}.region")
-        ),
         "kubeConfigs": lambda name, _: Secret(
             [{"clusterCaCertificate": later_placeholder(f"digitalocean.{name}.certificate")}]
         ),
@@ -146,15 +140,39 @@ _ANSWERS: dict[str, dict[str, Answer]] = {
 }
 
 
+def _cluster(name: str) -> dict[str, Json]:
+    """What DigitalOcean knows of the existing cluster of that name."""
+    at = f"digitalocean.{name}"
+    certificate = later_placeholder(f"{at}.certificate")
+    return {
+        "region": later_placeholder(f"{at}.region"),
+        "vpcUuid": later_placeholder(f"{at}.vpc"),
+        "endpoint": later_placeholder(f"{at}.endpoint"),
+        "kubeConfigs": [{"clusterCaCertificate": certificate}],
+    }
+
+
+_CALLS: dict[str, Callable[[Mapping[str, Json]], dict[str, Json]]] = {
+    "digitalocean:index/getKubernetesCluster:getKubernetesCluster": lambda asked: _cluster(
+        str(asked["name"])
+    )
+}
+
+
 # --- the monitor ----------------------------------------------------------------------------------
 
 
 class _NoMocks(mocks.Mocks):
-    """Resources are answered by the monitor itself; a program that asks a provider is refused."""
+    """Resources are answered by the monitor itself, and the few questions that this library asks.
+
+    A program that asks a provider for anything else is refused.
+    """
 
     def call(
         self, args: mocks.MockCallArgs
     ) -> tuple[dict[str, Json], list[tuple[str, str]] | None]:
+        if args.token in _CALLS:
+            return _CALLS[args.token](args.args), []
         raise pulumi.RunError(f"{args.token} asks a provider, which rendering cannot do")
 
     def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str | None, dict[str, Json]]:
