@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 import yaml
+from cluster import Cluster
 from sandbox import TIERS
 from wheelhouse import ROOT, build_wheel
 
@@ -316,6 +317,28 @@ def test_a_lone_data_tier_beside_ones_own_deployment(example: Program) -> None:
     assert deployments == {f"{example.stack}-home", f"{example.stack}-work"}
     example.pulumi("destroy", "--yes", "--skip-preview")
     assert not list((example.root / "rendered").rglob("*.yaml"))
+
+
+@pytest.mark.engine
+@pytest.mark.cluster
+@on_the_wheel
+@one_of("kubernetes")
+def test_ones_own_deployment_on_a_cluster(
+    example: Program, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(example.workshop.environment, "KUBECONFIG", str(cluster.kubeconfig))
+    example.begin()
+    namespaces = [f"{example.stack}-{name}" for name in ("home", "work")]
+    try:
+        example.up()
+        for namespace in namespaces:
+            for kind in ("statefulset/postgres", "deployment/web"):
+                cluster.kubectl("rollout", "status", kind, "-n", namespace, "--timeout=60s")
+        example.pulumi("destroy", "--yes", "--skip-preview")
+        assert not any(cluster.has_namespace(namespace) for namespace in namespaces)
+    finally:
+        for namespace in namespaces:
+            cluster.remove_namespace(namespace, wait=False)
 
 
 # --- other languages through the plugin -----------------------------------------------------------
