@@ -137,6 +137,10 @@ def test_doctor_looks_for_a_cluster_that_answers(
             "clusters": [{"name": "c", "cluster": {"server": address}}],
         }
         path.write_text(yaml.safe_dump(config))
+        # The provider would ask for a name, and nobody would hear it.
+        asks = findings("cluster", project, code=3)["cluster"]
+        assert "it has no user 'u'" in asks["found"]
+        path.write_text(yaml.safe_dump({**config, "users": [{"name": "u", "user": {}}]}))
         dead = findings("cluster", project, code=3)["cluster"]
         assert f"{address} does not answer" in dead["found"]
         server.listen()

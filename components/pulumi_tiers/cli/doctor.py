@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import yaml
@@ -96,15 +97,11 @@ def _kubeconfig(config: Mapping[str, Json]) -> Finding:
     path = Path(os.environ.get("KUBECONFIG") or Path.home() / ".kube" / "config")
     remedy = "set KUBECONFIG, or kubernetes:kubeconfig in the stack's configuration"
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-        chosen = config.get("kubernetes:context") or found["current-context"]
-        [context] = [item["context"] for item in found["contexts"] if item["name"] == chosen]
-        clusters = found["clusters"]
-        [server] = [
-            item["cluster"]["server"] for item in clusters if item["name"] == context["cluster"]
-        ]
-    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
-        return Finding(what, False, f"{path} names none: {type(error).__name__}", remedy)
+        chosen, server = _server(path, config.get("kubernetes:context"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        return Finding(what, False, f"{path}: {error}", remedy)
+    except (KeyError, TypeError):
+        return Finding(what, False, f"{path} is no kubeconfig", remedy)
     address = urlsplit(server)
     port = address.port or (443 if address.scheme == "https" else 80)
     try:
@@ -112,6 +109,23 @@ def _kubeconfig(config: Mapping[str, Json]) -> Finding:
     except OSError as error:
         return Finding(what, False, f"{server} does not answer: {error}", remedy)
     return Finding(what, True, f"{server} (context {chosen})", "")
+
+
+def _server(path: Path, context: str | None) -> tuple[str, str]:
+    """The chosen context of a kubeconfig, and the address of its cluster."""
+    found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    chosen = context or found["current-context"]
+
+    def named(kind: str, name: str) -> dict[str, Any]:
+        of_that_name = [item for item in found.get(f"{kind}s") or [] if item["name"] == name]
+        if len(of_that_name) != 1:
+            raise ValueError(f"it has no {kind} '{name}'")
+        return of_that_name[0][kind]
+
+    parts = named("context", chosen)
+    # Without a user, the provider asks for one and waits for ever.
+    named("user", parts["user"])
+    return chosen, named("cluster", parts["cluster"])["server"]
 
 
 def _token() -> Finding:

@@ -162,7 +162,11 @@ class KubernetesPlatform(Platform):
             custom_timeouts=pulumi.CustomTimeouts(create="5m", update="5m"),
         )
         template = _template(site, name, workload, secret)
-        metadata = _metadata(site, name, name, _annotations(workload))
+        annotations = _annotations(workload)
+        if not workload.job:
+            # `kubectl scale` owns what it sets: no later `up` could set it again without this.
+            annotations["pulumi.com/patchForce"] = "true"
+        metadata = _metadata(site, name, name, annotations)
         if workload.job:
             # No time to live: a job that removes itself would be made again by the next run.
             job: kubernetes.batch.v1.JobSpecArgsDict = {"backoff_limit": 6, "template": template}
