@@ -313,6 +313,16 @@ def test_production_as_it_is_tracked(backed: Cluster, double: Double, tmp_path: 
     assert database["private_connection"]["host"] in url
     assert url.endswith(":25060/defaultdb?sslmode=require")
 
+    # Neither state nor preview shows a secret: the database's password, either token, the URL.
+    backing = double.world.kubernetes_server
+    assert backing is not None
+    shown = project.pulumi("preview", "--diff") + project.pulumi("stack", "export")
+    state = [path for path in (tmp_path / ".pulumi").rglob("*") if path.is_file()]
+    assert any("database" in path.read_text(errors="replace") for path in state)
+    for hidden in (database["connection"]["password"], double.token, backing.token, url):
+        assert hidden not in shown
+        assert not [path for path in state if hidden in path.read_text(errors="replace")]
+
     # The kubeconfig holds no secret, and works.
     kubeconfig = tmp_path / "kubeconfig"
     kubeconfig.write_text(project.pulumi("stack", "output", "kubeconfig"))
