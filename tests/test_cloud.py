@@ -476,3 +476,10 @@ def test_no_secret_is_shown() -> None:
     shown = json.dumps(graph(stack(databases="dedicated")))
     assert ".password}" not in shown
     assert "${digitalocean.encontros-tech-data-postgres.host}" in shown
+
+
+def test_a_resized_database_keeps_its_documented_name() -> None:
+    managed = {"encontros-tech/postgres": {"size": "db-s-2vcpu-4gb"}}
+    database = one(stack(names="documented", managed=managed), DATABASE)
+    assert database.inputs["name"] == "db-producao"
+    assert database.inputs["size"] == "db-s-2vcpu-4gb"

@@ -3,10 +3,12 @@
 import json
 import shutil
 import socket
+import threading
 from collections.abc import Iterator, Sequence
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import requests
@@ -74,8 +76,50 @@ def test_an_address_where_nobody_answers_is_named(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("DIGITALOCEAN_TOKEN", "t")
     monkeypatch.setenv("DIGITALOCEAN_API_URL", "http://127.0.0.1:1")
     assert "http://127.0.0.1:1" in tiers("credential", "x", code=1).stderr
-    monkeypatch.setenv("DIGITALOCEAN_API_URL", "file:///etc")
-    assert "not the address of an API: file:///etc" in tiers("credential", "x", code=2).stderr
+    for wrong in ("file:///etc", "http://me:hunter2@127.0.0.1", "http://[::1", "http://h:abc"):
+        monkeypatch.setenv("DIGITALOCEAN_API_URL", wrong)
+        told = tiers("credential", "x", code=2).stderr
+        assert "DIGITALOCEAN_API_URL is not the address of an API" in told
+        assert "hunter2" not in told
+    monkeypatch.setenv("DIGITALOCEAN_TOKEN", "hun\nter2")
+    assert "ter2" not in tiers("credential", "x", code=2).stderr
+
+
+class _Odd(BaseHTTPRequestHandler):
+    """Answers what an API never should; keeps who asked with which token."""
+
+    answer: ClassVar[tuple[int, dict[str, str], bytes]] = (200, {}, b"{}")
+    seen: ClassVar[list[str | None]] = []
+
+    def do_GET(self) -> None:
+        self.seen.append(self.headers.get("Authorization"))
+        code, headers, body = self.answer
+        self.send_response(code)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Says nothing."""
+
+
+def test_odd_answers_are_no_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    with HTTPServer(("127.0.0.1", 0), _Odd) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        # A line break at its end is what `$(cat file)` and CI systems add.
+        monkeypatch.setenv("DIGITALOCEAN_TOKEN", "t\n")
+        monkeypatch.setenv("DIGITALOCEAN_API_URL", address)
+        for body in (b"{}", b'{"token": 5, "expires_at": "x"}', b"[]", b"{", b"[" * 99999):
+            _Odd.answer = (200, {}, body)
+            assert "DigitalOcean" in tiers("credential", "x", code=1).stderr
+        _Odd.seen.clear()
+        _Odd.answer = (302, {"Location": f"{address}/elsewhere"}, b"")
+        assert "answers 302" in tiers("credential", "x", code=1).stderr
+        assert _Odd.seen == ["Bearer t"]
+        server.shutdown()
+    assert "is empty" in tiers("credential", "", code=2).stderr
 
 
 # --- doctor ---------------------------------------------------------------------------------------

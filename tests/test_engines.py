@@ -18,6 +18,7 @@ from pulumi_tiers.engines.postgres import Postgres
 from pulumi_tiers.model.base import LONGEST_TEXT
 from pulumi_tiers.model.references import references, substitute
 from pulumi_tiers.model.store import Store
+from pulumi_tiers.model.system import Target
 from pulumi_tiers.model.workload import Condition, Port, Resources, RestartPolicy, Workload
 
 POSTGRES = Postgres()
@@ -96,7 +97,7 @@ def test_the_connections_of_a_store_are_its_databases() -> None:
         "shop": Consumer("boss", "shop"),
         "blog": Consumer("writer", "blog"),
     }
-    assert connection_keys({"db": said}) == ["db", "db.shop", "db.blog"]
+    assert connection_keys({"db": said}, Target.DOCKER) == ["db", "db.shop", "db.blog"]
     assert POSTGRES.users(said) == ["boss", "writer"]
 
 
@@ -421,6 +422,9 @@ def test_on_a_managed_server_the_owner_gets_its_rights_and_nobody_else(server: S
 
 def test_a_store_without_owners_needs_no_job_on_a_managed_server() -> None:
     said = POSTGRES.as_managed(store())
+    # What refers to its database is checked with the name that it has there.
+    assert connection_keys({"db": store()}, Target.KUBERNETES) == ["db", "db.postgres"]
+    assert connection_keys({"db": store()}, Target.DIGITALOCEAN) == ["db", "db.defaultdb"]
     assert [database.name for database in said.databases] == ["defaultdb"]
     assert POSTGRES.setup("db", said, managed=True) is None
     # The described admin owns nothing of its own there.

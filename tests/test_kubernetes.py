@@ -793,3 +793,27 @@ def test_a_dedicated_user_owns_its_database_here_too() -> None:
     url = objects.get("Secret", "db-credentials")["stringData"]["DATABASE_URL"]
     assert url.startswith("postgresql://encontros_tech:")
     assert "@postgres:5432/encontros_tech" in url
+
+
+@pytest.mark.parametrize(
+    "literal", ["${db.url}&key=hunter2", "${db.host} hunter2", "hunter2 ${db.password}"]
+)
+def test_no_part_of_a_secret_is_shown_that_somebody_wrote(literal: str) -> None:
+    objects = shops(
+        {
+            "stores": {"db": {"engine": "postgres"}},
+            "services": {"api": {"image": "api:1", "secrets": {"MIXED": literal}}},
+        }
+    )
+    assert "hunter2" not in to_yaml(objects)
+    assert Objects(objects).get("Secret", "api")["stringData"] == {
+        "MIXED": "${DEV_SHOP_API_STRINGDATA_MIXED}"
+    }
+
+
+def test_of_two_logins_the_one_in_clear_is_not_shown_beside_the_encrypted_one() -> None:
+    logins = {
+        "docker.io": {"username": "me", "password": Secret("__secret.ENCRYPTED__")},
+        "ghcr.io": {"username": "you", "password": "hunter2"},
+    }
+    assert "hunter2" not in to_yaml(encontros_tech("production", registry_logins=logins))

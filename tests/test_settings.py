@@ -367,3 +367,19 @@ def test_the_documented_stacks_are_valid(
     content = yaml.safe_load((PROJECT / f"Pulumi.{stack}.yaml").read_text(encoding="utf-8"))
     settings = read_settings(content["config"])
     assert (settings.environment, settings.target) == (environment, target)
+
+
+@pytest.mark.parametrize(
+    "logins",
+    [
+        {"docker.io": {"username": "me", "password": 4242424242}},
+        {"docker.io": "me:4242424242"},
+        "4242424242",
+        '{"docker.io": {"username": "me", "password": "4242424242"',
+    ],
+)
+def test_a_login_is_never_repeated(logins: object) -> None:
+    with pytest.raises(DescriptionError) as told:
+        read_settings({"tiers:registry_logins": logins})
+    assert "4242424242" not in str(told.value)
+    assert "registry_logins" in str(told.value)

@@ -39,7 +39,7 @@ def check_systems(
         site = f"{stack}-{system.name}"
         yield from check_stores(at, system.stores, target, system.environment, site=site)
         at = f"{system.name}: services"
-        keys = connection_keys(system.stores)
+        keys = connection_keys(system.stores, target)
         yield from check_services(at, system.services, target, keys)
         if system.environment is Environment.PRODUCTION:
             yield from _check_literal_secrets(system)
@@ -207,11 +207,13 @@ def check_size(
         )
 
 
-def connection_keys(stores: Mapping[str, Store]) -> list[str]:
+def connection_keys(stores: Mapping[str, Store], target: Target) -> list[str]:
     """The keys of the stores' connections: ``postgres``, ``postgres.metabase``."""
     keys: list[str] = []
     for name, store in stores.items():
         engine = ENGINES.get(store.engine)
+        if engine and is_managed(store, target):
+            store = engine.as_managed(store)
         # An unknown engine is one mistake: whoever uses the store doesn't make another.
         databases = engine.consumers(store) if engine else [item.name for item in store.databases]
         keys += [name, *(f"{name}.{database}" for database in databases if database)]

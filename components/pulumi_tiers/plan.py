@@ -122,9 +122,10 @@ def _stores(system: System, settings: Settings) -> dict[str, Store]:
     """The system's stores, managed and owned as the stack has it."""
 
     def chosen(name: str, store: Store) -> Store:
-        managed = settings.managed.get(f"{system.name}/{name}", store.managed)
-        if settings.names is not Names.DOCUMENTED and managed is store.managed:
-            managed = managed.model_copy(update={"name": None})
+        documented = settings.names is Names.DOCUMENTED
+        managed = store.managed if documented else store.managed.model_copy(update={"name": None})
+        if given := settings.managed.get(f"{system.name}/{name}"):
+            managed = managed.model_copy(update=given.model_dump(exclude_unset=True))
         databases = store.databases
         if settings.databases is Databases.DEDICATED and not store.users:
             own = system.name.replace("-", "_")

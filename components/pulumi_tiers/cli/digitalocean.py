@@ -2,10 +2,12 @@
 
 import json
 import os
+import re
+from http.client import HTTPException
 from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import quote
-from urllib.request import Request, urlopen
+from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from pulumi_tiers.cli.console import EXIT_INPUT, EXIT_MISSING, Stop
 from pulumi_tiers.model.cloud import CREDENTIAL_VERSION
@@ -18,31 +20,46 @@ _SECONDS = 30
 
 def credential(cluster: str) -> dict[str, Any]:
     """An ExecCredential for the cluster of that id. Raises Stop where there is none."""
+    if not cluster:
+        raise Stop("the id of the cluster is empty", EXIT_INPUT)
     path = f"kubernetes/clusters/{quote(cluster, safe='')}/credentials"
     found = _get(path, f"cluster {cluster}")
     status = {"token": found.get("token"), "expirationTimestamp": found.get("expires_at")}
+    if not all(isinstance(value, str) and value for value in status.values()):
+        raise Stop("DigitalOcean's answer holds no token")
     return {"apiVersion": CREDENTIAL_VERSION, "kind": "ExecCredential", "status": status}
 
 
 def account() -> str:
     """The state of the token's account: ``active``. Raises Stop where it can't be asked."""
-    return str(_get("account", "account").get("account", {}).get("status"))
+    found = _get("account", "account").get("account")
+    return str(found.get("status")) if isinstance(found, dict) else "unknown"
+
+
+class _NoRedirects(HTTPRedirectHandler):
+    """The token goes to the API and nowhere else."""
+
+    def redirect_request(self, *_: object, **__: object) -> None:
+        return None
 
 
 def _get(path: str, what: str) -> dict[str, Any]:
-    """What the API answers. Raises Stop with what to do."""
-    token = next((os.environ[name] for name in TOKENS if os.environ.get(name)), "")
+    """What the API answers. Raises Stop with what to do, and never with the token."""
+    token = next((os.environ[name].strip() for name in TOKENS if os.environ.get(name)), "")
     if not token:
         raise Stop(f"no token of DigitalOcean: set {TOKENS[0]}", EXIT_MISSING)
+    if not (token.isascii() and token.isprintable()):
+        raise Stop(f"{TOKENS[0]} holds what is no token: set it again", EXIT_INPUT)
     # The provider's own variable for another address of the API.
-    api = os.environ.get("DIGITALOCEAN_API_URL") or _API
-    if not api.startswith(("https://", "http://")):
-        raise Stop(f"DIGITALOCEAN_API_URL is not the address of an API: {api}", EXIT_INPUT)
+    api = (os.environ.get("DIGITALOCEAN_API_URL") or _API).rstrip("/")
+    if not re.fullmatch(r"https?://[\w.-]+(:\d{1,5})?(/[\w./-]*)?", api):
+        why = "DIGITALOCEAN_API_URL is not the address of an API: write https://host:port"
+        raise Stop(why, EXIT_INPUT)
     request = Request(  # noqa: S310 - the schemes were checked
-        f"{api.rstrip('/')}/v2/{path}", headers={"Authorization": f"Bearer {token}"}
+        f"{api}/v2/{path}", headers={"Authorization": f"Bearer {token}"}
     )
     try:
-        with urlopen(request, timeout=_SECONDS) as answer:  # noqa: S310
+        with build_opener(_NoRedirects()).open(request, timeout=_SECONDS) as answer:
             found = json.load(answer)
     except HTTPError as error:
         told = {
@@ -52,8 +69,11 @@ def _get(path: str, what: str) -> dict[str, Any]:
         }
         why = told.get(error.code, f"DigitalOcean answers {error.code} for the {what}")
         raise Stop(why, EXIT_INPUT if error.code in told else 1) from None
-    except (OSError, ValueError) as error:
-        raise Stop(f"DigitalOcean's API at {api} does not answer as it should: {error}") from None
+    except OSError as error:
+        raise Stop(f"DigitalOcean's API at {api} does not answer: {error}") from None
+    except (HTTPException, ValueError, RecursionError) as error:
+        why = f"DigitalOcean's API at {api} does not answer as it should: {type(error).__name__}"
+        raise Stop(why) from None
     if not isinstance(found, dict):
         raise Stop(f"DigitalOcean's API at {api} does not answer as it should")
     return found

@@ -8,7 +8,9 @@ from pathlib import Path
 from pulumi_tiers.cli.compose import read_secrets, write_secrets
 from pulumi_tiers.cli.files import write_private
 from pulumi_tiers.cli.project import Project
+from pulumi_tiers.model.errors import DescriptionError
 from pulumi_tiers.render.recorder import Json, Recording, placeholders, variable_name
+from pulumi_tiers.settings import read_settings
 
 #: What a format can show; a stack with another target is shown as if it had the first.
 _TARGETS = {"compose": ("docker",), "kubernetes": ("kubernetes", "digitalocean")}
@@ -101,9 +103,7 @@ def render(
     if to == "report":
         from pulumi_tiers.render.report import report
 
-        cloud = {**project.config(stack), **overrides}.get("tiers:digitalocean")
-        known = cloud.get("prices") if isinstance(cloud, Mapping) else None
-        text = report(recording, stack, known)
+        text = report(recording, stack, _prices(project, stack))
         return Rendered(text, {"report.md": text}, frozenset(), {}, remarks)
     if to == "compose":
         from pulumi_tiers.render.compose import compose_yaml, literal_secrets
@@ -112,6 +112,14 @@ def render(
         literals = literal_secrets(recording)
         return Rendered(text, {"compose.yaml": text}, names, literals, remarks)
     return _kubernetes(recording, names, remarks, secrets_in)
+
+
+def _prices(project: Project, stack: str) -> Mapping[str, float]:
+    """Those that the stack gives. Another program's configuration may be anything."""
+    try:
+        return read_settings(project.config(stack)).digitalocean.prices
+    except DescriptionError:
+        return {}
 
 
 def _kubernetes(

@@ -80,6 +80,7 @@ _REMEDIES = {
     "string_type": "write a text (in YAML, put it into quotes)",
     "string_unicode": "write it again: it holds half of a character",
     "too_short": "give at least {min_length}",
+    "string_too_short": "write a text",
     "list_type": "write a list",
     "dict_type": "write a map",
     "model_type": "write a map of its keys",
@@ -88,9 +89,10 @@ _WHYS = {
     "dict_type": "input should be a map",
     "model_type": "input should be a map",
     "too_short": "the list is empty",
+    "string_too_short": "the text is empty",
 }
 """Where pydantic's own words are not those of a description."""
-_SECRET_KEYS = frozenset({"secrets", "passwords"})
+_SECRET_KEYS = frozenset({"secrets", "password", "passwords", "registry_logins"})
 """What stands below them is never repeated, whatever is wrong with it."""
 
 

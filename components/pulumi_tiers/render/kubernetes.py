@@ -101,8 +101,8 @@ def _shown(
     match value:
         case Secret():
             return _shown(value.value, path, secrets, hidden=True)
-        case str() if hidden and secrets is None and not any(placeholders(value)):
-            # Somebody wrote the secret into the program. It gets a name of its own.
+        case str() if hidden and secrets is None and not _is_ours(value):
+            # Somebody wrote the secret, or a part of it, into the program: all of it is a variable.
             return f"${{{variable_name('-'.join(path))}}}"
         case str():
             known = secrets or {}
@@ -122,6 +122,18 @@ def _shown(
             ]
         case _:
             return value
+
+
+#: What stands around the placeholders of a URL that an engine has built.
+_URL = re.compile(r"[a-z0-9+]+://[\w.%~-]*:@[\w.-]*:\d*/[\w.%~-]*(\?sslmode=[a-z]+)?")
+
+
+def _is_ours(secret: str) -> bool:
+    """Whether nothing but placeholders is secret in it: it is one, or the URL of a store."""
+    if not any(placeholders(secret)):
+        return False
+    around = replace_placeholders(secret, lambda _, __: "")
+    return not around or _URL.fullmatch(around) is not None
 
 
 class _Dumper(yaml.SafeDumper):
