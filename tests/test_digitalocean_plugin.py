@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -230,13 +231,14 @@ def test_a_wrong_token_is_told(project: Project, double: Double) -> None:
 def test_a_refusal_is_told_and_the_next_run_goes_on(project: Project, double: Double) -> None:
     why = "validation error: 2 additional nodes but not enough available droplet limit"
     double.refuse("POST", CLUSTERS, message=why)
-    assert why in project.up(fails=True)
-    assert made(double) == (1, 0, 0, 1)
     # The provider itself repeats what failed for the moment.
-    double.limit(times=2)
-    double.fail("POST", CLUSTERS, times=2)
     double.fail("GET", f"{DATABASES}/[^/]+", times=3)
     double.hang("POST", DATABASES, after=False, seconds=0)
+    assert why in project.up(fails=True)
+    # The database doesn't wait for the cluster.
+    assert made(double) == (1, 0, 1, 1)
+    double.limit(times=2)
+    double.fail("POST", CLUSTERS, times=2)
     project.up()
     assert made(double) == (1, 1, 1, 1)
     project.is_up_to_date()
@@ -256,12 +258,12 @@ def test_what_was_made_but_not_told_is_adopted(project: Project, double: Double)
 
     # The answer arrived, but then the provider could not see whether it is ready.
     double.fail("GET", f"{CLUSTERS}/[^/]+", times=5)
-    assert "Error trying to read cluster state" in project.up(fails=True)
+    double.hang("POST", DATABASES, after=True, seconds=0)
+    said = project.up(fails=True)
+    assert "Error trying to read cluster state" in said
+    assert "cluster name is not available" in said
     assert "a cluster with this name already exists" in project.up(fails=True)
     project.adopt("KubernetesCluster", "cloud-cluster", "cloud", only(double.world.clusters)["id"])
-
-    double.hang("POST", DATABASES, after=True, seconds=0)
-    assert "cluster name is not available" in project.up(fails=True)
     database = only(double.world.databases)["id"]
     project.adopt("DatabaseCluster", "shop-data-postgres", "shop-data", database)
     project.up()
@@ -275,6 +277,10 @@ def test_a_killed_run_makes_nothing_twice(project: Project, double: Double) -> N
     hang = double.hang("POST", CLUSTERS, after=True, seconds=120)
     process = project.start("up", "--yes", "--skip-preview")
     assert hang.reached.wait(60)
+    for _ in range(600):
+        if double.world.databases:
+            break
+        time.sleep(0.05)
     kill(process)
     hang.released.set()
     project.pulumi("cancel", "--yes")
@@ -282,6 +288,8 @@ def test_a_killed_run_makes_nothing_twice(project: Project, double: Double) -> N
     assert "interrupted while creating" in said
     assert "a cluster with this name already exists" in said
     project.adopt("KubernetesCluster", "cloud-cluster", "cloud", only(double.world.clusters)["id"])
+    database = only(double.world.databases)["id"]
+    project.adopt("DatabaseCluster", "shop-data-postgres", "shop-data", database)
     project.up()
     assert made(double) == (1, 1, 1, 1)
     project.is_up_to_date()
