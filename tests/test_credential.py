@@ -62,7 +62,10 @@ def test_what_is_wrong_is_said(double: Double, monkeypatch: pytest.MonkeyPatch) 
     assert "the token's account has no cluster 4711" in tiers("credential", "4711", code=2).stderr
     # No path leads out of the cluster's place.
     assert "has no cluster ../../account" in tiers("credential", "../../account", code=2).stderr
-    double.fail(times=1)
+    monkeypatch.setattr("pulumi_tiers.cli.digitalocean._PAUSES", (0, 0))
+    double.fail(times=2)  # what fails for the moment is asked for again
+    assert tiers("credential", cluster).stdout
+    double.fail(times=3)
     assert "DigitalOcean answers 500" in tiers("credential", cluster, code=1).stderr
     monkeypatch.setenv("DIGITALOCEAN_TOKEN", "wrong")
     refused = tiers("credential", cluster, code=2)
@@ -73,6 +76,7 @@ def test_what_is_wrong_is_said(double: Double, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_an_address_where_nobody_answers_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pulumi_tiers.cli.digitalocean._PAUSES", (0,))
     monkeypatch.setenv("DIGITALOCEAN_TOKEN", "t")
     monkeypatch.setenv("DIGITALOCEAN_API_URL", "http://127.0.0.1:1")
     assert "http://127.0.0.1:1" in tiers("credential", "x", code=1).stderr

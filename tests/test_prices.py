@@ -134,11 +134,6 @@ def test_new_clusters_are_highly_available_unless_told_otherwise(
     assert priced(CLUSTER, nodePool=pool(), version=version, ha=False).usd == 48
 
 
-def test_an_existing_cluster_is_paid_for_elsewhere() -> None:
-    """All that Pulumi has of a resource that is only read is its id."""
-    assert price(CLUSTER, {}) is None
-
-
 def test_a_pool_that_scales_costs_from_its_fewest_to_all_its_nodes() -> None:
     scaled = pool(2, autoScale=True, minNodes=1, maxNodes=5)
     found = priced(POOL, **scaled)

@@ -275,9 +275,19 @@ def test_what_has_no_price_makes_it_at_least() -> None:
 
 
 def test_an_existing_cluster_is_not_counted() -> None:
-    cluster = resource("digitalocean:index/kubernetesCluster:KubernetesCluster", "cluster", {})
-    told = report(Recording([cluster, DATABASE]), "dev")
-    assert "Together: **15.15 USD a month**.\n\nThe nodes of the existing cluster are not" in told
+    config = {
+        "tiers:target": "digitalocean",
+        "tiers:digitalocean": {
+            "cluster_id": "82c89726-23a3-4b16-9082-03cee0a8425a",
+            "cluster_name": "k8s-bootcamp-2",
+        },
+    }
+    told = report(record(main, project="tiers", stack="dev", config=config), "dev")
+    assert "Together: **30.15 USD a month**.\n\nThe nodes of the existing cluster are not" in told
+    made = {"tiers:target": "digitalocean"}
+    assert "existing cluster" not in report(
+        record(main, project="tiers", stack="dev", config=made), "dev"
+    )
 
 
 def test_volumes_and_load_balancers_cost_only_on_digitalocean() -> None:

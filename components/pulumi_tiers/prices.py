@@ -226,10 +226,8 @@ def price(type_: str, inputs: Inputs, known: Mapping[str, float] = {}) -> Price 
     return None
 
 
-def _cluster(inputs: Inputs, known: Sizes) -> Price | None:
-    if not inputs.get("nodePool"):
-        return None  # it exists already, and is only read: another stack pays for it
-    pool = _pool(inputs["nodePool"], known)
+def _cluster(inputs: Inputs, known: Sizes) -> Price:
+    pool = _pool(inputs.get("nodePool") or {}, known)
     if not _highly_available(inputs):
         return pool
     extra = CONTROL_PLANE.prices["high availability"]

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import time
 from http.client import HTTPException
 from typing import Any
 from urllib.error import HTTPError
@@ -16,6 +17,8 @@ from pulumi_tiers.model.cloud import CREDENTIAL_VERSION
 TOKENS = ("DIGITALOCEAN_TOKEN", "DIGITALOCEAN_ACCESS_TOKEN")
 _API = "https://api.digitalocean.com"
 _SECONDS = 30
+#: Seconds before each further try.
+_PAUSES = (1, 3)
 
 
 def credential(cluster: str) -> dict[str, Any]:
@@ -59,8 +62,7 @@ def _get(path: str, what: str) -> dict[str, Any]:
         f"{api}/v2/{path}", headers={"Authorization": f"Bearer {token}"}
     )
     try:
-        with build_opener(_NoRedirects()).open(request, timeout=_SECONDS) as answer:
-            found = json.load(answer)
+        found = _patiently(request)
     except HTTPError as error:
         told = {
             401: f"DigitalOcean refuses the token in {TOKENS[0]}",
@@ -77,3 +79,18 @@ def _get(path: str, what: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise Stop(f"DigitalOcean's API at {api} does not answer as it should")
     return found
+
+
+def _patiently(request: Request) -> object:
+    """The answer, asked for again where it failed for the moment."""
+    opener = build_opener(_NoRedirects())
+    for pause in (*_PAUSES, None):
+        try:
+            with opener.open(request, timeout=_SECONDS) as answer:
+                return json.load(answer)
+        except OSError as error:
+            code = error.code if isinstance(error, HTTPError) else 500
+            if pause is None or (code < 500 and code != 429):
+                raise
+            time.sleep(pause)
+    raise AssertionError

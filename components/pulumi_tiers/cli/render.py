@@ -5,12 +5,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from pulumi_tiers.cli.compose import read_secrets, write_secrets
 from pulumi_tiers.cli.files import write_private
 from pulumi_tiers.cli.project import Project
-from pulumi_tiers.model.errors import DescriptionError
-from pulumi_tiers.render.recorder import Json, Recording, placeholders, variable_name
-from pulumi_tiers.settings import read_settings
+from pulumi_tiers.model.cloud import Cloud
+from pulumi_tiers.render.recorder import Json, Recording, bare, placeholders, variable_name
 
 #: What a format can show; a stack with another target is shown as if it had the first.
 _TARGETS = {"compose": ("docker",), "kubernetes": ("kubernetes", "digitalocean")}
@@ -79,12 +80,8 @@ def render(
         for name, place in encrypted.items()
         if ("secret", name) in found
     ]
-    remarks += [
-        # As the manifests call it, for envsubst.
-        f"only the cloud knows ${{{variable_name(name) if to == 'kubernetes' else name}}}"
-        for kind, name in sorted(found)
-        if kind == "later"
-    ]
+    if to in ("graph", "kubernetes"):
+        remarks += _unknown(recording, to)
     if to == "graph":
         from pulumi_tiers.render.graph import graph
 
@@ -114,11 +111,23 @@ def render(
     return _kubernetes(recording, names, remarks, secrets_in)
 
 
+def _unknown(recording: Recording, to: str) -> list[str]:
+    """What stands in the files and is known after an `up` only."""
+    found: set[str] = set()
+    for resource in recording.resources:
+        # Manifests are made of Kubernetes' resources alone.
+        if to != "kubernetes" or "metadata" in resource.inputs:
+            found |= {name for kind, name in placeholders(resource.inputs) if kind == "later"}
+    # As the manifests call it, for envsubst.
+    names = {variable_name(name) if to == "kubernetes" else name for name in found}
+    return [f"only the cloud knows ${{{name}}}" for name in sorted(names)]
+
+
 def _prices(project: Project, stack: str) -> Mapping[str, float]:
     """Those that the stack gives. Another program's configuration may be anything."""
     try:
-        return read_settings(project.config(stack)).digitalocean.prices
-    except DescriptionError:
+        return Cloud.model_validate(bare(project.config(stack).get("tiers:digitalocean"))).prices
+    except ValidationError:
         return {}
 
 

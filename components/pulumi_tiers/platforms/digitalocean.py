@@ -125,29 +125,31 @@ class _Found:
     """A cluster, and how it is reached."""
 
     ref: ClusterRef
-    endpoint: pulumi.Output[str]
-    certificate: pulumi.Output[str]
+    endpoint: pulumi.Input[str]
+    certificate: pulumi.Input[str]
 
 
 def _existing_cluster(owner: Component, cloud: Cloud) -> _Found:
     # Not KubernetesCluster.get: that one writes a tag to the nodes, and wants one pool only.
-    found = digitalocean.get_kubernetes_cluster_output(
-        name=cloud.cluster_name, opts=pulumi.InvokeOutputOptions(parent=owner)
-    )
-
-    def checked(identifier: str | None) -> str:
-        # None: nobody was asked, because this is a rendering.
-        if identifier not in (None, cloud.cluster_id):
-            raise pulumi.RunError(
-                f"the cluster {cloud.cluster_name} has the id {identifier},"
-                f" and cluster_id is {cloud.cluster_id}: correct one of them"
-            )
-        return str(cloud.cluster_id)
-
+    try:
+        found = digitalocean.get_kubernetes_cluster(
+            name=cloud.cluster_name, opts=pulumi.InvokeOptions(parent=owner)
+        )
+    except Exception as error:
+        raise pulumi.RunError(
+            f"the existing cluster {cloud.cluster_name} can't be looked up: {error}"
+        ) from None
+    # None: nobody was asked, because this is a rendering.
+    if found.id not in (None, cloud.cluster_id):
+        raise pulumi.RunError(
+            f"the cluster {cloud.cluster_name} has the id {found.id},"
+            f" and cluster_id is {cloud.cluster_id}: correct one of them"
+        )
+    assert cloud.cluster_id is not None
     return _Found(
-        {"id": found.id.apply(checked), "region": found.region, "vpc": found.vpc_uuid},
+        {"id": cloud.cluster_id, "region": found.region, "vpc": found.vpc_uuid},
         found.endpoint,
-        found.kube_configs.apply(lambda configs: str(configs[0].cluster_ca_certificate)),
+        str(found.kube_configs[0].cluster_ca_certificate),
     )
 
 
@@ -221,7 +223,9 @@ def _kubeconfig(cluster: _Found, credentials: list[str]) -> pulumi.Output[str]:
                 "name": name,
                 "cluster": {
                     "server": cluster.endpoint,
-                    "certificate-authority-data": pulumi.Output.unsecret(cluster.certificate),
+                    "certificate-authority-data": pulumi.Output.unsecret(
+                        pulumi.Output.from_input(cluster.certificate)
+                    ),
                 },
             }
         ],

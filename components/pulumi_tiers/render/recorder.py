@@ -47,8 +47,6 @@ class Resource:
     ignore_changes: tuple[str, ...] = ()
     #: ``<URN>::<id>`` of the provider, where the program chose one.
     provider: str = ""
-    #: Id of what was there before, and is only read. Empty: the program makes it.
-    existing: str = ""
 
 
 @dataclass
@@ -141,7 +139,7 @@ _ANSWERS: dict[str, dict[str, Answer]] = {
 
 
 def _cluster(name: str) -> dict[str, Json]:
-    """What DigitalOcean knows of the existing cluster of that name."""
+    """What DigitalOcean answers of an existing cluster."""
     at = f"digitalocean.{name}"
     certificate = later_placeholder(f"{at}.certificate")
     return {
@@ -202,45 +200,29 @@ class _Monitor(mocks.MockMonitor):
         registration = mocks.MockMonitor.ResourceRegistration(urn, f"{request.name}-id", {})
         if self.resources.setdefault(urn, registration) is not registration:
             raise pulumi.RunError(f"the engine refuses a second resource of this name: {urn}")
-        state = self._record(
-            urn,
-            request,
-            request.object,
-            protect=request.protect,
-            retain_on_delete=request.retainOnDelete,
-            ignore_changes=tuple(request.ignoreChanges),
-            provider=request.provider,
-        )
-        return resource_pb2.RegisterResourceResponse(urn=urn, id=f"{request.name}-id", object=state)
-
-    def ReadResource(  # noqa: N802 - the SDK's name
-        self, request: resource_pb2.ReadResourceRequest
-    ) -> resource_pb2.ReadResourceResponse:
-        # What exists already: it is there, and nothing is known of it but its id.
-        urn = self.make_urn(request.parent, request.type, request.name)
-        state = self._record(urn, request, request.properties, existing=request.id)
-        return resource_pb2.ReadResourceResponse(urn=urn, properties=state)
-
-    def _record(
-        self,
-        urn: str,
-        request: resource_pb2.RegisterResourceRequest | resource_pb2.ReadResourceRequest,
-        given: struct_pb2.Struct,
-        **more: Any,
-    ) -> struct_pb2.Struct:
-        """Notes the resource. Returns its state: its inputs, and what only the provider knows."""
-        inputs, dependencies = _plain(given), tuple(sorted(request.dependencies))
+        inputs = _plain(request.object)
         self.recording.resources.append(
-            Resource(urn, request.type, request.name, request.parent, inputs, dependencies, **more)
+            Resource(
+                urn=urn,
+                type=request.type,
+                name=request.name,
+                parent=request.parent,
+                inputs=inputs,
+                depends_on=tuple(sorted(request.dependencies)),
+                protect=request.protect,
+                retain_on_delete=request.retainOnDelete,
+                ignore_changes=tuple(request.ignoreChanges),
+                provider=request.provider,
+            )
         )
         state = struct_pb2.Struct()
-        state.CopyFrom(given)
+        state.CopyFrom(request.object)
         bare = _bare(inputs)
         for key, answer in _ANSWERS.get(request.type, {}).items():
             value = answer(request.name, bare)
             secret = key in request.additionalSecretOutputs or isinstance(value, Secret)
             _set(state, key, _bare(value), secret=secret)
-        return state
+        return resource_pb2.RegisterResourceResponse(urn=urn, id=f"{request.name}-id", object=state)
 
     def RegisterResourceOutputs(  # noqa: N802 - the SDK's name
         self, request: resource_pb2.RegisterResourceOutputsRequest

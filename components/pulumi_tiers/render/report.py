@@ -166,7 +166,7 @@ def _costs(resources: Sequence[Resource], known: Mapping[str, float]) -> Iterato
     if not any(resource.type.startswith("digitalocean:") for resource in resources):
         yield "Nothing is made on DigitalOcean; of other places no prices are known here."
         return
-    priced = [(item, price(item.type, shown(item.inputs), known)) for item in resources]
+    priced = ((item, price(item.type, shown(item.inputs), known)) for item in resources)
     found = [(item, cost) for item, cost in priced if cost]
     paid = {id(cost) for cost in charged(cost for _, cost in found)}
     rows = [
@@ -175,7 +175,7 @@ def _costs(resources: Sequence[Resource], known: Mapping[str, float]) -> Iterato
     ]
     yield from table("Resource|What|USD a month", rows)
     yield f"Together: **{total(cost for _, cost in found)}**."
-    if any(item.type == _CLUSTER and not cost for item, cost in priced):
+    if not any(item.type == _CLUSTER for item in resources):
         yield "The nodes of the existing cluster are not among them."
     if known:
         yield f"With prices of this stack's own for {text(', '.join(sorted(known)))}."
