@@ -7,15 +7,17 @@ from typing import Any
 import pulumi
 import pytest
 from pulumi_tiers.app_tier import AppTier
-from pulumi_tiers.cluster import Cluster
+from pulumi_tiers.checks import check_systems
+from pulumi_tiers.cluster import Cluster, ClusterArgs
 from pulumi_tiers.data_tier import DataTier, StoreArgs
 from pulumi_tiers.model.errors import DescriptionError
-from pulumi_tiers.model.system import Target
+from pulumi_tiers.model.store import Managed, Store
+from pulumi_tiers.model.system import Environment, System, Target
 from pulumi_tiers.program import main
 from pulumi_tiers.render.graph import graph
 from pulumi_tiers.render.kubernetes import manifests
 from pulumi_tiers.render.recorder import Json, Recording, Resource, Secret, bare, record
-from pulumi_tiers.site import Site
+from pulumi_tiers.site import Site, SiteArgs
 
 EXISTING = "82c89726-23a3-4b16-9082-03cee0a8425a"
 CLUSTER = "digitalocean:index/kubernetesCluster:KubernetesCluster"
@@ -130,6 +132,7 @@ def test_everything_of_kubernetes_goes_to_the_new_cluster() -> None:
     assert {item.provider.split("::")[-2] for item in placed} == {provider.name}
 
 
+LOGIN = {"username": "me", "password": "t0ken-that-pulls-only"}
 BOOTCAMP = {"cluster_id": EXISTING, "cluster_name": "k8s-bootcamp-2"}
 
 
@@ -316,9 +319,58 @@ def test_in_the_cluster_the_password_is_protected_too() -> None:
             "tiers:digitalocean.nodes",
             "a matter of the existing cluster",
         ),
-        ({"digitalocean": {"vpc_range": "8.8.0.0/16"}}, "vpc_range", "cannot have the range"),
-        ({"digitalocean": {"vpc_range": "10.0.0.1/16"}}, "vpc_range", "not a range"),
-        ({"digitalocean": {"registry": "My Images"}}, "registry", "not a name for a registry"),
+        *(
+            (
+                {"digitalocean": {**BOOTCAMP, key: value}},
+                f"tiers:digitalocean.{key}",
+                "a matter of the existing cluster",
+            )
+            for key, value in {
+                "region": "fra1",
+                "registry": "shop-images",
+                "registry_tier": "basic",
+                "version": "latest",
+                "vpc_range": "10.120.0.0/16",
+            }.items()
+        ),
+        (
+            {"digitalocean": {"cluster_name": "k8s", "region": "fra1"}},
+            "tiers:digitalocean.region",
+            "a matter of the existing cluster",
+        ),
+        *(
+            ({"digitalocean": {"version": version}}, "digitalocean.version", "not a version")
+            for version in ("1.36", "1.36.0", "v1.36.0-do.0", "1.36.0-do.x", "newest", "")
+        ),
+        *(
+            ({"digitalocean": {"vpc_range": text}}, "digitalocean.vpc_range", "cannot have the")
+            for text in ("8.8.0.0/16", "10.0.0.0/8", "127.0.0.0/16", "198.18.0.0/16")
+        ),
+        *(
+            ({"digitalocean": {"vpc_range": text}}, "vpc_range", "not a range")
+            for text in ("10.0.0.1/16", "10.120.0.0/016", "10.120.0.0/255.255.0.0", "10.0.0.0")
+        ),
+        *(
+            ({"digitalocean": {"vpc_range": text}}, "vpc_range", "is reserved by DigitalOcean")
+            for text in ("10.244.0.0/16", "10.245.4.0/24", "10.246.0.0/16", "10.229.0.0/20")
+        ),
+        *(
+            ({"digitalocean": {"registry": text}}, "registry", "not a name for a registry")
+            for text in ("My Images", "-a", "a-", "a" * 64, "")
+        ),
+        *(
+            ({"digitalocean": {"credentials": [text]}}, "credentials", "the command is empty")
+            for text in ("", " ")
+        ),
+        *(
+            ({"digitalocean": {"prices": {"big": value}}}, "digitalocean.prices.big", why)
+            for value, why in (
+                (True, "valid number"),
+                ("12", "valid number"),
+                (-1, "greater than or equal to 0"),
+                (1e7, "less than or equal to 1000000"),
+            )
+        ),
         ({"digitalocean": {"registry_tier": "gold"}}, "registry_tier", "no tier 'gold'"),
         ({"digitalocean": {"credentials": []}}, "credentials", "the list is empty"),
         ({"digitalocean": {"regoin": "nyc1"}}, "digitalocean.regoin", "no key 'regoin'"),
@@ -339,19 +391,86 @@ def test_in_the_cluster_the_password_is_protected_too() -> None:
             "'bookworm'",
         ),
         (
+            {"managed": {"encontros-tech/postgres": {"version": "9", "enabled": False}}},
+            "encontros-tech: stores.postgres.managed.version",
+            "no postgres of the version '9'",
+        ),
+        (
+            {"managed": {"encontros-tech/postgres": {"nodes": 2}}},
+            "encontros-tech: stores.postgres.managed.nodes",
+            "standby nodes need 2 GB",
+        ),
+        (
             {"secrets": {"encontros-tech/postgres/doadmin": "kX8vQz2LpR5tYw9BnM4s"}},
             "tiers:secrets.encontros-tech/postgres/doadmin",
             "makes the passwords of a managed server itself",
         ),
-        ({"edge": {"source_ranges": ["anywhere"]}}, "source_ranges[0]", "not a range"),
+        *(
+            ({"edge": {"source_ranges": [text]}}, "source_ranges[0]", "not a range")
+            for text in ("anywhere", "203.0.113.7", "203.0.113.0/024", "203.0.113.0/255.255.255.0")
+        ),
         ({"edge": {"await": "no"}}, "tiers:edge.await", "valid boolean"),
-        ({"registry_logins": {"docker.io/me": {}}}, "registry_logins", "not a registry"),
+        *(
+            ({"registry_logins": {host: LOGIN}}, "registry_logins", why)
+            for host, why in (
+                ("docker.io/me", "not a registry"),
+                ("Ghcr.io", "not a registry"),
+                ("registry.example.com:65536", "65536 is not a port"),
+                ("registry.example.com:0", "0 is not a port"),
+                ("registry.example.com:99999999", "is not a port"),
+                ("index.docker.io", "is Docker Hub"),
+                ("me:t0ken@ghcr.io", "a registry holds no '@'"),
+            )
+        ),
+        *(
+            (
+                {"registry_logins": {"ghcr.io": {**LOGIN, key: value}}},
+                f"registry_logins.ghcr.io.{key}",
+                "the text is empty",
+            )
+            for key in LOGIN
+            for value in ("", " ")
+        ),
         ({"protect": "yes"}, "tiers:protect", "not one of the valid words"),
     ],
 )
 def test_a_mistake_is_told_with_its_place(config: dict[str, Json], place: str, why: str) -> None:
     told = refused(**config)
     assert any(place in line and why in line for line in told), told
+
+
+def test_mistakes_of_words_and_of_sizes_are_told_together() -> None:
+    given = {"region": "nyc9", "registry_tier": "gold", "node_size": "huge", "nodes": 0}
+    assert len(refused(digitalocean=given)) == 4
+
+
+def test_a_remedy_names_the_key_that_people_write() -> None:
+    def remedies(**config: Json) -> str:
+        with pytest.raises(pulumi.RunError) as told:
+            stack(**config)
+        return str(told.value)
+
+    image = "registry.example.com/pg:bookworm"
+    told = remedies(images={"encontros-tech/postgres": image})
+    assert "set tiers:managed.<system>/<store>.version" in told
+    assert "or the image's tag, to one of 14, " in told
+    told = remedies(managed={"encontros-tech/postgres": {"size": "db-huge"}})
+    assert "give its price in tiers:digitalocean.prices" in told
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"registry": "ab"},
+        {"registry": "a"},
+        {"vpc_range": "10.120.0.0/16"},
+        {"vpc_range": "192.168.0.0/28"},
+        {"vpc_range": "172.31.0.0/16"},
+        {"prices": {"big": 0, "bigger": 12, "biggest": 12.5}},
+    ],
+)
+def test_what_digitalocean_takes_is_taken(given: dict[str, Json]) -> None:
+    assert one(stack(digitalocean=given), CLUSTER)
 
 
 def test_a_size_that_the_table_does_not_have_needs_its_price() -> None:
@@ -364,9 +483,7 @@ def test_a_size_that_the_table_does_not_have_needs_its_price() -> None:
 
 def test_a_name_over_63_characters_is_refused() -> None:
     def program() -> None:
-        site = Site(
-            "s" * 40, {"target": Target.DIGITALOCEAN, "cluster": cluster_ref(), "namespace": "n"}
-        )
+        site = placed("s" * 40, namespace="n")
         stores: dict[str, StoreArgs] = {"p" * 40: {"engine": "postgres"}}
         DataTier("data", {"site": site.ref, "stores": stores})
 
@@ -380,9 +497,88 @@ def test_a_name_over_63_characters_is_refused() -> None:
         record(long_namespace, project="own", stack="a" * 30, config={})
 
 
+@pytest.mark.parametrize(
+    ("stack_name", "name", "why"),
+    [
+        ("prod", "Shop_1", "the cluster would be called 'prod-Shop_1'"),
+        ("Prod.eu", "shop", "the cluster would be called 'Prod.eu-shop'"),
+        ("prod", "c" * 60, "has 65 characters, and DigitalOcean takes 63"),
+    ],
+)
+def test_a_name_that_no_cluster_can_have_is_refused(stack_name: str, name: str, why: str) -> None:
+    def program(args: ClusterArgs) -> None:
+        Cluster(name, args)
+
+    with pytest.raises(DescriptionError) as told:
+        record(lambda: program({}), project="own", stack=stack_name, config={})
+    [mistake] = told.value.mistakes
+    assert mistake.place == f"Cluster {name}"
+    assert why in mistake.why
+    assert "the component or" in mistake.remedy
+    # An existing one has its name already.
+    existing: ClusterArgs = {"cluster_id": EXISTING, "cluster_name": "k8s-bootcamp-2"}
+    record(lambda: program(existing), project="own", stack=stack_name, config={})
+
+
+def managed_mistakes(**stores: StoreArgs) -> list[tuple[str, str]]:
+    def program() -> None:
+        site = placed("shop")
+        DataTier("shop-data", {"site": site.ref, "stores": stores})
+
+    with pytest.raises(DescriptionError) as told:
+        record(program, project="own", stack="prod", config={})
+    place = "DataTier shop-data: stores."
+    return [(item.place.removeprefix(place), item.why) for item in told.value.mistakes]
+
+
+def test_names_that_digitalocean_has_itself_are_refused() -> None:
+    told = managed_mistakes(
+        db={
+            "engine": "postgres",
+            "admin": "boss",
+            "databases": [
+                {"name": "postgres", "owner": "boss"},
+                {"name": "_dodb"},
+                {"name": "shop", "owner": "postgres"},
+            ],
+        }
+    )
+    assert [place for place, _ in told] == [
+        "db.databases[0].name",
+        "db.databases[1].name",
+        "db.databases[2].owner",
+    ]
+    assert all("of their own" in why for _, why in told)
+
+
+def test_two_managed_databases_cannot_have_one_name() -> None:
+    told = managed_mistakes(
+        a={"engine": "postgres", "managed": {"name": "shop"}},
+        b={"engine": "postgres", "managed": {"name": "shop"}},
+        c={"engine": "postgres", "managed": {"name": "shop", "enabled": False}},
+        d={"engine": "postgres", "managed": {"name": "prod-shop-e"}},
+        e={"engine": "postgres"},
+    )
+    assert [place for place, _ in told] == ["b.managed.name", "e.managed.name"]
+    assert "the managed database 'shop' is already that of" in told[0][1]
+    # Nor in two systems of a stack.
+    systems = [
+        System(
+            name=name,
+            title="",
+            environment=Environment.DEVELOPMENT,
+            stores={"db": Store(engine="postgres", managed=Managed(name="shop"))},
+        )
+        for name in ("one", "two")
+    ]
+    [mistake] = check_systems(systems, Target.DIGITALOCEAN, stack="prod")
+    assert mistake.place == "two: stores.db.managed.name"
+    assert not list(check_systems(systems, Target.KUBERNETES, stack="prod"))
+
+
 def test_settings_of_a_managed_server_are_refused() -> None:
     def program() -> None:
-        site = Site("shop", {"target": Target.DIGITALOCEAN, "cluster": cluster_ref()})
+        site = placed("shop")
         stores: dict[str, StoreArgs] = {
             "db": {
                 "engine": "postgres",
@@ -401,20 +597,25 @@ def test_settings_of_a_managed_server_are_refused() -> None:
     ]
 
 
-def test_a_volume_under_one_gib_is_refused() -> None:
+def test_a_volume_that_digitalocean_does_not_have_is_refused() -> None:
     def program() -> None:
-        site = Site("shop", {"target": Target.DIGITALOCEAN, "cluster": cluster_ref()})
+        site = placed("shop")
         stores: dict[str, StoreArgs] = {
             "small": {"engine": "postgres", "size": "512Mi", "managed": {"enabled": False}},
             "enough": {"engine": "postgres", "size": "1024Mi", "managed": {"enabled": False}},
+            "most": {"engine": "postgres", "size": "16Ti", "managed": {"enabled": False}},
+            "large": {"engine": "postgres", "size": "17Ti", "managed": {"enabled": False}},
+            "larger": {"engine": "postgres", "size": "16385Gi", "managed": {"enabled": False}},
             "managed": {"engine": "postgres", "size": "512Mi"},
         }
         DataTier("shop-data", {"site": site.ref, "stores": stores})
 
     with pytest.raises(DescriptionError) as told:
         record(program, project="own", stack="prod", config={})
-    [mistake] = told.value.mistakes
-    assert mistake.place == "DataTier shop-data: stores.small.volumes[0].size"
+    assert [mistake.place for mistake in told.value.mistakes] == [
+        f"DataTier shop-data: stores.{name}.volumes[0].size"
+        for name in ("large", "larger", "small")
+    ]
 
 
 def test_a_site_needs_its_cluster() -> None:
@@ -428,8 +629,15 @@ def test_a_site_needs_its_cluster() -> None:
 # --- in other programs ----------------------------------------------------------------------------
 
 
-def cluster_ref() -> Any:
-    return Cluster("cluster", {}).ref
+def placed(name: str, namespace: str = "shop") -> Site:
+    cluster = Cluster("cluster", {})
+    inside = pulumi.ResourceOptions(providers=[cluster.provider])
+    args: SiteArgs = {
+        "target": Target.DIGITALOCEAN,
+        "cluster": cluster.ref,
+        "namespace": namespace,
+    }
+    return Site(name, args, inside)
 
 
 def test_two_clusters_and_two_systems_fit_into_one_stack() -> None:

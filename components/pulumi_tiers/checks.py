@@ -15,18 +15,18 @@ from pulumi_tiers.engines import ENGINES
 from pulumi_tiers.limits import (
     check_limits,
     check_managed,
+    check_version,
     is_managed,
     managed_name,
     public_ports,
 )
 from pulumi_tiers.model.base import LONGEST_LABEL
-from pulumi_tiers.model.cloud import Cloud
+from pulumi_tiers.model.cloud import Cloud, unknown_size
 from pulumi_tiers.model.errors import Mistake, nearest, shown
 from pulumi_tiers.model.references import FIELDS, references
 from pulumi_tiers.model.store import Store
 from pulumi_tiers.model.system import Environment, System, Target
 from pulumi_tiers.model.workload import Condition, Workload
-from pulumi_tiers.prices import NODE_SIZES, REGIONS, REGISTRY_TIERS
 
 
 def check_systems(
@@ -43,7 +43,7 @@ def check_systems(
         yield from check_services(at, system.services, target, keys)
         if system.environment is Environment.PRODUCTION:
             yield from _check_literal_secrets(system)
-    yield from _check_names(systems, target, documented_names=documented_names)
+    yield from _check_names(systems, target, stack, documented_names=documented_names)
     if target is Target.DOCKER:
         # Each part has looked at its own; here they meet.
         yield from _check_host_ports(
@@ -56,6 +56,9 @@ def check_systems(
         )
 
 
+_MANAGED = "managed database"
+
+
 @dataclass(frozen=True)
 class Claim:
     """A name that nothing else of its kind can have in the same space."""
@@ -65,13 +68,18 @@ class Claim:
     place: str
     #: The part of the description whose own names were compared already.
     part: str
-    #: What `name` belongs to: a system's network or namespace, or the whole Docker host.
+    #: What `name` belongs to: a system's network or namespace, or the whole Docker host or account.
     space: str = ""
     remedy: str = "rename one of them"
 
 
-def _store_claims(place: str, stores: Mapping[str, Store]) -> Iterator[Claim]:
+def _store_claims(
+    place: str, stores: Mapping[str, Store], target: Target, site: str
+) -> Iterator[Claim]:
     for name, store in stores.items():
+        if is_managed(store, target):
+            at = f"{place}.{name}.managed.name"
+            yield Claim(_MANAGED, managed_name(site, name, store), at, place)
         engine = ENGINES.get(store.engine)
         if engine is None or engine.check(store):  # told elsewhere; its name counts all the same
             yield from _claims(place, name, name, None)
@@ -110,19 +118,22 @@ def _check_claims(claims: Iterable[Claim], *, between_parts: bool = False) -> It
 
 
 def _check_names(
-    systems: list[System], target: Target, *, documented_names: bool
+    systems: list[System], target: Target, stack: str, *, documented_names: bool
 ) -> Iterator[Mistake]:
     """Names that two parts of the stack would give to different things."""
     claims: list[Claim] = []
     for system in systems:
         documented = target is Target.DOCKER and documented_names
+        site = f"{stack}-{system.name}"
         for claim in (
-            *_store_claims(f"{system.name}: stores", system.stores),
+            *_store_claims(f"{system.name}: stores", system.stores, target, site),
             *_service_claims(f"{system.name}: services", system.services),
         ):
             if documented and claim.kind == "container":
                 remedy = "set tiers:names to 'unique', or rename one of them"
                 claims.append(replace(claim, remedy=remedy))
+            elif claim.kind == _MANAGED:
+                claims.append(claim)
             else:
                 claims.append(replace(claim, space=system.name))
         if target is not Target.DOCKER and system.namespace:
@@ -143,7 +154,7 @@ def check_stores(
 
     `site`: the beginning of the names of managed ones.
     """
-    yield from _check_claims(_store_claims(place, stores))
+    yield from _check_claims(_store_claims(place, stores, target, site))
     if target is Target.DOCKER:
         yield from _check_host_ports(_store_ports(place, "", stores))
     for name, store in stores.items():
@@ -158,9 +169,12 @@ def check_stores(
             continue
         wrong = engine.check(store)
         yield from (Mistake(at, why, remedy) for why, remedy in wrong)
+        yield from check_version(at, store, engine, target)
         if is_managed(store, target):
             yield from check_managed(at, store, engine)
-            yield from _check_length(f"{at}.managed.name", managed_name(site, name, store))
+            remedy = "set a shorter one, or shorten the name of the stack or of the system"
+            called = managed_name(site, name, store)
+            yield from _check_length(f"{at}.managed.name", called, remedy)
         elif not wrong:
             yield from check_limits(at, engine.workload(name, store), target)
         known = engine.users(store)
@@ -173,38 +187,37 @@ def check_stores(
                 yield from check_password(f"{at}.passwords.{user}", password, environment)
 
 
-def _check_length(place: str, name: str) -> Iterator[Mistake]:
+def _check_length(place: str, name: str, remedy: str) -> Iterator[Mistake]:
     if len(name) > LONGEST_LABEL:
         yield Mistake(
             place,
             f"{shown(name)} has {len(name)} characters, and DigitalOcean takes {LONGEST_LABEL}",
-            "set a shorter one, or shorten the name of the stack or of the system",
+            remedy,
         )
 
 
 def check_cloud(place: str, cloud: Cloud, name: str) -> Iterator[Mistake]:
-    """What DigitalOcean would refuse of a cluster called `name`."""
-    yield from _check_length(f"{place}name", name)
-    if cloud.cluster_id is None and cloud.region not in REGIONS:
-        why = f"DigitalOcean has no region {shown(cloud.region)}"
-        yield Mistake(f"{place}region", why, nearest(cloud.region, REGIONS))
-    yield from check_size(f"{place}node_size", cloud.node_size, NODE_SIZES, cloud.prices)
-    if cloud.registry_tier not in REGISTRY_TIERS:
-        why = f"there is no tier {shown(cloud.registry_tier)}"
-        yield Mistake(f"{place}registry_tier", why, nearest(cloud.registry_tier, REGISTRY_TIERS))
+    """What DigitalOcean would refuse of the names of a new cluster and its VPC, both `name`."""
+    if cloud.cluster_id is not None:
+        return
+    # No key has the name: it is made of the stack's and the component's.
+    at = "stack" if place.startswith("tiers:") else place.rstrip(": ")
+    yield from _check_length(at, name, "shorten the name of the component or of the stack")
+    if not re.fullmatch(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", name):
+        yield Mistake(
+            at,
+            f"the cluster would be called {shown(name)}, and DigitalOcean takes lower-case letters,"
+            " digits and hyphens",
+            "rename the component or the stack",
+        )
 
 
 def check_size(
     place: str, size: str, table: Collection[str], known: Collection[str]
 ) -> Iterator[Mistake]:
-    """A size that is in no table is a typing error, or newer than this library."""
-    if size not in table and size not in known:
-        close = nearest(size, table).partition("valid:")[0]
-        yield Mistake(
-            place,
-            f"this library knows no size {shown(size)}",
-            f"{close}if DigitalOcean has it, give its price in 'prices'",
-        )
+    """The size of a stack's managed store."""
+    if unknown := unknown_size(size, table, known, "tiers:digitalocean.prices"):
+        yield Mistake(place, *unknown)
 
 
 def connection_keys(stores: Mapping[str, Store], target: Target) -> list[str]:

@@ -12,6 +12,7 @@ from pulumi_tiers.model.workload import RestartPolicy, Workload
 
 #: What "restricted" lets a container keep.
 _CAPABILITIES = frozenset({"NET_BIND_SERVICE"})
+_GIBIBYTES = {"Mi": 1 / 1024, "Gi": 1, "Ti": 1024}
 #: Of a writable path without a size of its own. It counts as the container's memory.
 _TMPFS_SIZE = "64m"
 
@@ -24,11 +25,11 @@ def check_limits(place: str, workload: Workload, target: Target) -> Iterator[Mis
         yield from _kubernetes(place, workload)
     if target is Target.DIGITALOCEAN:
         for position, volume in enumerate(workload.volumes):
-            if volume.size.endswith("Mi") and int(volume.size[:-2]) < 1024:
+            if not 1 <= int(volume.size[:-2]) * _GIBIBYTES[volume.size[-2:]] <= 16 * 1024:
                 yield Mistake(
                     f"{place}.volumes[{position}].size",
                     f"DigitalOcean has no volume of {volume.size}",
-                    "give at least '1Gi'",
+                    "give at least '1Gi', and at most '16Ti'",
                 )
 
 
@@ -137,17 +138,48 @@ def managed_name(site: str, name: str, store: Store) -> str:
     return store.managed.name or f"{site}-{name}"
 
 
-def check_managed(place: str, store: Store, engine: Engine) -> Iterator[Mistake]:
-    """What of a store cannot be had where the cloud runs it."""
-    assert engine.service is not None
+def check_version(place: str, store: Store, engine: Engine, target: Target) -> Iterator[Mistake]:
+    """A managed server's version. One that is given must be right wherever the store runs."""
+    if engine.service is None or not (store.managed.version or is_managed(store, target)):
+        return
     version = engine.managed_version(store)
     if version not in engine.service.versions:
         told = f"'{version}'" if version else "which is not in its image's tag"
+        which = (
+            "it"
+            if store.managed.version
+            else (
+                "tiers:managed.<system>/<store>.version (in a component: managed.version), or the"
+                " image's tag,"
+            )
+        )
         yield Mistake(
             f"{place}.managed.version",
             f"DigitalOcean has no {engine.name} of the version {told}",
-            f"set it to one of {', '.join(sorted(engine.service.versions))}",
+            f"set {which} to one of {', '.join(sorted(engine.service.versions))}",
         )
+
+
+def check_managed(place: str, store: Store, engine: Engine) -> Iterator[Mistake]:
+    """What of a store cannot be had where the cloud runs it."""
+    assert engine.service is not None
+    # https://docs.digitalocean.com/products/databases/postgresql/how-to/add-standby-nodes/
+    if store.managed.nodes > 1 and store.managed.size.endswith("-1gb"):
+        yield Mistake(
+            f"{place}.managed.nodes",
+            f"standby nodes need 2 GB, and {store.managed.size} has 1",
+            "set managed.size to db-s-1vcpu-2gb or larger, or managed.nodes to 1",
+        )
+    for position, database in enumerate(store.databases):
+        # The described admin becomes the cloud's.
+        owner = None if database.owner == engine.admin_of(store) else database.owner
+        for key, name in (("name", database.name), ("owner", owner)):
+            if name in engine.service.reserved:
+                yield Mistake(
+                    f"{place}.databases[{position}].{key}",
+                    f"DigitalOcean's servers have a '{name}' of their own",
+                    "choose another name",
+                )
     remedy = "remove it, or set managed.enabled to false: then it runs in the cluster"
     if store.settings:
         yield Mistake(f"{place}.settings", "DigitalOcean decides a managed server's", remedy)

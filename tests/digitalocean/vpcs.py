@@ -9,6 +9,16 @@ from digitalocean.errors import RefusedError, unprocessable
 from digitalocean.routes import Answer, Call, Route
 from digitalocean.world import World, page, the
 
+# RFC 1918, as the published description has it; the others are those of its page
+# https://docs.digitalocean.com/products/networking/vpc/concepts/plan-your-network/
+PRIVATE = [
+    ipaddress.IPv4Network(each) for each in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")
+]
+RESERVED = [
+    ipaddress.IPv4Network(each)
+    for each in ("10.229.0.0/16", "10.244.0.0/16", "10.245.0.0/16", "10.246.0.0/24")
+]
+
 
 @dataclass
 class Vpcs:
@@ -85,10 +95,13 @@ class Vpcs:
 
     def _check_range(self, ip_range: str) -> None:
         wanted = ipaddress.IPv4Network(ip_range)
-        if not wanted.is_private or not 16 <= wanted.prefixlen <= 28:
+        private = any(wanted.subnet_of(each) for each in PRIVATE)
+        if not private or not 16 <= wanted.prefixlen <= 28:
             raise unprocessable(
                 "ip_range must be private, not larger than /16, not smaller than /28"
             )
+        if any(wanted.overlaps(each) for each in RESERVED):
+            raise unprocessable("ip_range overlaps with a reserved one")
         for vpc in self.world.vpcs.values():
             if wanted.overlaps(ipaddress.IPv4Network(vpc["ip_range"])):
                 raise unprocessable(

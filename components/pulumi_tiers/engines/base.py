@@ -30,6 +30,8 @@ class Service:
     database: str
     #: The major versions that it offers.
     versions: frozenset[str]
+    #: Databases and users that every server has for itself.
+    reserved: frozenset[str]
 
 
 class Engine(ABC):

@@ -38,6 +38,7 @@ class Postgres(Engine):
         admin="doadmin",
         database="defaultdb",
         versions=frozenset({"14", "15", "16", "17", "18"}),
+        reserved=frozenset({"_dodb", "postgres"}),
     )
 
     def databases(self, store: Store) -> list[Database]:

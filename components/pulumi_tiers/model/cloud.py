@@ -2,13 +2,14 @@
 
 import ipaddress
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from pulumi_tiers.model.base import Flag, Model, PlainText, Whole
-from pulumi_tiers.model.errors import reject, reject_all, shown
+from pulumi_tiers.model.errors import nearest, reject, reject_all, shown
+from pulumi_tiers.prices import NODE_SIZES, REGIONS, REGISTRY_TIERS
 
 LATEST = "latest"
 """The version of a cluster that DigitalOcean chooses, and moves on in its maintenance window."""
@@ -31,7 +32,35 @@ def _slug(value: str) -> str:
 Slug = Annotated[str, AfterValidator(_slug)]
 """A word of DigitalOcean's: ``nyc1``, ``s-2vcpu-4gb``, ``1.36.0-do.0``."""
 
-_REGISTRY = re.compile(r"[a-z0-9]([a-z0-9-]{1,61}[a-z0-9])?")
+
+def _region(value: str) -> str:
+    if value not in REGIONS:
+        raise reject(f"DigitalOcean has no region {shown(value)}", nearest(value, REGIONS))
+    return value
+
+
+def _registry_tier(value: str) -> str:
+    if value not in REGISTRY_TIERS:
+        raise reject(f"there is no tier {shown(value)}", nearest(value, REGISTRY_TIERS))
+    return value
+
+
+_VERSION = re.compile(r"1\.\d+\.\d+-do\.\d+", re.ASCII)
+
+
+def _version(value: str) -> str:
+    # "1.36" alone would be another word than the one that DigitalOcean answers with: a difference
+    # in every run.
+    if value != LATEST and not _VERSION.fullmatch(value):
+        raise reject(
+            f"{shown(value)} is not a version of DigitalOcean's Kubernetes",
+            f"write '{LATEST}', or a whole one as 'doctl kubernetes options versions' lists it,"
+            " such as '1.36.0-do.0'",
+        )
+    return value
+
+
+_REGISTRY = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
 def _registry(value: str) -> str:
@@ -55,48 +84,109 @@ def _cluster_id(value: str) -> str:
     return value
 
 
-def _private_range(value: str) -> str:
-    """The range as it is. Raises where it isn't one of private addresses for a VPC."""
+def _network(value: str, remedy: str) -> ipaddress.IPv4Network:
+    """The range. Raises where it isn't one, or is spelled otherwise than clouds spell it."""
     try:
         network = ipaddress.IPv4Network(value)
     except ValueError:
-        raise reject(
-            f"{shown(value)} is not a range of addresses", "write it like '10.10.0.0/16'"
-        ) from None
-    if not network.is_private or not 16 <= network.prefixlen <= 28:
+        network = None
+    # Python takes '10.0.0.0', '10.0.0.0/255.255.0.0' and '10.0.0.0/016' too.
+    if network is None or str(network) != value:
+        raise reject(f"{shown(value)} is not a range of addresses", remedy)
+    return network
+
+
+_PRIVATE = tuple(
+    ipaddress.IPv4Network(text) for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")
+)
+"""RFC 1918."""
+
+_RESERVED = tuple(
+    ipaddress.IPv4Network(text)
+    for text in ("10.229.0.0/16", "10.244.0.0/16", "10.245.0.0/16", "10.246.0.0/24")
+)
+"""In all regions: https://docs.digitalocean.com/products/networking/vpc/concepts/plan-your-network/"""
+
+
+def _private_range(value: str) -> str:
+    """The range as it is. Raises where it isn't one of private addresses for a VPC."""
+    network = _network(value, "write it like '10.120.0.0/16'")
+    private = any(network.subnet_of(range_) for range_ in _PRIVATE)
+    if not private or not 16 <= network.prefixlen <= 28:
         raise reject(
             f"a VPC cannot have the range {value}",
-            "choose private addresses, and a size between /16 and /28",
+            "choose one of 10.0.0.0/8, 172.16.0.0/12 or 192.168.0.0/16, of a size between /16"
+            " and /28",
         )
+    for reserved in _RESERVED:
+        if network.overlaps(reserved):
+            raise reject(
+                f"a VPC cannot have the range {value}: {reserved} is reserved by DigitalOcean",
+                "choose another, such as '10.120.0.0/16'",
+            )
     return value
 
 
 def _source_range(value: str) -> str:
-    try:
-        ipaddress.IPv4Network(value)
-    except ValueError:
-        raise reject(
-            f"{shown(value)} is not a range of addresses",
-            "write it like '203.0.113.0/24', or '203.0.113.7/32' for one address",
-        ) from None
+    _network(value, "write it like '203.0.113.0/24', or '203.0.113.7/32' for one address")
     return value
 
 
+Price = Annotated[float, Field(strict=True, ge=0, le=1_000_000, allow_inf_nan=False)]
+"""USD a month."""
+
 SourceRange = Annotated[str, AfterValidator(_source_range)]
 """Addresses that may reach a load balancer."""
+
+
+def _command(value: list[str]) -> list[str]:
+    if not value[0].strip():
+        raise reject("the command is empty", "begin with the name of a program, such as 'doctl'")
+    return value
+
+
+def unknown_size(
+    size: str, table: Collection[str], known: Collection[str], prices: str
+) -> tuple[str, str] | None:
+    """Why, and what to do. A size in no table is a typing error, or newer than this library.
+
+    `prices`: the name of the key that holds `known`.
+    """
+    if size in table or size in known:
+        return None
+    close = nearest(size, table).partition("valid:")[0]
+    why = f"this library knows no size {shown(size)}"
+    return why, f"{close}if DigitalOcean has it, give its price in {prices}"
+
+
+_OF_A_NEW_CLUSTER = (
+    "region",
+    "version",
+    "node_size",
+    "nodes",
+    "max_nodes",
+    "high_availability",
+    "vpc_range",
+    "registry",
+    "registry_tier",
+)
+"""Keys that mean nothing beside an existing cluster."""
 
 
 class Cloud(Model):
     """Everything that all systems of a stack on DigitalOcean share."""
 
     #: EN-10: cluster and databases must be in one region (documented: NYC1).
-    region: Slug = "nyc1"
+    region: Annotated[Slug, AfterValidator(_region)] = "nyc1"
     #: An existing cluster, such as the documented ``k8s-bootcamp-2``. Default: one is made.
     cluster_id: Annotated[str, AfterValidator(_cluster_id)] | None = None
     #: Its name: DigitalOcean's provider looks clusters up by it.
     cluster_name: Slug | None = None
     #: Default: the newest at creation; DigitalOcean upgrades it in the maintenance window.
-    version: Slug = LATEST
+    version: Annotated[str, AfterValidator(_version)] = LATEST
+    #: Prices of sizes that the table of this library doesn't have: slug → USD a month.
+    prices: dict[Slug, Price] = {}
+    #: After the prices: a size that has one is known.
     node_size: Slug = "s-2vcpu-4gb"
     nodes: Annotated[Whole, Field(ge=1, le=512)] = 2
     #: DigitalOcean adds nodes up to this many, and removes them again down to `nodes`.
@@ -107,11 +197,21 @@ class Cloud(Model):
     vpc_range: Annotated[str, AfterValidator(_private_range)] | None = None
     #: A container registry of this name is made for the account's one. Default: none.
     registry: Annotated[str, AfterValidator(_registry)] | None = None
-    registry_tier: Slug = "basic"
+    registry_tier: Annotated[Slug, AfterValidator(_registry_tier)] = "basic"
     #: The command that prints a token for the cluster, whose id is added as the last argument.
-    credentials: Annotated[list[PlainText], Field(min_length=1)] = CREDENTIALS
-    #: Prices of sizes that the table of this library doesn't have: slug → USD a month.
-    prices: dict[Slug, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = {}
+    credentials: Annotated[list[PlainText], Field(min_length=1), AfterValidator(_command)] = (
+        CREDENTIALS
+    )
+
+    @field_validator("node_size")
+    @classmethod
+    def _known_size(cls, value: str, info: ValidationInfo) -> str:
+        # Wrong prices are told, and aren't there.
+        prices = info.data.get("prices")
+        unknown = prices is not None and unknown_size(value, NODE_SIZES, prices, "'prices'")
+        if unknown:
+            raise reject(*unknown)
+        return value
 
     @model_validator(mode="after")
     def _consistent(self) -> "Cloud":
@@ -126,9 +226,9 @@ class Cloud(Model):
             missing = "cluster_id" if self.cluster_id is None else "cluster_name"
             why = "an existing cluster is given by its id and its name"
             yield (missing,), why, "copy both from 'doctl kubernetes cluster list'"
-        if self.cluster_id is None:
+        if self.cluster_id is None and self.cluster_name is None:
             return
-        ours = {"version", "node_size", "nodes", "max_nodes", "high_availability", "vpc_range"}
-        for key in sorted(ours & self.model_fields_set):
-            why = f"'{key}' is a matter of the existing cluster that cluster_id names"
-            yield (key,), why, f"remove '{key}', or 'cluster_id'"
+        for key in _OF_A_NEW_CLUSTER:
+            if key in self.model_fields_set:
+                why = f"'{key}' is a matter of the existing cluster"
+                yield (key,), why, f"remove '{key}', or 'cluster_id' and 'cluster_name'"

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator
 
 from pulumi_tiers.model.base import Model, PlainText, Text
 from pulumi_tiers.model.errors import reject, shown
@@ -135,10 +135,19 @@ def _is_prefix(text: str) -> bool:
 
 
 def _registry(value: str) -> str:
-    if not _is_prefix(value) or "/" in value:
+    remedy = "write its host in lower case: 'docker.io' or 'ghcr.io'"
+    if "@" in value:  # what stands before it may be a password
+        raise reject("a registry holds no '@'", f"{remedy}; the user goes into 'username'")
+    _, _, port = value.partition(":")
+    if not _is_prefix(value) or "/" in value or value != value.lower():
+        raise reject(f"{shown(value)} is not a registry", remedy)
+    if port and not 1 <= int(port[:6]) <= 65535:
         raise reject(
-            f"{shown(value)} is not a registry", "write its host: 'docker.io' or 'ghcr.io'"
+            f"{shown(value)} is not a registry: {port[:6]} is not a port", "use 1 to 65535"
         )
+    if value == f"index.{DOCKER_HUB}":
+        # Docker's own word for it, and a second login for the same registry.
+        raise reject(f"{value!r} is Docker Hub", f"write '{DOCKER_HUB}'")
     return value
 
 
@@ -146,9 +155,16 @@ Registry = Annotated[str, AfterValidator(_registry)]
 """The host of an image registry: ``docker.io``, ``registry.example.com:5000``."""
 
 
+def _given(value: object) -> object:
+    # An Output's value is not known here.
+    if isinstance(value, str) and not value.strip():
+        raise reject("the text is empty", "give what the registry asks for")
+    return value
+
+
 class RegistryLogin(Model):
     """Who pulls from a private registry."""
 
-    username: Annotated[PlainText, Field(min_length=1)]
+    username: Annotated[PlainText, AfterValidator(_given)]
     #: Better a token that can do nothing but pull.
-    password: Text
+    password: Annotated[Text, AfterValidator(_given)]
