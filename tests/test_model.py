@@ -898,7 +898,7 @@ def test_a_password_never_appears_in_a_message(
     ],
 )
 def test_public_arguments_are_the_models_fields(args: Any, model: type[Model]) -> None:
-    from_components = {"connections", "cluster"} - set(model.model_fields)  # not described
+    from_components = {"connections"} - set(model.model_fields)  # not described
     assert set(args.__annotations__) - from_components == set(model.model_fields)
     required = {key for key, field in model.model_fields.items() if field.is_required()}
     assert args.__required_keys__ == required

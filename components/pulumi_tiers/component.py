@@ -6,7 +6,7 @@ from typing import Any, TypeVar, get_type_hints
 import pulumi
 from pydantic import TypeAdapter, ValidationError
 
-from pulumi_tiers.model.errors import DescriptionError, Mistake, mistakes_of
+from pulumi_tiers.model.errors import DescriptionError, Mistake, mistakes_of, shown
 
 PACKAGE = "tiers-components"
 """The plugin's package name: the first part of every component's type token."""
@@ -63,6 +63,10 @@ def validated(
 
     Raises RefusedError with all mistakes, before any resource.
     """
+    # Programs without a type checker, and YAML, pass anything.
+    if not isinstance(args, Mapping):
+        why = f"the arguments are {shown(args)}"
+        refuse([Mistake(component, why, "pass a map of them; without any, pass {}")])
     if "site" in get_type_hints(kind) and not isinstance(args.get("site"), Mapping):
         refuse([Mistake(f"{component}: site", "is missing", "pass a Site's 'ref'")])
     try:

@@ -7,10 +7,11 @@ import pulumi
 from pulumi.runtime import config
 
 from pulumi_tiers.checks import check_stores
-from pulumi_tiers.component import Component, refuse, validated
+from pulumi_tiers.component import Component, RefusedError, refuse, validated
 from pulumi_tiers.engines import ENGINES, Consumer, Engine
 from pulumi_tiers.limits import is_managed
 from pulumi_tiers.model.base import Model, Name
+from pulumi_tiers.model.errors import Mistake
 from pulumi_tiers.model.place import Place
 from pulumi_tiers.model.references import Reference
 from pulumi_tiers.model.store import Store, secret_key
@@ -109,6 +110,7 @@ class DataTier(Component):
         site = placed(args["site"])
         place = f"DataTier {name}: stores"
         refuse(check_stores(place, spec.stores, site["target"], site=site["name"]))
+        self._configured = _configured()
         super().__init__(name, opts)
         platform = platform_for(site["target"])
         self.connections = {}
@@ -152,7 +154,7 @@ class DataTier(Component):
         self, site: SiteRef, store: str, user: str, given: pulumi.Input[str] | None
     ) -> pulumi.Output[str]:
         key = secret_key(site["labels"].get(LABEL_SYSTEM, site["name"]), store, user)
-        known = given if given is not None else _configured(key)
+        known = given if given is not None else self._configured.get(key)
         if known is not None:
             return pulumi.Output.secret(known)
         import pulumi_random
@@ -170,13 +172,26 @@ class DataTier(Component):
         return generated.result
 
 
-def _configured(key: str) -> str | None:
-    """The password that the stack's `tiers:secrets` has for that user.
+def _configured() -> dict[str, str]:
+    """The passwords that the stack's `tiers:secrets` has, as `secret_key` names them.
 
     In any program: `tiers up` puts the passwords there that the fallback has generated.
     """
-    secrets: dict[str, str] = json.loads(config.get_config("tiers:secrets") or "{}")
-    return secrets.get(key)
+    place = "tiers:secrets"
+    remedy = "set each with: pulumi config set --secret --path 'tiers:secrets[\"...\"]'"
+    try:
+        secrets: object = json.loads(config.get_config(place) or "{}")
+    except (ValueError, RecursionError):
+        raise RefusedError([Mistake(place, "is not JSON", remedy)]) from None
+    # No message may repeat a value.
+    if not isinstance(secrets, dict):
+        raise RefusedError([Mistake(place, "is not a map of texts", remedy)])
+    refuse(
+        Mistake(f"{place}.{key}", "is not a text", "put the password into quotes")
+        for key, value in secrets.items()
+        if not isinstance(value, str)
+    )
+    return secrets
 
 
 def _of_server(reference: Reference, server: Server) -> pulumi.Input[str]:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic_core import PydanticKnownError
 
-from pulumi_tiers.model.base import Flag, Model, Text, Whole, Word
+from pulumi_tiers.model.base import Flag, LabelValue, Model, Text, Whole, Word
 from pulumi_tiers.model.cloud import Cloud, SourceRange
 from pulumi_tiers.model.errors import (
     DescriptionError,
@@ -107,7 +107,7 @@ class Settings(Model):
     port_offset: Annotated[Whole, BeforeValidator(_number), Field(ge=0, le=60000)] = 0
     names: Names = Names.UNIQUE
     #: Set by `tiers up`: a mark of the folder that it runs in.
-    owner: str = ""
+    owner: LabelValue = ""
     databases: Databases = Databases.DOCUMENTED
     protect: Protect = Protect.PRODUCTION
     edge: Edge = Edge()

@@ -1,17 +1,30 @@
 """Site: the place of one system — a network on Docker, a namespace on Kubernetes."""
 
-from collections.abc import Iterator
-from typing import NotRequired, TypedDict
+from collections.abc import Iterator, Mapping
+from typing import Annotated, NotRequired, TypedDict
 
 import pulumi
+from pulumi.resource import DependencyResource
 from pulumi.runtime import config
+from pydantic import AfterValidator, TypeAdapter, ValidationError
 
 from pulumi_tiers.component import Component, refuse, validated
 from pulumi_tiers.limits import check_logins
-from pulumi_tiers.model.base import LONGEST_LABEL, Flag, Model, Name
+from pulumi_tiers.model.base import (
+    LONGEST_LABEL,
+    DnsLabel,
+    Flag,
+    LabelKey,
+    LabelValue,
+    Model,
+    Name,
+    is_dns_label,
+    is_label_value,
+)
 from pulumi_tiers.model.cloud import SourceRange
-from pulumi_tiers.model.errors import Mistake, shown
+from pulumi_tiers.model.errors import Mistake, mistakes_of, reject, shown
 from pulumi_tiers.model.image import Registry, RegistryLogin
+from pulumi_tiers.model.place import ClusterPlace
 from pulumi_tiers.model.system import Target
 from pulumi_tiers.platforms import platform_for
 from pulumi_tiers.platforms.base import ClusterRef, SiteRef
@@ -54,19 +67,32 @@ class SiteArgs(TypedDict):
     """DigitalOcean: the `ref` of a Cluster."""
 
 
+def _own_namespace(value: str) -> str:
+    if value == "default" or value.startswith("kube-"):
+        raise reject(f"the namespace '{value}' is Kubernetes' own", "choose another name")
+    return value
+
+
+def _own_label(value: str) -> str:
+    if value.startswith("tiers."):
+        raise reject(f"the label {shown(value)} is set by this library", "choose another key")
+    return value
+
+
 class SiteSpec(Model):
     """SiteArgs, checked."""
 
     target: Target = Target.DOCKER
     system: Name | None = None
-    namespace: Name | None = None
+    namespace: Annotated[DnsLabel, AfterValidator(_own_namespace)] | None = None
     environment: Name | None = None
-    labels: dict[str, str] = {}
+    labels: dict[Annotated[LabelKey, AfterValidator(_own_label)], LabelValue] = {}
     documented_names: Flag = False
     protect: Flag = False
     registry_logins: dict[Registry, RegistryLogin] = {}
     source_ranges: list[SourceRange] = []
     await_load_balancers: Flag = True
+    cluster: ClusterPlace | None = None
 
 
 class Site(Component):
@@ -88,11 +114,18 @@ class Site(Component):
         self, name: str, args: SiteArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         place = f"Site {name}"
-        spec = validated(SiteSpec, args, place, ("cluster",))
+        spec = validated(SiteSpec, args, place)
         system = spec.system or name
         full = f"{pulumi.get_stack()}-{system}"
         namespace = spec.namespace or full
-        refuse(_check(place, spec, args, namespace))
+        # `tiers up` says so in any program's configuration.
+        owner = config.get_config("tiers:owner") or ""
+        refuse(
+            [
+                *_check(place, spec, name, full, namespace, owner),
+                *_check_provider(place, spec, opts),
+            ]
+        )
         super().__init__(name, opts)
         ref: SiteRef = {
             "target": spec.target,
@@ -106,10 +139,9 @@ class Site(Component):
             ref["environment"] = spec.environment
         if spec.source_ranges:
             ref["source_ranges"] = spec.source_ranges
-        if "cluster" in args:
+        if spec.cluster:
             ref["cluster"] = args["cluster"]
-        # `tiers up` says so in any program's configuration.
-        if owner := config.get_config("tiers:owner"):
+        if owner:
             ref["labels"][LABEL_OWNER] = owner
         platform = platform_for(spec.target)
         self.ref: SiteRef = platform.open(self, ref, namespace, spec.registry_logins)
@@ -127,13 +159,80 @@ class Site(Component):
         )
 
 
-def _check(place: str, spec: SiteSpec, args: SiteArgs, namespace: str) -> Iterator[Mistake]:
+def _check(
+    place: str, spec: SiteSpec, name: str, full: str, namespace: str, owner: str
+) -> Iterator[Mistake]:
     yield from check_logins(f"{place}: registry_logins", spec.registry_logins, spec.target)
-    if spec.target is not Target.DOCKER and len(namespace) > LONGEST_LABEL:
+    yield from _valid(_LABEL_VALUE, owner, "tiers:owner")
+    if spec.system is None:
+        for mistake in _valid(_NAME, name, f"{place}: system"):
+            remedy = f"set 'system', or call the component otherwise: {mistake.remedy}"
+            yield Mistake(mistake.place, mistake.why, remedy)
+    if spec.target is Target.DOCKER:
+        return
+    stack = pulumi.get_stack()
+    if not is_label_value(stack):
+        yield Mistake(
+            f"{place}: labels",
+            f"the stack's name, {shown(stack)}, is not a label's value on Kubernetes",
+            "rename the stack: at most 63 letters, digits, '-', '_' and '.', the last one no sign",
+        )
+    if len(namespace) > LONGEST_LABEL:
         yield Mistake(
             f"{place}: namespace",
             f"{shown(namespace)} has {len(namespace)} characters, and Kubernetes takes 63",
             "set a shorter 'namespace', or shorten the name of the stack or of the system",
         )
-    if spec.target is Target.DIGITALOCEAN and "cluster" not in args:
+    elif spec.namespace is None and not is_dns_label(namespace):
+        yield Mistake(
+            f"{place}: namespace",
+            f"{shown(namespace)} is not a name that Kubernetes takes",
+            "set 'namespace', or rename the stack: lower-case letters, digits and hyphens",
+        )
+    if spec.target is not Target.DIGITALOCEAN:
+        return
+    if not is_dns_label(full):
+        yield Mistake(
+            f"{place}: system",
+            f"{shown(full)} begins names on DigitalOcean, which takes at most 63"
+            " lower-case letters, digits and hyphens",
+            "rename the stack, or set a shorter 'system'",
+        )
+    if spec.cluster is None:
         yield Mistake(f"{place}: cluster", "is missing", "pass the 'ref' of a Cluster")
+
+
+_NAME: TypeAdapter[str] = TypeAdapter(Name)
+_LABEL_VALUE: TypeAdapter[str] = TypeAdapter(LabelValue)
+
+
+def _valid(kind: TypeAdapter[str], value: str, place: str) -> list[Mistake]:
+    try:
+        kind.validate_python(value)
+    except ValidationError as error:
+        return mistakes_of(error, place)
+    return []
+
+
+def _check_provider(
+    place: str, spec: SiteSpec, opts: pulumi.ResourceOptions | None
+) -> Iterator[Mistake]:
+    """Without the cluster's provider, all of it would go to whatever cluster kubectl speaks to."""
+    if spec.target is Target.DIGITALOCEAN and not _has_provider(opts or pulumi.ResourceOptions()):
+        yield Mistake(
+            f"{place}: opts",
+            "without the cluster's provider, everything would go to the one of your kubeconfig",
+            "pass opts=ResourceOptions(providers=[cluster.provider])",
+        )
+
+
+def _has_provider(opts: pulumi.ResourceOptions) -> bool:
+    given = opts.providers or []
+    known = [*(given.values() if isinstance(given, Mapping) else given), opts.provider]
+    if any(provider and provider.package == "kubernetes" for provider in known):
+        return True
+    # Behind the plugin boundary only the engine knows what a parent has.
+    return opts.parent is not None and (
+        isinstance(opts.parent, DependencyResource)
+        or opts.parent.get_provider("kubernetes:core/v1:Namespace") is not None
+    )

@@ -18,8 +18,11 @@ from pulumi_tiers.cli.console import Stop
 from pulumi_tiers.cli.engine import Engine
 from pulumi_tiers.cli.project import Project
 from pulumi_tiers.model.cloud import CREDENTIALS
+from pulumi_tiers.model.errors import nearest, shown
 from pulumi_tiers.model.system import Target
 from pulumi_tiers.render.recorder import Json
+
+DEFAULT_STACK = "dev"
 
 
 @dataclass(frozen=True)
@@ -36,15 +39,20 @@ class Finding:
 
 def examine(project: Project, stack: str) -> list[Finding]:
     """All findings, the needed ones first. What is needed depends on the stack's target."""
-    config = project.config(stack) if stack in project.stacks else {}
+    # A project may do without the stack that nobody has to name.
+    absent = stack == DEFAULT_STACK and stack not in project.stacks
+    config: Mapping[str, Json] = {} if absent else project.config(stack)
     target = config.get("tiers:target") or Target.DOCKER
     match target:
+        case Target.DOCKER:
+            own = [_docker(), _engine("docker", "random", needed=False), _compose()]
         case Target.KUBERNETES:
             own = [_engine("kubernetes", "random"), _kubeconfig(config)]
         case Target.DIGITALOCEAN:
             own = [_engine("digitalocean", "kubernetes", "random"), _token(), _command(config)]
         case _:
-            own = [_docker(), _engine("docker", "random", needed=False), _compose()]
+            found = f"{shown(target)} is no target"
+            own = [Finding("tiers:target", False, found, nearest(str(target), list(Target)))]
     stacks = ", ".join(project.stacks) or "none"
     return [
         _python(),
@@ -98,12 +106,12 @@ def _kubeconfig(config: Mapping[str, Json]) -> Finding:
     remedy = "set KUBECONFIG, or kubernetes:kubeconfig in the stack's configuration"
     try:
         chosen, server = _server(path, config.get("kubernetes:context"))
+        address = urlsplit(server)
+        port = address.port or (443 if address.scheme == "https" else 80)
     except (OSError, ValueError, yaml.YAMLError) as error:
         return Finding(what, False, f"{path}: {error}", remedy)
-    except (KeyError, TypeError):
+    except (AttributeError, KeyError, TypeError):
         return Finding(what, False, f"{path} is no kubeconfig", remedy)
-    address = urlsplit(server)
-    port = address.port or (443 if address.scheme == "https" else 80)
     try:
         socket.create_connection((address.hostname or "", port), timeout=5).close()
     except OSError as error:
@@ -141,6 +149,9 @@ def _command(config: Mapping[str, Json]) -> Finding:
     """Whether the engine will find the command that gets tokens for the cluster."""
     given = config.get("tiers:digitalocean")
     command = (given.get("credentials") if isinstance(given, dict) else None) or CREDENTIALS
+    if not isinstance(command, list) or not all(isinstance(part, str) for part in command):
+        what = "tiers:digitalocean.credentials"
+        return Finding(what, False, "is not a list of texts", f"write it like {CREDENTIALS}")
     path = shutil.which(command[0])
     remedy = "" if path else "activate the virtual environment: . .venv/bin/activate"
     return Finding(f"'{command[0]}' on PATH", path is not None, path or "not found", remedy)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, ParamSpec, TypeVar
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from pulumi_tiers.cli import docker
@@ -252,7 +253,8 @@ def doctor(
         for finding in findings:
             absent = "[red]missing[/red]" if finding.needed else "[yellow]optional[/yellow]"
             mark = "[green]ok[/green]" if finding.ok else absent
-            table.add_row(mark, finding.what, finding.found, finding.remedy)
+            texts = (finding.what, finding.found, finding.remedy)
+            table.add_row(mark, *(escape(text) for text in texts))
         out.print(table)
     if any(finding.needed and not finding.ok for finding in findings):
         raise typer.Exit(EXIT_MISSING)
@@ -400,10 +402,10 @@ def _print_containers(containers: list[docker.Container], *, as_json: bool) -> N
     for container in containers:
         colour = "green" if container.well else "red"
         table.add_row(
-            f"{container.system}/{container.service}",
-            "\n".join(container.urls) or "-",
-            f"[{colour}]{container.condition}[/{colour}]",
-            container.image + (" (stand-in)" if container.stand_in else ""),
+            escape(f"{container.system}/{container.service}"),
+            escape("\n".join(container.urls) or "-"),
+            f"[{colour}]{escape(container.condition)}[/{colour}]",
+            escape(container.image) + (" (stand-in)" if container.stand_in else ""),
         )
     out.print(table)
     if any(container.stand_in for container in containers):

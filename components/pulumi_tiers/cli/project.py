@@ -1,5 +1,6 @@
 """The project on disk: `Pulumi.yaml`, a stack's configuration, its program. No engine needed."""
 
+import datetime
 import hashlib
 import json
 import runpy
@@ -14,6 +15,7 @@ import pulumi
 import yaml
 
 from pulumi_tiers.cli.console import EXIT_INPUT, Stop
+from pulumi_tiers.model.errors import place_of, shown
 from pulumi_tiers.render.recorder import (
     Json,
     Recording,
@@ -46,7 +48,7 @@ class Project:
         content = _read_yaml(root / "Pulumi.yaml")
         name = str(content.get("name", ""))
         defaults: dict[str, Json] = {}
-        for key, declared in (content.get("config") or {}).items():
+        for key, declared in _config(root / "Pulumi.yaml", content).items():
             full = key if ":" in key else f"{name}:{key}"
             value = declared.get("default") if isinstance(declared, dict) else declared
             if value is not None:
@@ -78,9 +80,7 @@ class Project:
                 f"there is no stack '{stack}' ({path.name} is missing); stacks: {known}", EXIT_INPUT
             )
         content = _read_yaml(path)
-        config = content.get("config") or {}
-        if not isinstance(config, dict) or not all(isinstance(key, str) for key in config):
-            raise Stop(f"{path.name}: 'config' does not hold a map of keys", EXIT_INPUT)
+        config = _config(path, content)
         return {**content, "config": {key: _structured(value) for key, value in config.items()}}
 
     def config(self, stack: str) -> dict[str, Json]:
@@ -125,9 +125,28 @@ class Project:
             sys.path.remove(folder)
 
 
+class _Loader(yaml.SafeLoader):
+    """As the engine reads YAML: a key that stands twice is a mistake."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        keys: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in keys:
+                    raise yaml.composer.ComposerError(
+                        None, None, f"the key '{key.value}' stands here twice", key.start_mark
+                    )
+                keys.add(key.value)
+        return node
+
+
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        # Its base is the safe loader.
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506
+    except RecursionError:
+        raise Stop(f"{path.name} is nested too deep", EXIT_INPUT) from None
     except (yaml.YAMLError, ValueError) as error:  # also what is not UTF-8
         raise Stop(f"{path.name} is not valid YAML: {error}", EXIT_INPUT) from None
     if content is None:
@@ -135,6 +154,42 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise Stop(f"{path.name} does not hold a map of keys", EXIT_INPUT)
     return content
+
+
+def _config(path: Path, content: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration in a file, which is YAML that can be JSON too."""
+    config = content.get("config") or {}
+    if not isinstance(config, dict) or not all(isinstance(key, str) for key in config):
+        raise Stop(f"{path.name}: 'config' does not hold a map of keys", EXIT_INPUT)
+    try:
+        _check_json(config, path.name, (), ())
+    except RecursionError:
+        raise Stop(f"{path.name} is nested too deep", EXIT_INPUT) from None
+    return config
+
+
+def _check_json(
+    value: object, file: str, place: tuple[str | int, ...], around: tuple[int, ...]
+) -> None:
+    where = f"{file}: {place_of(('config', *place))}"
+    if isinstance(value, (dict, list)):
+        if id(value) in around:
+            raise Stop(f"{where}: it holds itself; write it out, without '*'", EXIT_INPUT)
+        around = (*around, id(value))
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if not isinstance(key, (str, int, float, type(None))):
+                raise Stop(f"{where}: a key is {_kind(key)}; put it into quotes", EXIT_INPUT)
+            _check_json(item, file, (*place, str(key)), around)
+    elif isinstance(value, list):
+        for position, item in enumerate(value):
+            _check_json(item, file, (*place, position), around)
+    elif not isinstance(value, (str, int, float, type(None))):
+        raise Stop(f"{where}: this is {_kind(value)}; put it into quotes", EXIT_INPUT)
+
+
+def _kind(value: object) -> str:
+    return "a date" if isinstance(value, datetime.date) else shown(value)
 
 
 def _structured(value: Json) -> Json:

@@ -54,9 +54,9 @@ class Model(BaseModel):
         try:
             return handler(value)
         except ValidationError as error:
-            details = [
-                _reworded(entry, cls.model_fields) for entry in error.errors(include_url=False)
-            ]
+            # As they are written: `await`, which in Python is `await_`.
+            keys = [field.alias or name for name, field in cls.model_fields.items()]
+            details = [_reworded(entry, keys) for entry in error.errors(include_url=False)]
         raise ValidationError.from_exception_data(cls.__name__, details, hide_input=True)
 
 
@@ -169,6 +169,65 @@ LongName = Annotated[str, AfterValidator(partial(_name, longest=50))]
 
 LONGEST_LABEL = 63
 """Characters of a DNS label: what Kubernetes and DigitalOcean allow in most names."""
+
+_DNS_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
+_LABEL_VALUE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?")
+_LABEL_PREFIX = re.compile(rf"{_DNS_LABEL.pattern}(\.{_DNS_LABEL.pattern})*")
+
+
+def is_dns_label(text: str) -> bool:
+    """Whether Kubernetes and DigitalOcean take it as a name."""
+    return len(text) <= LONGEST_LABEL and _DNS_LABEL.fullmatch(text) is not None
+
+
+def is_label_value(text: str) -> bool:
+    """Whether Kubernetes takes it as the value of a label. One may be empty."""
+    return not text or (len(text) <= LONGEST_LABEL and _LABEL_VALUE.fullmatch(text) is not None)
+
+
+def _dns_label(value: str) -> str:
+    if not is_dns_label(value):
+        raise reject(
+            f"{shown(value)} is not a name that Kubernetes takes",
+            "use at most 63 lower-case letters, digits and hyphens, with no hyphen at an end",
+        )
+    return value
+
+
+DnsLabel = Annotated[str, AfterValidator(_dns_label)]
+"""The name of an object on Kubernetes."""
+
+
+def _label_value(value: str) -> str:
+    if not is_label_value(value):
+        raise reject(
+            f"{shown(value)} is not a label's value",
+            "use at most 63 letters, digits, '-', '_' and '.',"
+            " beginning and ending with a letter or a digit",
+        )
+    return value
+
+
+LabelValue = Annotated[str, AfterValidator(_label_value)]
+"""The value of a label, as Kubernetes has it. It may be empty."""
+
+
+def _label_key(value: str) -> str:
+    prefix, slash, name = value.rpartition("/")
+    right = bool(name) and is_label_value(name)
+    if slash:
+        right = right and len(prefix) <= 253 and _LABEL_PREFIX.fullmatch(prefix) is not None
+    if not right:
+        raise reject(
+            f"{shown(value)} is not a label's key",
+            "write it like 'team' or 'example.com/team': at most 63 letters, digits,"
+            " '-', '_' and '.' after the '/'",
+        )
+    return value
+
+
+LabelKey = Annotated[str, AfterValidator(_label_key)]
+"""The key of a label, as Kubernetes has it."""
 
 
 _DURATION = re.compile(r"(?=.)(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?(?:(\d+)ms)?", re.ASCII)

@@ -1,5 +1,7 @@
 """Labels on everything that is made, so that it can be found and drawn without any state."""
 
+import re
+
 LABEL_STACK = "tiers.stack"
 LABEL_SYSTEM = "tiers.system"
 #: Whose it is: two folders with a stack of the same name must not take each other's data.
@@ -24,4 +26,4 @@ def tag_key(label: str) -> str:
 
     Tags know letters, digits, colons, dashes and underscores only.
     """
-    return label.replace(".", "-")
+    return re.sub(r"[^A-Za-z0-9_:-]", "-", label)
