@@ -326,7 +326,7 @@ def project(tmp_path: Path) -> Path:
         ("config: {own:a: {b: [2024-01-01T00:00:00Z]}}", "config.own:a.b[0]: this is a date"),
         ("config: {own:a: {2024-01-01: x}}", "config.own:a: a key is a date"),
         ("config: {own:a: !!binary aGk=}", "config.own:a: this is a value of type bytes"),
-        ("config: {own:a: !!set {b, c}}", "config.own:a: this is a list"),
+        ("config: {own:a: !!set {b, c}}", "config.own:a: this is a set; write a list"),
         ("config: {own:a: &a [*a]}", "config.own:a[0]: it holds itself"),
         ("config: {own:a: &a {b: *a}}", "config.own:a.b: it holds itself"),
         ("config: {own:a: 1, own:a: 2}", "the key 'own:a' stands here twice"),

@@ -185,10 +185,13 @@ def _check_json(
         for position, item in enumerate(value):
             _check_json(item, file, (*place, position), around)
     elif not isinstance(value, (str, int, float, type(None))):
-        raise Stop(f"{where}: this is {_kind(value)}; put it into quotes", EXIT_INPUT)
+        remedy = "write a list" if isinstance(value, set) else "put it into quotes"
+        raise Stop(f"{where}: this is {_kind(value)}; {remedy}", EXIT_INPUT)
 
 
 def _kind(value: object) -> str:
+    if isinstance(value, set):
+        return "a set"
     return "a date" if isinstance(value, datetime.date) else shown(value)
 
 
