@@ -206,7 +206,8 @@ def test_a_store_can_run_in_the_cluster_instead() -> None:
 
 
 def test_size_nodes_and_version_are_the_stacks() -> None:
-    managed = {"size": "db-s-2vcpu-4gb", "nodes": 2, "version": "16"}
+    # A number is what `pulumi config set --path` makes of it.
+    managed = {"size": "db-s-2vcpu-4gb", "nodes": 2, "version": 16}
     database = one(stack(managed={"encontros-tech/postgres": managed}), DATABASE)
     assert database.inputs["size"] == "db-s-2vcpu-4gb"
     assert (database.inputs["nodeCount"], database.inputs["version"]) == (2, "16")

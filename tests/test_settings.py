@@ -376,6 +376,7 @@ def test_the_documented_stacks_are_valid(
         {"docker.io": "me:4242424242"},
         "4242424242",
         '{"docker.io": {"username": "me", "password": "4242424242"',
+        {"me:4242424242@ghcr.io": {"username": "me", "password": "x" * 20}},
     ],
 )
 def test_a_login_is_never_repeated(logins: object) -> None:

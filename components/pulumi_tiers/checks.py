@@ -200,12 +200,11 @@ def check_cloud(place: str, cloud: Cloud, name: str) -> Iterator[Mistake]:
     """What DigitalOcean would refuse of the names of a new cluster and its VPC, both `name`."""
     if cloud.cluster_id is not None:
         return
-    # No key has the name: it is made of the stack's and the component's.
-    at = "stack" if place.startswith("tiers:") else place.rstrip(": ")
-    yield from _check_length(at, name, "shorten the name of the component or of the stack")
+    yield from _check_length(place, name, "shorten the name of the component or of the stack")
     if not re.fullmatch(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", name):
         yield Mistake(
-            at,
+            # No key has the name: it is made of the stack's and the component's.
+            place,
             f"the cluster would be called {shown(name)}, and DigitalOcean takes lower-case letters,"
             " digits and hyphens",
             "rename the component or the stack",

@@ -32,7 +32,7 @@ class ClusterArgs(TypedDict):
     high_availability: NotRequired[bool]
     """A control plane on several machines, which can't be switched off again. Default: false."""
     vpc_range: NotRequired[str]
-    """Addresses of the VPC, such as ``10.10.0.0/16``. Default: DigitalOcean's choice."""
+    """Addresses of the VPC, such as ``10.120.0.0/16``. Default: DigitalOcean's choice."""
     registry: NotRequired[str]
     """Name of a container registry to make; an account has one. Default: none."""
     registry_tier: NotRequired[str]
@@ -72,7 +72,7 @@ class Cluster(Component):
     ) -> None:
         spec = validated(ClusterSpec, args, f"Cluster {name}")
         full = f"{pulumi.get_stack()}-{name}"
-        refuse(check_cloud(f"Cluster {name}: ", spec, full))
+        refuse(check_cloud(f"Cluster {name}", spec, full))
         super().__init__(name, opts)
         from pulumi_tiers.platforms.digitalocean import make_cluster
 

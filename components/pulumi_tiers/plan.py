@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from pulumi_tiers.checks import check_cloud, check_password, check_size, check_systems
+from pulumi_tiers.checks import check_password, check_size, check_systems
 from pulumi_tiers.engines import ENGINES
 from pulumi_tiers.limits import check_logins, is_managed
 from pulumi_tiers.model.errors import DescriptionError, Mistake, mistakes_of, nearest, shown
@@ -56,8 +56,6 @@ def make_plan(stack: str, settings: Settings) -> Plan:
             mistakes += mistakes_of(error, name)
     if len(systems) == len(settings.systems):
         mistakes += _check_overrides(settings, systems)
-    if settings.target is Target.DIGITALOCEAN:
-        mistakes += check_cloud("tiers:digitalocean.", settings.digitalocean, f"{stack}-{CLUSTER}")
     mistakes += check_logins("tiers:registry_logins", settings.registry_logins, settings.target)
     systems = [_with_settings(system, settings) for system in systems]
     mistakes += check_systems(

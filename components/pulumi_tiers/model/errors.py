@@ -101,6 +101,9 @@ def mistakes_of(error: ValidationError, place: str = "") -> list[Mistake]:
     found: list[Mistake] = []
     for entry in error.errors(include_url=False):
         parts = [part for part in entry["loc"] if part != "[key]"]
+        if "registry_logins" in parts:
+            # A key like ``me:password@ghcr.io``.
+            parts = [str(part).rpartition("@")[2] for part in parts]
         where = ": ".join(part for part in (place, place_of(parts)) if part) or error.title
         context = entry.get("ctx", {})
         got = "" if _SECRET_KEYS.intersection(parts) else f" (got {shown(entry['input'])})"

@@ -3,7 +3,7 @@
 import re
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from pulumi_tiers.model.base import (
     Flag,
@@ -47,6 +47,11 @@ class Database(Model):
     init_sql: dict[Name, PlainText] = {}
 
 
+def _version(value: object) -> object:
+    """``pulumi config set --path ... 16`` writes a number."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
 class Managed(Model):
     """A store that the cloud runs itself, where the target has such."""
 
@@ -59,7 +64,7 @@ class Managed(Model):
     #: The first is the primary, the others stand by.
     nodes: Annotated[Whole, Field(ge=1, le=3)] = 1
     #: Default: the one of the store's image.
-    version: Slug | None = None
+    version: Annotated[Slug, BeforeValidator(_version)] | None = None
 
 
 class Store(Model):
