@@ -6,7 +6,7 @@ from typing import NotRequired, TypedDict, cast
 import pulumi
 
 from pulumi_tiers.checks import check_services
-from pulumi_tiers.component import Component, refuse, validated
+from pulumi_tiers.component import Component, check_provider, refuse, validated
 from pulumi_tiers.data_tier import ResourcesArgs
 from pulumi_tiers.model.base import Model, Name
 from pulumi_tiers.model.place import Place
@@ -156,7 +156,11 @@ class AppTier(Component):
         spec = validated(AppTierSpec, args, f"AppTier {name}", ("connections",))
         connections = args.get("connections", {})
         place = f"AppTier {name}: services"
-        refuse(check_services(place, spec.services, spec.site.target, connections))
+        target = spec.site.target
+        refuse(
+            check_services(place, spec.services, target, connections),
+            check_provider(f"AppTier {name}", target, opts),
+        )
         super().__init__(name, opts)
         site = placed(args["site"])
         platform = platform_for(site["target"])

@@ -1,12 +1,14 @@
 """What all components share: names that carry their parent's, and one way to say what is wrong."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Any, TypeVar, get_type_hints
 
 import pulumi
 from pydantic import TypeAdapter, ValidationError
 
 from pulumi_tiers.model.errors import DescriptionError, Mistake, mistakes_of, shown
+from pulumi_tiers.model.system import Target
 
 PACKAGE = "tiers-components"
 """The plugin's package name: the first part of every component's type token."""
@@ -50,9 +52,9 @@ class RefusedError(DescriptionError, pulumi.RunError):
     """The engine prints a RunError without a traceback, in anybody's program."""
 
 
-def refuse(mistakes: Iterable[Mistake]) -> None:
+def refuse(*mistakes: Iterable[Mistake]) -> None:
     """Raises RefusedError if there are any."""
-    if found := list(mistakes):
+    if found := list(chain(*mistakes)):
         raise RefusedError(found)
 
 
@@ -74,3 +76,27 @@ def validated(
         return TypeAdapter(kind).validate_python(own)
     except ValidationError as error:
         raise RefusedError(mistakes_of(error, component)) from None
+
+
+def check_provider(
+    place: str, target: Target, opts: pulumi.ResourceOptions | None
+) -> Iterator[Mistake]:
+    """Whether what is placed on DigitalOcean is given the provider of its cluster."""
+    if target is Target.DIGITALOCEAN and not _has_provider(opts or pulumi.ResourceOptions()):
+        yield Mistake(
+            f"{place}: opts",
+            "without the cluster's provider, everything would go to the one of your kubeconfig",
+            "pass opts=ResourceOptions(providers=[cluster.provider])",
+        )
+
+
+def _has_provider(opts: pulumi.ResourceOptions) -> bool:
+    given = opts.providers or []
+    known = [*(given.values() if isinstance(given, Mapping) else given), opts.provider]
+    if any(provider and provider.package == "kubernetes" for provider in known):
+        return True
+    # Behind the plugin boundary only the engine knows what a parent has.
+    return opts.parent is not None and (
+        isinstance(opts.parent, pulumi.resource.DependencyResource)
+        or opts.parent.get_provider("kubernetes:core/v1:Namespace") is not None
+    )

@@ -7,7 +7,7 @@ import pulumi
 from pulumi.runtime import config
 
 from pulumi_tiers.checks import check_stores
-from pulumi_tiers.component import Component, RefusedError, refuse, validated
+from pulumi_tiers.component import Component, RefusedError, check_provider, refuse, validated
 from pulumi_tiers.engines import ENGINES, Consumer, Engine
 from pulumi_tiers.limits import is_managed
 from pulumi_tiers.model.base import Model, Name
@@ -109,7 +109,10 @@ class DataTier(Component):
         spec = validated(DataTierSpec, args, f"DataTier {name}")
         site = placed(args["site"])
         place = f"DataTier {name}: stores"
-        refuse(check_stores(place, spec.stores, site["target"], site=site["name"]))
+        target = site["target"]
+        refuse(check_stores(place, spec.stores, target, site=site["name"]))
+        if not all(is_managed(store, target) for store in spec.stores.values()):
+            refuse(check_provider(f"DataTier {name}", target, opts))
         self._configured = _configured()
         super().__init__(name, opts)
         platform = platform_for(site["target"])

@@ -1,14 +1,13 @@
 """Site: the place of one system — a network on Docker, a namespace on Kubernetes."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Annotated, NotRequired, TypedDict
 
 import pulumi
-from pulumi.resource import DependencyResource
 from pulumi.runtime import config
 from pydantic import AfterValidator, TypeAdapter, ValidationError
 
-from pulumi_tiers.component import Component, refuse, validated
+from pulumi_tiers.component import Component, check_provider, refuse, validated
 from pulumi_tiers.limits import check_logins
 from pulumi_tiers.model.base import (
     LONGEST_LABEL,
@@ -123,7 +122,7 @@ class Site(Component):
         refuse(
             [
                 *_check(place, spec, name, full, namespace, owner),
-                *_check_provider(place, spec, opts),
+                *check_provider(place, spec.target, opts),
             ]
         )
         super().__init__(name, opts)
@@ -212,27 +211,3 @@ def _valid(kind: TypeAdapter[str], value: str, place: str) -> list[Mistake]:
     except ValidationError as error:
         return mistakes_of(error, place)
     return []
-
-
-def _check_provider(
-    place: str, spec: SiteSpec, opts: pulumi.ResourceOptions | None
-) -> Iterator[Mistake]:
-    """Without the cluster's provider, all of it would go to whatever cluster kubectl speaks to."""
-    if spec.target is Target.DIGITALOCEAN and not _has_provider(opts or pulumi.ResourceOptions()):
-        yield Mistake(
-            f"{place}: opts",
-            "without the cluster's provider, everything would go to the one of your kubeconfig",
-            "pass opts=ResourceOptions(providers=[cluster.provider])",
-        )
-
-
-def _has_provider(opts: pulumi.ResourceOptions) -> bool:
-    given = opts.providers or []
-    known = [*(given.values() if isinstance(given, Mapping) else given), opts.provider]
-    if any(provider and provider.package == "kubernetes" for provider in known):
-        return True
-    # Behind the plugin boundary only the engine knows what a parent has.
-    return opts.parent is not None and (
-        isinstance(opts.parent, DependencyResource)
-        or opts.parent.get_provider("kubernetes:core/v1:Namespace") is not None
-    )

@@ -384,8 +384,9 @@ def _template(
     }
     if workload.job:
         pod["restart_policy"] = "Never"
-    if "pull_secret" in site:
-        pod["image_pull_secrets"] = [{"name": site["pull_secret"]}]
+    # In other languages, a Site without logins hands an empty text on.
+    if secret_name := site.get("pull_secret"):
+        pod["image_pull_secrets"] = [{"name": secret_name}]
     volumes: list[kubernetes.core.v1.VolumeArgsDict] = [
         # A container that restarts within its pod finds what it left there; on Docker it doesn't.
         {
