@@ -429,7 +429,12 @@ def _alive(pid: int) -> bool:
         return False
     except PermissionError:
         return True
-    return pid > 0
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
+    except OSError:  # no Linux
+        return pid > 0
+    # Killed, but its parent has not taken notice yet.
+    return pid > 0 and state not in ("Z", "X")
 
 
 def _clear_interrupted(stack: Stack, opened: automation.Stack) -> None:
