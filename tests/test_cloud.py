@@ -692,3 +692,17 @@ def test_a_resized_database_keeps_its_documented_name() -> None:
     database = one(stack(names="documented", managed=managed), DATABASE)
     assert database.inputs["name"] == "db-producao"
     assert database.inputs["size"] == "db-s-2vcpu-4gb"
+
+
+def test_a_password_for_a_managed_server_is_refused_in_other_programs_too() -> None:
+    def program() -> None:
+        stores: dict[str, StoreArgs] = {"db": {"engine": "postgres", "admin": "boss"}}
+        DataTier("shop-data", {"site": placed("shop").ref, "stores": stores})
+
+    for user in ("boss", "doadmin"):
+        config = {"tiers:secrets": {f"shop/db/{user}": "kX8vQz2LpR5tYw9BnM4s"}}
+        with pytest.raises(DescriptionError) as told:
+            record(program, project="own", stack="prod", config=config)
+        assert [mistake.place for mistake in told.value.mistakes] == [
+            f"tiers:secrets.shop/db/{user}"
+        ]

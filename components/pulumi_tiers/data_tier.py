@@ -1,6 +1,7 @@
 """DataTier: the stores of a system, each as a managed service or as a workload."""
 
 import json
+from collections.abc import Iterator, Mapping
 from typing import NotRequired, TypedDict
 
 import pulumi
@@ -114,6 +115,7 @@ class DataTier(Component):
         if not all(is_managed(store, target) for store in spec.stores.values()):
             refuse(check_provider(f"DataTier {name}", target, opts))
         self._configured = _configured()
+        refuse(_no_use(self._configured, site, spec.stores))
         super().__init__(name, opts)
         platform = platform_for(site["target"])
         self.connections = {}
@@ -156,7 +158,7 @@ class DataTier(Component):
     def _password(
         self, site: SiteRef, store: str, user: str, given: pulumi.Input[str] | None
     ) -> pulumi.Output[str]:
-        key = secret_key(site["labels"].get(LABEL_SYSTEM, site["name"]), store, user)
+        key = _secret_key(site, store, user)
         known = given if given is not None else self._configured.get(key)
         if known is not None:
             return pulumi.Output.secret(known)
@@ -173,6 +175,27 @@ class DataTier(Component):
             opts=self.child_options(protect=site.get("protect", False)),
         )
         return generated.result
+
+
+def _secret_key(site: SiteRef, store: str, user: str) -> str:
+    return secret_key(site.get("labels", {}).get(LABEL_SYSTEM, site["name"]), store, user)
+
+
+def _no_use(
+    configured: Mapping[str, str], site: SiteRef, stores: Mapping[str, Store]
+) -> Iterator[Mistake]:
+    """Passwords for servers that get theirs from the cloud."""
+    for name, store in stores.items():
+        engine = ENGINES[store.engine]
+        if is_managed(store, site["target"]):
+            for user in {*engine.users(store), *engine.users(engine.as_managed(store))}:
+                key = _secret_key(site, name, user)
+                if key in configured:
+                    yield Mistake(
+                        f"tiers:secrets.{key}",
+                        "DigitalOcean makes the passwords of a managed server itself",
+                        "remove it, or set 'enabled' to false in the store's 'managed'",
+                    )
 
 
 def _configured() -> dict[str, str]:

@@ -120,10 +120,8 @@ class Site(Component):
         # `tiers up` says so in any program's configuration.
         owner = config.get_config("tiers:owner") or ""
         refuse(
-            [
-                *_check(place, spec, name, full, namespace, owner),
-                *check_provider(place, spec.target, opts),
-            ]
+            _check(place, spec, name, full, namespace, owner),
+            check_provider(place, spec.target, opts),
         )
         super().__init__(name, opts)
         ref: SiteRef = {
