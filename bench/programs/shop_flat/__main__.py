@@ -49,6 +49,8 @@ kubernetes.networking.v1.NetworkPolicy(
     },
 )
 
+FORCED = {"pulumi.com/patchForce": "true"}
+
 
 def labels(name: str) -> dict[str, str]:
     return {**STACK, "tiers.service": name, "app": name}
@@ -149,7 +151,7 @@ service("postgres", 5432, headless=True)
 ready = ["pg_isready", "-h", "127.0.0.1", "-U", "postgres"]
 postgres = kubernetes.apps.v1.StatefulSet(
     "postgres",
-    metadata=metadata("postgres"),
+    metadata=metadata("postgres", FORCED),
     spec={
         "service_name": "postgres",
         "replicas": 1,
@@ -283,7 +285,7 @@ def deployment(
     gate = "postgres" if before is postgres else "api"
     return kubernetes.apps.v1.Deployment(
         name,
-        metadata=metadata(name, {"tiers.depends_on": f"{gate}:service_healthy"}),
+        metadata=metadata(name, {"tiers.depends_on": f"{gate}:service_healthy", **FORCED}),
         spec={
             "replicas": replicas,
             "selector": {"match_labels": {"app": name}},
