@@ -13,7 +13,7 @@ from pulumi_tiers.model.errors import DescriptionError, Mistake, mistakes_of, ne
 from pulumi_tiers.model.store import Database, Store, secret_key
 from pulumi_tiers.model.system import System, Target
 from pulumi_tiers.model.workload import Workload
-from pulumi_tiers.prices import ENGINE_SIZES
+from pulumi_tiers.prices import DATABASE_SIZES, ENGINE_SIZES
 from pulumi_tiers.settings import Databases, Names, Settings
 from pulumi_tiers.systems import SYSTEMS
 
@@ -54,6 +54,9 @@ def make_plan(stack: str, settings: Settings) -> Plan:
             systems.append(SYSTEMS[name](settings.environment))
         except ValidationError as error:  # a mistake in systems/, or in one that was added
             mistakes += mistakes_of(error, name)
+    systems = [
+        system.model_copy(update={"stores": _stores(system, settings)}) for system in systems
+    ]
     if len(systems) == len(settings.systems):
         mistakes += _check_overrides(settings, systems)
     mistakes += check_logins("tiers:registry_logins", settings.registry_logins, settings.target)
@@ -70,7 +73,7 @@ def make_plan(stack: str, settings: Settings) -> Plan:
 
 
 def _check_overrides(settings: Settings, systems: list[System]) -> Iterator[Mistake]:
-    """`tiers:images` and `tiers:secrets` must name what the stack has."""
+    """`tiers:images`, `tiers:managed` and `tiers:secrets` must name what the stack has."""
     images = [
         f"{system.name}/{name}" for system in systems for name in (*system.stores, *system.services)
     ]
@@ -82,7 +85,7 @@ def _check_overrides(settings: Settings, systems: list[System]) -> Iterator[Mist
     stores = {
         f"{system.name}/{name}": store
         for system in systems
-        for name, store in _stores(system, settings).items()
+        for name, store in system.stores.items()
     }
     for key, managed in settings.managed.items():
         if key not in stores:
@@ -92,12 +95,13 @@ def _check_overrides(settings: Settings, systems: list[System]) -> Iterator[Mist
             continue
         engine = ENGINES.get(stores[key].engine)
         if engine and engine.service:
-            place, sizes = f"tiers:managed.{key}.size", ENGINE_SIZES[engine.service.engine]
+            sizes = ENGINE_SIZES.get(engine.service.engine, DATABASE_SIZES)
+            place = f"tiers:managed.{key}.size"
             yield from check_size(place, managed.size, sizes, settings.digitalocean.prices)
     users = [
         secret_key(system.name, name, user)
         for system in systems
-        for name, store in _stores(system, settings).items()
+        for name, store in system.stores.items()
         if store.engine in ENGINES
         for user in ENGINES[store.engine].users(store)
     ]
@@ -150,7 +154,7 @@ def _with_settings(system: System, settings: Settings) -> System:
         return port + offset if port else port
 
     stores: dict[str, Store] = {}
-    for name, store in _stores(system, settings).items():
+    for name, store in system.stores.items():
         default = ENGINES[store.engine].image if store.engine in ENGINES else None
         stores[name] = store.model_copy(
             update={
