@@ -94,11 +94,24 @@ NO_STAND_IN = frozenset(
 
 SUITE = "bookworm"
 PACKAGES = (
+    "ca-certificates",
+    "celery",
+    "certbot",
+    "curl",
     "gunicorn",
+    "nginx",
+    "openssl",
     "postgresql-15",
+    "python3-asgiref",
+    "python3-boto3",
+    "python3-celery",
     "python3-flask",
     "python3-prometheus-client",
     "python3-psycopg2",
+    "python3-pymongo",
+    "python3-redis",
+    "redis-server",
+    "uvicorn",
 )
 # What no container here reads; it would double the image. Without PostgreSQL's compiler plug-in
 # and LLVM, queries are interpreted, which the server does by itself.
@@ -120,8 +133,10 @@ BEFORE_PACKAGES = (
     'echo "create_main_cluster = false" > "$1/etc/postgresql-common/createcluster.d/none.conf"'
 )
 # The machine's name, mirrors and apt settings stay on the machine, and no image holds a private
-# key (ssl-cert makes one).
+# key (ssl-cert makes one). Of all of AWS's services, S3 is the one that containers here talk to.
 AFTER_PACKAGES = (
+    'find "$1/usr/lib/python3/dist-packages/botocore/data" -mindepth 1 -maxdepth 1 -type d '
+    "! -name s3 ! -name sts -exec rm -r {} +; "
     'rm -rf "$1"/etc/hostname "$1"/etc/resolv.conf '
     '"$1"/etc/apt/sources.list* "$1"/etc/apt/apt.conf.d/99mmdebstrap '
     '"$1"/etc/ssl/certs/ssl-cert-snakeoil.pem "$1"/etc/ssl/private/ssl-cert-snakeoil.key '
