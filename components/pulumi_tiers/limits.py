@@ -209,6 +209,11 @@ def public_ports(workload: Workload) -> dict[int, int]:
     return {port.target: port.load_balancer for port in workload.ports if port.load_balancer}
 
 
+def files_name(name: str) -> str:
+    """What is called after a workload's files: on Docker who writes them, on Kubernetes a Secret."""
+    return f"{name}-files"
+
+
 def capabilities(workload: Workload) -> list[str]:
     """What it keeps, as Kubernetes spells it: without CAP_."""
     return [capability.upper().removeprefix("CAP_") for capability in workload.cap_add]

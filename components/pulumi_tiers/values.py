@@ -26,11 +26,15 @@ def resolve(
 
 
 def resolved(workload: Workload, value: Callable[[Reference], pulumi.Input[str]]) -> Workload:
-    """The workload with the references in its environment and secrets replaced."""
+    """The workload with the references in its environment and its secrets replaced."""
 
     def each(texts: Mapping[str, pulumi.Input[str]]) -> dict[str, pulumi.Input[str]]:
         return {variable: resolve(text, value) for variable, text in texts.items()}
 
     return workload.model_copy(
-        update={"environment": each(workload.environment), "secrets": each(workload.secrets)}
+        update={
+            "environment": each(workload.environment),
+            "secrets": each(workload.secrets),
+            "secret_files": each(workload.secret_files),
+        }
     )

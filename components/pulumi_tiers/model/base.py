@@ -333,6 +333,22 @@ def _absolute(value: str) -> str:
 AbsolutePath = Annotated[str, AfterValidator(_absolute)]
 
 
+_FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}")
+
+
+def _file_name(value: str) -> str:
+    if not _FILE_NAME.fullmatch(value):
+        raise reject(
+            f"{shown(value)} is not a name for a file",
+            "use at most 63 letters, digits, '_', '-' and '.', not beginning with '-' or '.'",
+        )
+    return value
+
+
+FileName = Annotated[str, AfterValidator(_file_name)]
+"""The name of a file, without any folder."""
+
+
 def _port(value: int) -> int:
     if not 1 <= value <= 65535:
         raise reject(f"{shown(value)} is not a port", "use 1 to 65535")

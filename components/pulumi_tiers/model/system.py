@@ -1,6 +1,7 @@
 """A system: stores and services that belong together, in one environment."""
 
 from pulumi_tiers.model.base import Model, Name, Word
+from pulumi_tiers.model.network import Network
 from pulumi_tiers.model.store import Store
 from pulumi_tiers.model.workload import Workload
 
@@ -31,5 +32,14 @@ class System(Model):
     namespace: Name | None = None
     #: Label ``environment`` on Kubernetes, where the document has a word of its own for it.
     environment_label: Name | None = None
+    #: Default: one, which everything is in.
+    networks: dict[Name, Network] = {}
     stores: dict[Name, Store] = {}
     services: dict[Name, Workload] = {}
+    #: Services that compute with models: they become an MLTier.
+    ml: dict[Name, Workload] = {}
+
+    @property
+    def workloads(self) -> dict[str, Workload]:
+        """All services."""
+        return {**self.services, **self.ml}

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, Field, model_validator
 from pulumi_tiers.model.base import (
     AbsolutePath,
     Duration,
+    FileName,
     Flag,
     LongName,
     MemorySize,
@@ -29,6 +30,12 @@ from pulumi_tiers.model.base import (
 )
 from pulumi_tiers.model.errors import reject, reject_all, shown
 from pulumi_tiers.model.image import check_image
+from pulumi_tiers.model.network import AddressRange
+
+CONFIGS = "/run/configs"
+"""Where a workload finds its `configs`."""
+SECRET_FILES = "/run/secrets"  # noqa: S105 - Docker's own path
+"""Where a workload finds its `secret_files`."""
 
 
 class Condition(Word):
@@ -118,8 +125,13 @@ class Volume(Model):
 
     name: LongName
     target: AbsolutePath
-    #: Size of the claim on Kubernetes. Docker's volumes grow with the disk.
+    #: Size of the claim on Kubernetes. Docker's volumes grow with the disk: there it is a label.
     size: StorageSize = "10Gi"
+    #: Nobody needs its content later: on Kubernetes each pod has its own, which ends with it.
+    scratch: Flag = False
+    #: Docker: another workload of the site makes it, and this one uses it too.
+    external: Flag = False
+    read_only: Flag = False
 
 
 def _test(value: list[str]) -> list[str]:
@@ -149,8 +161,10 @@ class Healthcheck(Model):
     timeout: Duration = "30s"
     retries: Annotated[Whole, Field(ge=1, le=1000)] = 3
     start_period: Duration = "0s"
-    #: The same question over HTTP, for the probes of Kubernetes: a path on the first port.
+    #: The same question over HTTP, for the probes of Kubernetes: a path on `port`.
     path: Annotated[str, AfterValidator(_url_path)] | None = None
+    #: Default: the first of the workload's.
+    port: PortNumber | None = None
 
 
 class Resources(Model):
@@ -159,6 +173,43 @@ class Resources(Model):
     #: The kernel shares out in hundredths.
     cpus: Annotated[float, Field(strict=True, ge=0.01, le=512)] = 0.5
     memory: MemorySize = "128m"
+
+
+class Autoscale(Model):
+    """A HorizontalPodAutoscaler: Kubernetes decides how many there are."""
+
+    min: Annotated[Whole, Field(ge=1, le=100)] = 1
+    max: Annotated[Whole, Field(ge=1, le=100)]
+    #: Percent of the requested CPU that the replicas use on average.
+    cpu: Annotated[Whole, Field(ge=1, le=1000)] = 70
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Autoscale":
+        if self.min > self.max:
+            why = f"the smallest number, {self.min}, is above the largest, {self.max}"
+            reject_all([((), why, "exchange them")])
+        return self
+
+
+class LoadBalancer(Model):
+    """How a load balancer passes connections on, where the cloud can be asked for it."""
+
+    #: It tells the client's address in front of each connection; the program must expect that.
+    proxy_protocol: Flag = False
+    #: Only nodes that run a replica take connections: without it, the client's address is lost.
+    local: Flag = False
+    #: DigitalOcean: id of the certificate with which it ends TLS on its port 443.
+    certificate: Text | None = None
+
+
+class Source(Model):
+    """Where a workload's program is in the checkout of its system (`tiers:sources`)."""
+
+    #: Below the checkout.
+    context: Given = "."
+    dockerfile: Given = "Dockerfile"
+    #: Where the container has the checkout, so that the program can reload it in development.
+    mount: AbsolutePath | None = None
 
 
 _OPTIONS = re.compile(r"(?:[a-z]+(?:=[A-Za-z0-9%]{1,20})?(?:,(?!$)|$))*")
@@ -204,8 +255,21 @@ class Workload(Model):
     secrets: dict[Variable, Text] = {}
     #: Name of that Secret, where a document names it. Default: the workload's name.
     secret_name: Name | None = None
+    #: Files in /run/configs, by name.
+    configs: dict[FileName, Text] = {}
+    #: Files in /run/secrets, by name. ``${postgres.url}`` refers to a store, as in `secrets`.
+    secret_files: dict[FileName, Text] = {}
+    #: The program notices changed files by itself; else it is started again.
+    reloads: Flag = False
     ports: list[Port] = []
+    #: Those of the site that it is in. Default: all of them.
+    networks: list[Name] = []
+    #: Fixed addresses on Docker, one per replica: ``172.28.0.20-172.28.0.29``.
+    addresses: AddressRange | None = None
+    load_balancer: LoadBalancer = LoadBalancer()
     volumes: list[Volume] = []
+    #: Docker: folders of this machine by their path in the container. For development.
+    binds: dict[AbsolutePath, Given] = {}
     #: Writable, empty at every start: path -> options of Docker (``size=16m,uid=999``).
     tmpfs: dict[AbsolutePath, Annotated[str, AfterValidator(_options)]] = {}
     healthcheck: Healthcheck | None = None
@@ -213,6 +277,9 @@ class Workload(Model):
     metrics: Annotated[str, AfterValidator(_url_path)] | None = None
     depends_on: dict[Name, Condition] = {}
     replicas: Annotated[Whole, Field(ge=1, le=100)] = 1
+    autoscale: Autoscale | None = None
+    #: The store with the queue that it works off.
+    queue: Name | None = None
     resources: Resources = Resources()
     restart: RestartPolicy = RestartPolicy.UNLESS_STOPPED
     pull_policy: PullPolicy = PullPolicy.MISSING
@@ -227,6 +294,7 @@ class Workload(Model):
     job: Flag = False
     #: True: nobody has run this image with this hardening yet. Said wherever it is shown.
     unverified: Flag = False
+    source: Source | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> "Workload":
@@ -240,6 +308,8 @@ class Workload(Model):
         for variable in sorted(set(self.environment) & set(self.secrets)):
             why = "the variable is set both in environment and in secrets"
             yield ("environment", variable), why, "keep it in one of them"
+        for name in sorted(set(self.configs) & set(self.secret_files)):
+            yield ("configs", name), "the file is also in secret_files", "keep it in one of them"
         for key, texts in (("entrypoint", self.entrypoint), ("command", self.command)):
             for position, text in enumerate(texts):
                 if isinstance(text, str) and not text:
@@ -251,19 +321,47 @@ class Workload(Model):
                 why = f"the container port {target} stands twice in ports"
                 yield ("ports", position), why, "give each target once"
         names = [volume.name for volume in self.volumes]
-        paths = [*self.tmpfs, *(volume.target for volume in self.volumes)]
+        files = [CONFIGS] if self.configs else []
+        files += [SECRET_FILES] if self.secret_files else []
+        before = [*self.tmpfs, *self.binds, *files]
+        paths = [*before, *(volume.target for volume in self.volumes)]
+        for path in sorted({path for path in before if before.count(path) > 1}):
+            yield (), f"two things are mounted at {path}", "mount each path once"
         for position, volume in enumerate(self.volumes):
             if volume.name in names[:position]:
                 why = f"the volume '{volume.name}' stands here twice"
                 yield ("volumes", position), why, "give each volume one target"
-            if volume.target in paths[: len(self.tmpfs) + position]:
+            if volume.target in paths[: len(before) + position]:
                 why = f"something else is mounted at {volume.target}"
                 yield ("volumes", position), why, "mount each path once"
+        for position, name in enumerate(self.networks):
+            if name in self.networks[:position]:
+                why = f"the network '{name}' stands here twice"
+                yield ("networks", position), why, "give it once"
+        if self.addresses and self.replicas > self.addresses.size:
+            yield (
+                ("replicas",),
+                f"{self.replicas} replicas do not fit into the {self.addresses.size} addresses"
+                f" {self.addresses}",
+                "lower the replicas, or widen 'addresses'",
+            )
+        if self.autoscale and (self.stateful or self.job):
+            kind = "a job" if self.job else "what keeps data"
+            yield ("autoscale",), f"nothing scales {kind} by itself", "remove it"
 
     @property
     def tells_health(self) -> bool:
         """Whether it can be waited for; ``["NONE"]`` switches the image's own check off."""
         return self.healthcheck is not None and self.healthcheck.test != ["NONE"]
+
+    @property
+    def files(self) -> dict[str, Any]:
+        """Configs and secret files together, by path."""
+        configs = {f"{CONFIGS}/{name}": text for name, text in self.configs.items()}
+        return {
+            **configs,
+            **{f"{SECRET_FILES}/{name}": text for name, text in self.secret_files.items()},
+        }
 
     @property
     def values(self) -> dict[str, Any]:

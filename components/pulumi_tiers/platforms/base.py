@@ -1,5 +1,6 @@
 """What a platform does for the components. No provider SDK here; one file per target beside it."""
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +27,17 @@ class ClusterRef(TypedDict):
     """Id of its VPC."""
 
 
+class NetworkRef(TypedDict):
+    """One of a site's networks."""
+
+    name: NotRequired[pulumi.Input[str]]
+    """Docker: its name."""
+    subnet: NotRequired[str]
+    """Docker: its addresses, where they were given."""
+    internal: NotRequired[bool]
+    """No way out of it. Default: false."""
+
+
 class SiteRef(TypedDict):
     """Where things go: what a Site gives to the components that are placed in it.
 
@@ -42,7 +54,9 @@ class SiteRef(TypedDict):
     documented_names: NotRequired[bool]
     """Call containers as the documents do, without the site's name before them."""
     network: NotRequired[pulumi.Input[str]]
-    """Docker: the name of the network."""
+    """Docker: the name of the network. With `networks`, what names none is in all of these."""
+    networks: NotRequired[dict[str, NetworkRef]]
+    """The networks, where there is more than one. Workloads say which they are in."""
     namespace: NotRequired[pulumi.Input[str]]
     """Kubernetes: the name of the namespace."""
     environment: NotRequired[str]
@@ -64,6 +78,17 @@ def placed(site: SiteRef) -> SiteRef:
     stack = pulumi.get_stack()
     labels = {LABEL_STACK: stack, LABEL_SYSTEM: site["name"].removeprefix(f"{stack}-")}
     return {"labels": labels, **site, "target": Target(site["target"])}
+
+
+class EndpointArgs(TypedDict):
+    """Where a service or a store is reached inside its site. Plain: names and ports are ours."""
+
+    host: str
+    """Host name."""
+    ports: list[int]
+    """What it listens on; the first is its main one."""
+    ready: NotRequired[pulumi.Input[str]]
+    """Resolves, to the host, when it is healthy: what to depend on."""
 
 
 class ConnectionArgs(TypedDict):
@@ -130,9 +155,24 @@ class Platform(ABC):
 
     @abstractmethod
     def run(
-        self, owner: Component, site: SiteRef, name: str, workload: Workload, after: After
+        self,
+        owner: Component,
+        site: SiteRef,
+        name: str,
+        workload: Workload,
+        after: After,
+        *,
+        part_of: str = "",
     ) -> Running:
-        """Runs a workload. Its values are resolved: no references are left in them."""
+        """Runs a workload. Its values are resolved: no references are left in them.
+
+        `part_of`: the service or store that it helps, and whose image it has.
+        """
+
+    def peers(self, owner: Component, site: SiteRef, host: str, ports: Sequence[int]) -> str:
+        """A host name that resolves to every replica of the workload called `host`."""
+        del owner, site, ports
+        return host
 
     def managed(self, owner: Component, site: SiteRef, name: str, store: Store) -> Server:
         """A store that the cloud runs itself, with its users and databases.
@@ -154,6 +194,21 @@ def depends_on(after: After) -> pulumi.Output[list[pulumi.Resource]] | None:
     if not after:
         return None
     return pulumi.Output.all(*after).apply(_nothing)
+
+
+def digest(value: object) -> pulumi.Output[str]:
+    """A few digits that change with the value."""
+    text = pulumi.Output.json_dumps(value, sort_keys=True)
+    found = text.apply(lambda known: hashlib.sha256(known.encode()).hexdigest()[:10])
+    # Names, labels and annotations can be read by all. Ten digits can confirm a guess at a
+    # password, no more; generated ones, and those that production accepts, cannot be guessed.
+    return pulumi.Output.unsecret(found)
+
+
+def networks_of(site: SiteRef, workload: Workload) -> dict[str, NetworkRef]:
+    """The site's networks that the workload is in, where the site has several."""
+    networks = site.get("networks", {})
+    return {name: networks[name] for name in workload.networks or networks}
 
 
 def _nothing(_: Any) -> list[pulumi.Resource]:

@@ -11,6 +11,7 @@ from pulumi_tiers.engines import ENGINES
 from pulumi_tiers.limits import managed_name
 from pulumi_tiers.model.cloud import CREDENTIAL_VERSION, LATEST, Cloud
 from pulumi_tiers.model.store import Store
+from pulumi_tiers.model.workload import Workload
 from pulumi_tiers.platforms.base import ClusterRef, Server, SiteRef, ready
 from pulumi_tiers.platforms.kubernetes import KubernetesPlatform
 from pulumi_tiers.platforms.labels import LABEL_SERVICE, tag_key
@@ -82,9 +83,21 @@ class DigitalOceanPlatform(KubernetesPlatform):
             tls=True,
         )
 
-    def _service_annotations(self, site: SiteRef, name: str, *, public: bool) -> dict[str, str]:
-        key = "service.beta.kubernetes.io/do-loadbalancer-name"
-        return {key: f"{site['name']}-{name}"} if public else {}
+    def _service_annotations(
+        self, site: SiteRef, name: str, workload: Workload
+    ) -> dict[str, pulumi.Input[str]]:
+        prefix = "service.beta.kubernetes.io/do-loadbalancer"
+        balancer = workload.load_balancer
+        annotations: dict[str, pulumi.Input[str]] = {f"{prefix}-name": f"{site['name']}-{name}"}
+        if balancer.proxy_protocol:
+            annotations[f"{prefix}-enable-proxy-protocol"] = "true"
+        if balancer.certificate is not None:
+            annotations |= {
+                f"{prefix}-protocol": "http",
+                f"{prefix}-tls-ports": "443",
+                f"{prefix}-certificate-id": balancer.certificate,
+            }
+        return annotations
 
 
 def _tags(site: SiteRef, name: str) -> list[str]:

@@ -2,28 +2,47 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 
 import pulumi
 import pulumi_docker as docker
 
 from pulumi_tiers.component import Component
+from pulumi_tiers.limits import files_name
 from pulumi_tiers.model.base import seconds, size_in_bytes
 from pulumi_tiers.model.image import RegistryLogin
-from pulumi_tiers.model.workload import Build, Healthcheck, PullPolicy, RestartPolicy, Workload
+from pulumi_tiers.model.workload import (
+    CONFIGS,
+    SECRET_FILES,
+    Build,
+    Healthcheck,
+    PullPolicy,
+    Resources,
+    RestartPolicy,
+    Volume,
+    Workload,
+)
 from pulumi_tiers.platforms.base import (
     After,
+    NetworkRef,
     Platform,
     Running,
     SiteRef,
     depends_on,
+    digest,
+    networks_of,
     ready,
 )
 from pulumi_tiers.platforms.labels import (
     LABEL_DEPENDS_ON,
+    LABEL_FILES,
     LABEL_IMAGE,
     LABEL_JOB,
+    LABEL_PART_OF,
     LABEL_PULL_POLICY,
     LABEL_SERVICE,
+    LABEL_SIZE,
     LABEL_UNVERIFIED,
     LABEL_URLS,
 )
@@ -42,47 +61,152 @@ class DockerPlatform(Platform):
         # Kubernetes' words: the network is what separates systems here, and the daemon's own
         # `docker login` opens registries.
         del namespace, logins
-        network = docker.Network(
-            owner.child("network"),
-            name=ref["name"],
+        if "networks" not in ref:
+            return {**ref, "network": self._network(owner, ref, "network", ref["name"], {})}
+        networks: dict[str, NetworkRef] = {}
+        for key, network in ref["networks"].items():
+            suffix = f"network-{key}"
+            name = self._network(owner, ref, suffix, f"{ref['name']}-{key}", network)
+            networks[key] = {**network, "name": name}
+        return {**ref, "networks": networks}
+
+    def _network(
+        self, owner: Component, ref: SiteRef, suffix: str, name: str, network: NetworkRef
+    ) -> pulumi.Output[str]:
+        subnet = network.get("subnet")
+        made = docker.Network(
+            owner.child(suffix),
+            name=name,
+            internal=network.get("internal") or None,
+            ipam_configs=[docker.NetworkIpamConfigArgs(subnet=subnet)] if subnet else None,
             labels=[
                 docker.NetworkLabelArgs(label=label, value=value)
                 for label, value in ref["labels"].items()
             ],
             opts=owner.child_options(),
         )
-        return {**ref, "network": network.name}
+        return made.name
 
     def run(
-        self, owner: Component, site: SiteRef, name: str, workload: Workload, after: After
+        self,
+        owner: Component,
+        site: SiteRef,
+        name: str,
+        workload: Workload,
+        after: After,
+        *,
+        part_of: str = "",
     ) -> Running:
         image = self._image(owner, site, name, workload)
-        volumes = {
-            volume.name: docker.Volume(
-                owner.child(volume.name),
-                name=f"{site['name']}-{volume.name}",
-                labels=[
-                    docker.VolumeLabelArgs(label=label, value=value)
-                    for label, value in site["labels"].items()
-                ],
-                # A volume that Compose made bears Compose's labels. They must not replace it.
-                opts=owner.child_options(
-                    ignore_changes=["labels"], protect=site.get("protect", False)
-                ),
+        mounts = [
+            docker.ContainerMountArgs(
+                type="volume",
+                source=f"{site['name']}-{volume.name}"
+                if volume.external
+                else self._volume(owner, site, volume).name,
+                target=volume.target,
+                read_only=volume.read_only or None,
             )
             for volume in workload.volumes
-        }
+        ]
+        mounts += [
+            docker.ContainerMountArgs(
+                type="bind", source=str(Path(source).absolute()), target=target
+            )
+            for target, source in sorted(workload.binds.items())
+        ]
+        if workload.files:
+            written = self._files(owner, site, name, workload, image, part_of)
+            mounts += written.mounts
+            after = [*after, written.ready]
         containers = [
-            self._container(owner, site, name, replica, workload, image, volumes, after)
+            self._container(
+                owner, site, name, replica, workload, image, mounts, after, part_of=part_of
+            )
             for replica in range(workload.replicas)
         ]
         done = ready(*containers)
         if workload.job:
-            done = pulumi.Output.all(name, containers[0].exit_code).apply(
-                lambda args: _succeeded(*args)
-            )
+            done = _ended(name, containers[0])
         urls = [url for replica in range(workload.replicas) for url in _urls(replica, workload)]
         return Running(host=name, ready=done, urls=urls)
+
+    def _volume(self, owner: Component, site: SiteRef, volume: Volume) -> docker.Volume:
+        labels = {**site["labels"], LABEL_SIZE: volume.size}
+        return docker.Volume(
+            owner.child(volume.name),
+            name=f"{site['name']}-{volume.name}",
+            labels=[
+                docker.VolumeLabelArgs(label=label, value=value) for label, value in labels.items()
+            ],
+            # A volume that Compose made bears Compose's labels. They must not replace it.
+            opts=owner.child_options(ignore_changes=["labels"], protect=site.get("protect", False)),
+        )
+
+    def _files(
+        self,
+        owner: Component,
+        site: SiteRef,
+        name: str,
+        workload: Workload,
+        image: docker.RemoteImage,
+        part_of: str,
+    ) -> "_Written":
+        """Lets a container of the same image and user write the workload's files into volumes.
+
+        An upload would replace the workload's own container, and Compose knows none.
+        """
+        environment: dict[str, pulumi.Input[str]] = {}
+        secrets: dict[str, pulumi.Input[str]] = {}
+        script = [_PUT]
+        volumes: list[tuple[docker.Volume, str, str]] = []
+        for suffix, target, folder, umask, files, variables in (
+            ("configs", CONFIGS, "/tmp", "222", workload.configs, environment),  # noqa: S108
+            ("secrets", SECRET_FILES, "/var/tmp", "377", workload.secret_files, secrets),  # noqa: S108
+        ):
+            for number, (file, text) in enumerate(sorted(files.items())):
+                variable = f"{suffix.upper()}_{number}"
+                variables[variable] = text
+                script.append(f'put {umask} {folder}/{file} "${variable}"')
+            if files:
+                volume = Volume(name=f"{name}-{suffix}", target=target, size="1Mi")
+                volumes.append((self._volume(owner, site, volume), target, folder))
+        writer = Workload(
+            image="files",
+            entrypoint=["sh", "-c"],
+            command=["\n".join(script)],
+            environment=environment,
+            secrets=secrets,
+            user=workload.user,
+            resources=_LITTLE,
+            job=True,
+        )
+        mounts = [
+            # Everybody may write there in every image, and a new volume takes that from it.
+            docker.ContainerMountArgs(type="volume", source=made.name, target=folder)
+            for made, _, folder in volumes
+        ]
+        done = self._container(
+            owner,
+            site,
+            files_name(name),
+            0,
+            writer,
+            image,
+            mounts,
+            [],
+            part_of=part_of or name,
+            offline=True,
+        )
+        return _Written(
+            [
+                docker.ContainerMountArgs(
+                    type="volume", source=made.name, target=target, read_only=True
+                )
+                for made, target, _ in volumes
+            ],
+            _ended(files_name(name), done),
+        )
 
     def _image(
         self, owner: Component, site: SiteRef, name: str, workload: Workload
@@ -112,8 +236,11 @@ class DockerPlatform(Platform):
         replica: int,
         workload: Workload,
         image: docker.RemoteImage,
-        volumes: Mapping[str, docker.Volume],
+        mounts: list[docker.ContainerMountArgs],
         after: After,
+        *,
+        part_of: str = "",
+        offline: bool = False,
     ) -> docker.Container:
         suffix = name if replica == 0 else f"{name}-{replica + 1}"
         memory = size_in_bytes(workload.resources.memory) // 1024**2
@@ -121,6 +248,9 @@ class DockerPlatform(Platform):
         cpus = _cpus_as_read(workload.resources.cpus)
         exact = float(cpus) == workload.resources.cpus
         grace = max(1, math.ceil(seconds(workload.stop_grace_period)))
+        labels = _labels(site, name, replica, workload, image)
+        if part_of:
+            labels[LABEL_PART_OF] = part_of
         return docker.Container(
             owner.child(suffix),
             name=suffix if site.get("documented_names") else f"{site['name']}-{suffix}",
@@ -130,11 +260,10 @@ class DockerPlatform(Platform):
             envs=_environment(workload),
             labels=[
                 docker.ContainerLabelArgs(label=label, value=value)
-                for label, value in sorted(_labels(site, name, replica, workload, image).items())
+                for label, value in sorted(labels.items())
             ],
-            networks_advanced=[
-                docker.ContainerNetworksAdvancedArgs(name=site["network"], aliases=[name])
-            ],
+            network_mode="none" if offline else None,
+            networks_advanced=None if offline else _networks(site, name, replica, workload),
             ports=[
                 docker.ContainerPortArgs(
                     internal=port.target, external=port.published + replica, ip=port.host_ip
@@ -142,12 +271,7 @@ class DockerPlatform(Platform):
                 for port in workload.ports
                 if port.published
             ],
-            mounts=[
-                docker.ContainerMountArgs(
-                    type="volume", source=volumes[volume.name].name, target=volume.target
-                )
-                for volume in workload.volumes
-            ],
+            mounts=mounts,
             tmpfs=workload.tmpfs or None,
             healthcheck=_healthcheck(health) if health else None,
             # `up` ends when everything is healthy, and whoever depends on it waits for that.
@@ -178,6 +302,42 @@ class DockerPlatform(Platform):
         )
 
 
+@dataclass(frozen=True)
+class _Written:
+    """Files of a workload, ready to be mounted."""
+
+    mounts: list[docker.ContainerMountArgs]
+    ready: pulumi.Output[list[pulumi.Resource]]
+
+
+#: Whoever reads a file meanwhile has the old one or the new one.
+_PUT = (
+    'set -eu; put() { umask "$1"; rm -f "$2.new"; printf %s "$3" > "$2.new"; mv -f "$2.new" "$2"; }'
+)
+_LITTLE = Resources(cpus=0.5, memory="32m")
+
+
+def _networks(
+    site: SiteRef, name: str, replica: int, workload: Workload
+) -> list[docker.ContainerNetworksAdvancedArgs]:
+    """Where the container is, and what it is called there."""
+    networks = networks_of(site, workload)
+    if not networks:
+        return [docker.ContainerNetworksAdvancedArgs(name=site["network"], aliases=[name])]
+    joined: list[docker.ContainerNetworksAdvancedArgs] = []
+    for network in networks.values():
+        addresses, subnet = workload.addresses, network.get("subnet")
+        fixed = addresses if addresses and subnet and addresses.fits(subnet) else None
+        joined.append(
+            docker.ContainerNetworksAdvancedArgs(
+                name=network["name"],
+                aliases=[name],
+                ipv4_address=str(fixed.first + replica) if fixed else None,
+            )
+        )
+    return joined
+
+
 def _environment(workload: Workload) -> list[pulumi.Input[str]]:
     """``NAME=value``; what stands in `secrets` is secret even where it is a plain text."""
     values = {
@@ -198,6 +358,8 @@ def _labels(
         LABEL_SERVICE: name,
         LABEL_IMAGE: image.name,
     }
+    if workload.files and not workload.reloads:
+        labels[LABEL_FILES] = digest(workload.files)
     if workload.depends_on:
         labels[LABEL_DEPENDS_ON] = ",".join(
             f"{other}:{condition}" for other, condition in sorted(workload.depends_on.items())
@@ -253,6 +415,11 @@ def _patience(health: Healthcheck) -> int:
     """Seconds until Docker itself has said "unhealthy", and some for a slow machine."""
     tries = seconds(health.interval) * (health.retries + 1) + seconds(health.timeout)
     return round(seconds(health.start_period) + tries) + 30
+
+
+def _ended(name: str, job: docker.Container) -> pulumi.Output[list[pulumi.Resource]]:
+    """As `ready`, once the job has succeeded."""
+    return pulumi.Output.all(name, job.exit_code).apply(lambda args: _succeeded(*args))
 
 
 def _succeeded(name: str, exit_code: int | None) -> list[pulumi.Resource]:

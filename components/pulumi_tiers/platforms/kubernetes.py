@@ -1,17 +1,19 @@
 """Any Kubernetes: one namespace per system, under Pod Security's "restricted" profile."""
 
-import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pulumi
 import pulumi_kubernetes as kubernetes
 
 from pulumi_tiers.component import Component
-from pulumi_tiers.limits import capabilities, public_ports, tmpfs_size
+from pulumi_tiers.limits import capabilities, files_name, public_ports, tmpfs_size
 from pulumi_tiers.model.base import seconds, size_in_bytes
 from pulumi_tiers.model.image import DOCKER_HUB, RegistryLogin
 from pulumi_tiers.model.workload import (
+    CONFIGS,
+    SECRET_FILES,
+    Autoscale,
     Healthcheck,
     Port,
     PullPolicy,
@@ -25,9 +27,17 @@ from pulumi_tiers.platforms.base import (
     Running,
     SiteRef,
     depends_on,
+    digest,
+    networks_of,
     ready,
 )
-from pulumi_tiers.platforms.labels import LABEL_DEPENDS_ON, LABEL_SERVICE, LABEL_UNVERIFIED
+from pulumi_tiers.platforms.labels import (
+    LABEL_DEPENDS_ON,
+    LABEL_FILES,
+    LABEL_NETWORK,
+    LABEL_SERVICE,
+    LABEL_UNVERIFIED,
+)
 
 #: https://kubernetes.io/docs/concepts/security/pod-security-standards/
 _POD_SECURITY = {
@@ -35,6 +45,8 @@ _POD_SECURITY = {
 }
 #: On pods: changes with the values of their secrets, which are read at the start only.
 _ANNOTATION_SECRETS = "tiers.secrets"
+#: Volumes of a pod: what nobody else calls so, because names of volumes are lower-case words.
+_CONFIGS, _FILES = "tiers-configs", "tiers-files"
 _PULL_SECRET = "registries"  # noqa: S105 - a name
 #: What `docker login` calls Docker Hub.
 _DOCKER_HUB = "https://index.docker.io/v1/"
@@ -103,8 +115,16 @@ class KubernetesPlatform(Platform):
         return opened
 
     def run(
-        self, owner: Component, site: SiteRef, name: str, workload: Workload, after: After
+        self,
+        owner: Component,
+        site: SiteRef,
+        name: str,
+        workload: Workload,
+        after: After,
+        *,
+        part_of: str = "",
     ) -> Running:
+        del part_of
         # Types are a part of a URN: everything of one workload can have the same logical name.
         child, options = owner.child(name), owner.child_options()
         secret: pulumi.Input[str] = workload.secret_name or name
@@ -117,8 +137,22 @@ class KubernetesPlatform(Platform):
             )
             # From the resource: nothing may start with the values of yesterday.
             secret = made.metadata.name
+        if workload.configs:
+            kubernetes.core.v1.ConfigMap(
+                child,
+                metadata=_metadata(site, name, name),
+                data=workload.configs,
+                opts=options,
+            )
+        if workload.secret_files:
+            kubernetes.core.v1.Secret(
+                owner.child(files_name(name)),
+                metadata=_metadata(site, name, files_name(name)),
+                string_data=workload.secret_files,
+                opts=options,
+            )
         if not workload.stateful:
-            for volume in workload.volumes:
+            for volume in _claimed(workload):
                 kubernetes.core.v1.PersistentVolumeClaim(
                     owner.child(volume.name),
                     metadata=_metadata(site, name, volume.name),
@@ -131,7 +165,7 @@ class KubernetesPlatform(Platform):
             spec=_network_policy(site, name, workload),
             opts=options,
         )
-        if workload.replicas > 1:
+        if workload.replicas > 1 or workload.autoscale:
             kubernetes.policy.v1.PodDisruptionBudget(
                 child,
                 metadata=_metadata(site, name, name),
@@ -142,6 +176,19 @@ class KubernetesPlatform(Platform):
                 opts=options,
             )
         controller = self._controller(owner, site, name, workload, secret, after)
+        if workload.autoscale:
+            kubernetes.autoscaling.v2.HorizontalPodAutoscaler(
+                child,
+                metadata=_metadata(
+                    # Without pods there is nothing to measure: nobody waits for that.
+                    site,
+                    name,
+                    name,
+                    {"pulumi.com/skipAwait": "true"},
+                ),
+                spec=_autoscaler(name, workload.autoscale),
+                opts=options,
+            )
         return Running(
             host=name, ready=ready(controller), urls=self._service(owner, site, name, workload)
         )
@@ -171,7 +218,7 @@ class KubernetesPlatform(Platform):
             # No time to live: a job that removes itself would be made again by the next run.
             job: kubernetes.batch.v1.JobSpecArgsDict = {"backoff_limit": 6, "template": template}
             # Kubernetes changes no job. A changed one is a new one, for `kubectl apply` too.
-            metadata["name"] = pulumi.Output.concat(name, "-", _digest(job))
+            metadata["name"] = pulumi.Output.concat(name, "-", digest(job))
             return kubernetes.batch.v1.Job(child, metadata=metadata, spec=job, opts=options)
         selector: kubernetes.meta.v1.LabelSelectorArgsDict = {"match_labels": _selector(site, name)}
         if workload.stateful:
@@ -185,28 +232,25 @@ class KubernetesPlatform(Platform):
                     "template": template,
                     "volume_claim_templates": [
                         {"metadata": {"name": volume.name}, "spec": _claim(volume)}
-                        for volume in workload.volumes
+                        for volume in _claimed(workload)
                     ],
                 },
                 opts=options,
             )
-        return kubernetes.apps.v1.Deployment(
-            child,
-            metadata=metadata,
-            spec={
-                "replicas": workload.replicas,
-                "selector": selector,
-                # The new pod could wait forever for the volume that the old one holds.
-                "strategy": {"type": "Recreate"}
-                if workload.volumes
-                else {
-                    "type": "RollingUpdate",
-                    "rolling_update": {"max_unavailable": 0, "max_surge": 1},
-                },
-                "template": template,
+        spec: kubernetes.apps.v1.DeploymentSpecArgsDict = {
+            "selector": selector,
+            # The new pod could wait forever for the volume that the old one holds.
+            "strategy": {"type": "Recreate"}
+            if _claimed(workload)
+            else {
+                "type": "RollingUpdate",
+                "rolling_update": {"max_unavailable": 0, "max_surge": 1},
             },
-            opts=options,
-        )
+            "template": template,
+        }
+        if not workload.autoscale:  # then the number is the autoscaler's
+            spec["replicas"] = workload.replicas
+        return kubernetes.apps.v1.Deployment(child, metadata=metadata, spec=spec, opts=options)
 
     def _service(
         self, owner: Component, site: SiteRef, name: str, workload: Workload
@@ -233,7 +277,9 @@ class KubernetesPlatform(Platform):
             spec["cluster_ip"] = "None"
         if public and "source_ranges" in site:
             spec["load_balancer_source_ranges"] = site["source_ranges"]
-        annotations = self._service_annotations(site, name, public=bool(public))
+        if public and workload.load_balancer.local:
+            spec["external_traffic_policy"] = "Local"
+        annotations = self._service_annotations(site, name, workload) if public else {}
         if not public or not site.get("await_load_balancers", True):
             # Its pods are waited for themselves. Waiting here too costs ten seconds a Service.
             annotations["pulumi.com/skipAwait"] = "true"
@@ -246,10 +292,26 @@ class KubernetesPlatform(Platform):
         address = service.status.apply(_address) if public else ""
         return [_url(port, address, public[port.target]) for port in workload.ports if public]
 
-    def _service_annotations(self, site: SiteRef, name: str, *, public: bool) -> dict[str, str]:
-        """What the cloud wants to know of a Service."""
-        del site, name, public
+    def _service_annotations(
+        self, site: SiteRef, name: str, workload: Workload
+    ) -> dict[str, pulumi.Input[str]]:
+        """What the cloud wants to know of a load balancer."""
+        del site, name, workload
         return {}
+
+    def peers(self, owner: Component, site: SiteRef, host: str, ports: Sequence[int]) -> str:
+        name = f"{host}-peers"
+        kubernetes.core.v1.Service(
+            owner.child(name),
+            metadata=_metadata(site, host, name, {"pulumi.com/skipAwait": "true"}),
+            spec={
+                "selector": _selector(site, host),
+                "cluster_ip": "None",
+                "ports": [{"name": f"tcp-{port}", "port": port} for port in ports],
+            },
+            opts=owner.child_options(),
+        )
+        return name
 
 
 # --- what everything carries ----------------------------------------------------------------------
@@ -267,11 +329,16 @@ def _labels(site: SiteRef, name: str) -> dict[str, str]:
     return {**site["labels"], LABEL_SERVICE: name, **_selector(site, name)}
 
 
+def _network_label(network: str) -> str:
+    """On the pods that are in it."""
+    return f"{LABEL_NETWORK}.{network}"
+
+
 def _metadata(
     site: SiteRef,
     workload: str,
     name: pulumi.Input[str],
-    annotations: Mapping[str, str] | None = None,
+    annotations: Mapping[str, pulumi.Input[str]] | None = None,
 ) -> kubernetes.meta.v1.ObjectMetaArgsDict:
     metadata: kubernetes.meta.v1.ObjectMetaArgsDict = {
         "name": name,
@@ -306,15 +373,6 @@ def _annotations(workload: Workload) -> dict[str, str]:
     return annotations
 
 
-def _digest(value: object) -> pulumi.Output[str]:
-    """A few digits that change with the value."""
-    text = pulumi.Output.json_dumps(value, sort_keys=True)
-    digest = text.apply(lambda known: hashlib.sha256(known.encode()).hexdigest()[:10])
-    # Names and annotations can be read by all. Ten digits can confirm a guess at a password, no
-    # more; generated ones, and those that production accepts, cannot be guessed.
-    return pulumi.Output.unsecret(digest)
-
-
 # --- network --------------------------------------------------------------------------------------
 
 
@@ -323,23 +381,29 @@ def _network_policy(
 ) -> kubernetes.networking.v1.NetworkPolicySpecArgsDict:
     """What is allowed beyond the namespace's default: DNS, and speaking to each other.
 
-    Ports are open to the namespace's pods, all of them: who uses which is not known here (a
-    variable with a host name is enough). Behind a load balancer, clients can have any address.
-    Services may call the APIs of others, so they reach every address but the node's own services
-    (169.254.169.254 hands out the cloud's credentials). Stores call nobody.
+    Ports are open to the namespace's pods: to all of them, or to those in a network of the
+    workload's. Who uses which is not known here (a variable with a host name is enough). Behind a
+    load balancer, clients can have any address. Services may call the APIs of others, so they reach
+    every address but the node's own services (169.254.169.254 hands out the cloud's credentials).
+    Stores call nobody, nor does what is in internal networks only.
     """
+    networks = networks_of(site, workload)
     ingress: kubernetes.networking.v1.NetworkPolicyIngressRuleArgsDict = {
         "ports": [{"port": port.target, "protocol": "TCP"} for port in workload.ports]
     }
     if not public_ports(workload):
-        ingress["from_"] = [{"pod_selector": {}}]
+        ingress["from_"] = [
+            {"pod_selector": {"match_labels": {_network_label(network): "true"}}}
+            for network in networks
+        ] or [{"pod_selector": {}}]
     policy: kubernetes.networking.v1.NetworkPolicySpecArgsDict = {
         "pod_selector": {"match_labels": _selector(site, name)},
         "policy_types": ["Ingress", "Egress"],
         # A rule without ports would open all of them.
         "ingress": [ingress] if workload.ports else [],
     }
-    if not workload.stateful:
+    internal = bool(networks) and all(item.get("internal") for item in networks.values())
+    if not (workload.stateful or internal):
         everywhere = {"cidr": "0.0.0.0/0", "except_": ["169.254.0.0/16"]}
         policy["egress"] = [{"to": [{"ip_block": everywhere}]}]
     return policy
@@ -398,11 +462,25 @@ def _template(
     if not workload.stateful:  # a StatefulSet makes its claims by itself
         volumes += [
             {"name": volume.name, "persistent_volume_claim": {"claim_name": volume.name}}
-            for volume in workload.volumes
+            for volume in _claimed(workload)
         ]
+    volumes += [
+        {"name": volume.name, "empty_dir": {"size_limit": volume.size}}
+        for volume in workload.volumes
+        if volume.scratch
+    ]
+    if workload.configs:
+        volumes.append({"name": _CONFIGS, "config_map": {"name": name}})
+    if workload.secret_files:
+        # For the user of the container, by its group.
+        files: kubernetes.core.v1.SecretVolumeSourceArgsDict = {
+            "secret_name": files_name(name),
+            "default_mode": 0o440,
+        }
+        volumes.append({"name": _FILES, "secret": files})
     if volumes:
         pod["volumes"] = volumes
-    if workload.replicas > 1:
+    if workload.replicas > 1 or workload.autoscale:
         pod["topology_spread_constraints"] = [
             {
                 "max_skew": 1,
@@ -414,7 +492,9 @@ def _template(
         ]
     annotations: dict[str, pulumi.Input[str]] = {}
     if workload.secrets:
-        annotations[_ANNOTATION_SECRETS] = _digest(workload.secrets)
+        annotations[_ANNOTATION_SECRETS] = digest(workload.secrets)
+    if workload.files and not workload.reloads:
+        annotations[LABEL_FILES] = digest(workload.files)
     if workload.metrics:
         # EN-07: each pod has its own; a load balancer would show those of any.
         annotations |= {
@@ -422,7 +502,8 @@ def _template(
             "prometheus.io/port": str(workload.ports[0].target),
             "prometheus.io/path": workload.metrics,
         }
-    metadata: kubernetes.meta.v1.ObjectMetaArgsDict = {"labels": _labels(site, name)}
+    joined = {_network_label(network): "true" for network in networks_of(site, workload)}
+    metadata: kubernetes.meta.v1.ObjectMetaArgsDict = {"labels": {**_labels(site, name), **joined}}
     if annotations:
         metadata["annotations"] = annotations
     return {"metadata": metadata, "spec": pod}
@@ -440,6 +521,12 @@ def _container(
     ]
     mounts = {volume.target: volume.name for volume in workload.volumes}
     mounts |= {path: f"tmpfs-{number}" for number, path in enumerate(sorted(workload.tmpfs))}
+    read_only = {volume.target for volume in workload.volumes if volume.read_only}
+    if workload.configs:
+        mounts[CONFIGS] = _CONFIGS
+    if workload.secret_files:
+        mounts[SECRET_FILES] = _FILES
+    read_only |= {CONFIGS, SECRET_FILES}
     kept: kubernetes.core.v1.CapabilitiesArgsDict = {"drop": ["ALL"]}
     if workload.cap_add:
         kept["add"] = capabilities(workload)
@@ -450,7 +537,12 @@ def _container(
         "env": environment,
         "ports": [{"container_port": port.target} for port in workload.ports],
         # A folder before what is mounted in it.
-        "volume_mounts": [{"name": mounts[path], "mount_path": path} for path in sorted(mounts)],
+        "volume_mounts": [
+            {"name": mounts[path], "mount_path": path, "read_only": True}
+            if path in read_only
+            else {"name": mounts[path], "mount_path": path}
+            for path in sorted(mounts)
+        ],
         "resources": _resources(workload.resources),
         "security_context": {
             "allow_privilege_escalation": False,
@@ -487,7 +579,7 @@ def _probe(health: Healthcheck, ports: list[Port]) -> kubernetes.core.v1.ProbeAr
         "timeout_seconds": _whole_seconds(health.timeout),
     }
     if health.path:
-        probe["http_get"] = {"path": health.path, "port": ports[0].target}
+        probe["http_get"] = {"path": health.path, "port": health.port or ports[0].target}
     else:
         shell = ["/bin/sh", "-c"] if health.test[0] == "CMD-SHELL" else []
         probe["exec_"] = {"command": [*shell, *map(_literal, health.test[1:])]}
@@ -516,6 +608,30 @@ def _quantity(size: str) -> str:
     """A size in Compose's spelling as Kubernetes writes it."""
     count = int(size) if size.isdecimal() else size_in_bytes(size)
     return str(count) if count % 1024**2 else f"{count // 1024**2}Mi"
+
+
+def _claimed(workload: Workload) -> list[Volume]:
+    """The volumes whose content outlives a pod."""
+    return [volume for volume in workload.volumes if not volume.scratch]
+
+
+def _autoscaler(
+    name: str, autoscale: Autoscale
+) -> kubernetes.autoscaling.v2.HorizontalPodAutoscalerSpecArgsDict:
+    return {
+        "scale_target_ref": {"api_version": "apps/v1", "kind": "Deployment", "name": name},
+        "min_replicas": autoscale.min,
+        "max_replicas": autoscale.max,
+        "metrics": [
+            {
+                "type": "Resource",
+                "resource": {
+                    "name": "cpu",
+                    "target": {"type": "Utilization", "average_utilization": autoscale.cpu},
+                },
+            }
+        ],
+    }
 
 
 def _claim(volume: Volume) -> kubernetes.core.v1.PersistentVolumeClaimSpecArgsDict:

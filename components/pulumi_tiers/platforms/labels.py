@@ -17,6 +17,14 @@ LABEL_IMAGE = "tiers.image"
 LABEL_PULL_POLICY = "tiers.pull_policy"
 #: ``true``: it runs to its end.
 LABEL_JOB = "tiers.job"
+#: Changes with the files of a workload that reads them at its start only.
+LABEL_FILES = "tiers.files"
+#: Of a volume: how big it is meant to be. Docker holds no volume to it.
+LABEL_SIZE = "tiers.size"
+#: Of the pods that are in a network: ``tiers.network.data``.
+LABEL_NETWORK = "tiers.network"
+#: The workload that this container belongs to.
+LABEL_PART_OF = "tiers.part_of"
 #: Where it is reached from outside, separated by commas.
 LABEL_URLS = "tiers.urls"
 
