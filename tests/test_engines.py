@@ -110,7 +110,8 @@ def test_a_store_without_databases_has_the_one_that_the_image_makes() -> None:
 
 @pytest.mark.parametrize(("tls", "mode"), [(False, "prefer"), (True, "require")])
 def test_a_url_says_how_to_connect(mode: str, *, tls: bool) -> None:
-    url = POSTGRES.url(Consumer("boss", "shop"), "p@ss/w?rd", "db", 25060, tls=tls)
+    consumer = Consumer("boss", "shop")
+    url = POSTGRES.url(consumer, "p@ss/w?rd", ["db"], 25060, tls=tls, store=store())
     assert url == f"postgresql://boss:p%40ss%2Fw%3Frd@db:25060/shop?sslmode={mode}"
 
 
@@ -243,7 +244,7 @@ class Server:
 
     def url(self, said: Store, connection: str, password: str) -> str:
         consumer = POSTGRES.consumers(said)[connection]
-        return POSTGRES.url(consumer, password, "127.0.0.1", self.port, tls=False)
+        return POSTGRES.url(consumer, password, ["127.0.0.1"], self.port, tls=False, store=said)
 
     def _run(
         self, command: list[str], variables: Mapping[str, str]

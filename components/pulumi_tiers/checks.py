@@ -11,8 +11,9 @@ from functools import partial
 from graphlib import CycleError, TopologicalSorter
 from itertools import pairwise
 
-from pulumi_tiers.engines import ENGINES
+from pulumi_tiers.engines import ENGINES, Engine
 from pulumi_tiers.limits import (
+    as_placed,
     check_limits,
     check_managed,
     check_version,
@@ -20,7 +21,7 @@ from pulumi_tiers.limits import (
     managed_name,
     public_ports,
 )
-from pulumi_tiers.model.base import LONGEST_LABEL
+from pulumi_tiers.model.base import LONGEST_LABEL, size_in_bytes
 from pulumi_tiers.model.cloud import Cloud, unknown_size
 from pulumi_tiers.model.errors import Mistake, nearest, shown
 from pulumi_tiers.model.references import FIELDS, references
@@ -84,6 +85,7 @@ def _store_claims(
         if engine is None or engine.check(store):  # told elsewhere; its name counts all the same
             yield from _claims(place, name, name, None)
             continue
+        store = as_placed(store, target)
         yield from _claims(place, name, name, engine.workload(name, store))
         setup = engine.setup(name, store)
         if setup:
@@ -169,6 +171,7 @@ def check_stores(
             continue
         wrong = engine.check(store)
         yield from (Mistake(at, why, remedy) for why, remedy in wrong)
+        yield from _check_store(at, store, engine)
         yield from check_version(at, store, engine, target)
         if is_managed(store, target):
             yield from check_managed(at, store, engine)
@@ -176,7 +179,8 @@ def check_stores(
             called = managed_name(site, name, store)
             yield from _check_length(f"{at}.managed.name", called, remedy)
         elif not wrong:
-            yield from check_limits(at, engine.workload(name, store), target)
+            workload = engine.workload(name, as_placed(store, target))
+            yield from check_limits(at, workload, target)
         known = engine.users(store)
         for user, password in store.passwords.items():
             if user not in known:
@@ -185,6 +189,19 @@ def check_stores(
                 )
             else:
                 yield from check_password(f"{at}.passwords.{user}", password, environment)
+
+
+def _check_store(at: str, store: Store, engine: Engine) -> Iterator[Mistake]:
+    """What holds for all engines."""
+    for key in engine.unused(store):
+        other = sorted(name for name, it in ENGINES.items() if key in it.takes)
+        why = f"the engine {engine.name} has no use for '{key}'"
+        yield Mistake(
+            f"{at}.{key}", why, f"remove it; {' and '.join(other) or 'no engine'} takes it"
+        )
+    if engine.memory(store) < size_in_bytes(engine.least_memory):
+        why = f"{engine.name} does not run with less than {engine.least_memory}"
+        yield Mistake(f"{at}.resources.memory", why, f"give it {engine.resources.memory} or more")
 
 
 def _check_length(place: str, name: str, remedy: str) -> Iterator[Mistake]:

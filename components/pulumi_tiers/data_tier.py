@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import NotRequired, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import pulumi
 from pulumi.runtime import config
@@ -10,7 +10,8 @@ from pulumi.runtime import config
 from pulumi_tiers.checks import check_stores
 from pulumi_tiers.component import Component, RefusedError, check_provider, refuse, validated
 from pulumi_tiers.engines import ENGINES, Consumer, Engine
-from pulumi_tiers.limits import is_managed
+from pulumi_tiers.engines.base import KEY_LENGTH
+from pulumi_tiers.limits import as_placed, is_managed
 from pulumi_tiers.model.base import Model, Name
 from pulumi_tiers.model.errors import Mistake
 from pulumi_tiers.model.place import Place
@@ -42,11 +43,22 @@ class DatabaseArgs(TypedDict):
     """SQL by name, run once each, in the order of the names."""
 
 
+class BucketArgs(TypedDict):
+    """One bucket of a store with objects."""
+
+    name: str
+    """Its name, as S3 takes it, without dots."""
+    owner: NotRequired[str]
+    """Whose access key reaches it. Default: the store's admin."""
+    versioning: NotRequired[bool]
+    """Objects that are overwritten or deleted can be had back. Default: false."""
+
+
 class ManagedArgs(TypedDict):
     """A store that the cloud runs itself, where the target has such."""
 
     enabled: NotRequired[bool]
-    """False: a workload in the cluster, as on any Kubernetes. Default: true."""
+    """False: a workload in the cluster, as on any Kubernetes. Default: true for Postgres only."""
     name: NotRequired[str]
     """Its name in the account. Default: ``<stack>-<system>-<store>``."""
     size: NotRequired[str]
@@ -61,19 +73,33 @@ class StoreArgs(TypedDict):
     """One store. Its key is the host name that programs connect to."""
 
     engine: str
-    """Which kind: ``postgres``."""
+    """Which kind: ``postgres``, ``redis``, ``mongo`` or ``minio``."""
     image: NotRequired[pulumi.Input[str]]
     """Image of the server. Default: the engine's pinned one."""
     admin: NotRequired[str]
     """Name of the admin. Default: the engine's own."""
     databases: NotRequired[list[DatabaseArgs]]
     """The databases to make."""
+    buckets: NotRequired[list[BucketArgs]]
+    """The buckets to make."""
     passwords: NotRequired[dict[str, pulumi.Input[str]]]
     """Passwords by user. Default: generated."""
     settings: NotRequired[dict[str, str]]
     """Settings of the server, such as ``max_connections``."""
+    replica_set: NotRequired[str]
+    """Name of the replica set that the servers are, such as ``rs0``."""
+    replicas: NotRequired[int]
+    """Its members on Kubernetes, an odd number. Default: 1, as always on Docker."""
+    encryption: NotRequired[bool]
+    """The server encrypts what it writes, with a key of its own. Default: false."""
     published: NotRequired[int]
     """Port on the Docker host. Default: none, reachable in the site's network only."""
+    networks: NotRequired[list[str]]
+    """Those of the site that it is in. Default: all of them."""
+    address: NotRequired[str]
+    """Fixed address on Docker, such as ``172.28.0.100``."""
+    volume: NotRequired[str]
+    """Name of the volume. Default: ``<store>-data``."""
     size: NotRequired[str]
     """Size of the volume, such as ``10Gi``."""
     resources: NotRequired[ResourcesArgs]
@@ -132,6 +158,7 @@ class DataTier(Component):
             store = engine.as_managed(store)
             server = platform.managed(self, site, name, store)
         else:
+            store = as_placed(store, site["target"])
             server = self._run(platform, site, name, store)
         ready = server.ready
         setup = engine.setup(name, store, managed=managed)
@@ -139,7 +166,7 @@ class DataTier(Component):
             job = resolved(setup, lambda reference: _of_server(reference, server))
             ready = platform.run(self, site, f"{name}-setup", job, [server.ready]).ready
         return {
-            f"{name}.{key}" if key else name: _connection(engine, consumer, server, ready)
+            f"{name}.{key}" if key else name: _connection(engine, store, consumer, server, ready)
             for key, consumer in engine.consumers(store).items()
         }
 
@@ -149,14 +176,22 @@ class DataTier(Component):
             user: self._password(site, name, user, store.passwords.get(user))
             for user in engine.users(store)
         }
+        passwords |= {
+            key: self._password(site, name, key, None, KEY_LENGTH) for key in engine.keys(store)
+        }
         workload = resolved(
             engine.workload(name, store), lambda reference: passwords[reference.field]
         )
         running = platform.run(self, site, name, workload, [])
-        return Server(running.host, engine.port, passwords, running.ready)
+        return Server(engine.hosts(name, store), engine.port, passwords, running.ready)
 
     def _password(
-        self, site: SiteRef, store: str, user: str, given: pulumi.Input[str] | None
+        self,
+        site: SiteRef,
+        store: str,
+        user: str,
+        given: pulumi.Input[str] | None,
+        length: int = 32,
     ) -> pulumi.Output[str]:
         key = _secret_key(site, store, user)
         known = given if given is not None else self._configured.get(key)
@@ -167,7 +202,7 @@ class DataTier(Component):
         # Letters and digits: every client's URL and every shell take them as they are.
         generated = pulumi_random.RandomPassword(
             self.child(f"{store}-{user}-password"),
-            length=32,
+            length=length,
             special=False,
             # Whose it is, as `tiers:secrets` calls it.
             keepers={"for": key},
@@ -232,18 +267,29 @@ def _text(number: pulumi.Input[int]) -> pulumi.Input[str]:
 
 
 def _connection(
-    engine: Engine, consumer: Consumer, server: Server, done: pulumi.Output[list[pulumi.Resource]]
+    engine: Engine,
+    store: Store,
+    consumer: Consumer,
+    server: Server,
+    done: pulumi.Output[list[pulumi.Resource]],
 ) -> ConnectionArgs:
     password = server.passwords[consumer.user]
-    url = pulumi.Output.all(password, server.host, server.port).apply(
-        lambda known: engine.url(consumer, known[0], known[1], int(known[2]), tls=server.tls)
-    )
+    user = server.users.get(consumer.user, consumer.user)
+    database = server.databases.get(consumer.database, consumer.database)
+    hosts = list(server.hosts)
+
+    def url(known: list[Any]) -> str:
+        who = Consumer(str(known[1]), str(known[2]))
+        port, reached = int(known[3]), [str(host) for host in known[4:]]
+        return engine.url(who, str(known[0]), reached, port, tls=server.tls, store=store)
+
     return {
         "host": server.host,
         "port": _text(server.port),
-        "user": consumer.user,
-        "database": consumer.database,
+        "user": user,
+        "database": database,
         "password": password,
-        "url": url,
+        "url": pulumi.Output.all(password, user, database, server.port, *hosts).apply(url),
         "ready": pulumi.Output.all(server.host, done).apply(lambda known: str(known[0])),
+        "ca": server.ca,
     }

@@ -129,8 +129,18 @@ def _kubernetes(place: str, workload: Workload) -> Iterator[Mistake]:
 def is_managed(store: Store, target: Target) -> bool:
     """Whether the cloud runs the store itself."""
     engine = ENGINES.get(store.engine)
-    cloud = target is Target.DIGITALOCEAN and engine is not None and engine.service is not None
-    return cloud and store.managed.enabled
+    if target is not Target.DIGITALOCEAN or engine is None or engine.service is None:
+        return False
+    enabled = store.managed.enabled
+    return engine.service.default if enabled is None else enabled
+
+
+def as_placed(store: Store, target: Target) -> Store:
+    """The store as it is on its target. One that the cloud runs is `Engine.as_managed`."""
+    if target is Target.DOCKER and store.replicas > 1:
+        # One host is one failure: more members would only need more of its memory.
+        return store.model_copy(update={"replicas": 1})
+    return store
 
 
 def managed_name(site: str, name: str, store: Store) -> str:
@@ -141,6 +151,11 @@ def managed_name(site: str, name: str, store: Store) -> str:
 def check_version(place: str, store: Store, engine: Engine, target: Target) -> Iterator[Mistake]:
     """A managed server's version. One that is given must be right wherever the store runs."""
     if engine.service is None or not (store.managed.version or is_managed(store, target)):
+        return
+    if not engine.service.versions:
+        if store.managed.version:
+            why = f"there are no versions of what DigitalOcean runs for {engine.name}"
+            yield Mistake(f"{place}.managed.version", why, "remove it")
         return
     version = engine.managed_version(store)
     if version not in engine.service.versions:
@@ -170,19 +185,30 @@ def check_managed(place: str, store: Store, engine: Engine) -> Iterator[Mistake]
             f"standby nodes need 2 GB, and {store.managed.size} has 1",
             "set managed.size to db-s-1vcpu-2gb or larger, or managed.nodes to 1",
         )
-    for position, database in enumerate(store.databases):
+    if store.managed.nodes not in engine.service.nodes:
+        yield Mistake(
+            f"{place}.managed.nodes",
+            f"DigitalOcean's {engine.name} does not have {store.managed.nodes}",
+            f"set it to {' or '.join(map(str, engine.service.nodes))}",
+        )
+    for section, position, thing in (
+        *(("databases", number, item) for number, item in enumerate(store.databases)),
+        *(("buckets", number, item) for number, item in enumerate(store.buckets)),
+    ):
         # The described admin becomes the cloud's.
-        owner = None if database.owner == engine.admin_of(store) else database.owner
-        for key, name in (("name", database.name), ("owner", owner)):
+        owner = None if thing.owner == engine.admin_of(store) else thing.owner
+        for key, name in (("name", thing.name), ("owner", owner)):
             if name in engine.service.reserved:
                 yield Mistake(
-                    f"{place}.databases[{position}].{key}",
+                    f"{place}.{section}[{position}].{key}",
                     f"DigitalOcean's servers have a '{name}' of their own",
                     "choose another name",
                 )
     remedy = "remove it, or set managed.enabled to false: then it runs in the cluster"
-    if store.settings:
-        yield Mistake(f"{place}.settings", "DigitalOcean decides a managed server's", remedy)
+    for key in store.settings:
+        if key not in engine.service.settings:
+            why = "DigitalOcean decides this of a managed server"
+            yield Mistake(f"{place}.settings.{key}", why, remedy)
     for user in store.passwords:
         yield Mistake(
             f"{place}.passwords.{user}",

@@ -103,7 +103,7 @@ def _check_overrides(settings: Settings, systems: list[System]) -> Iterator[Mist
         for system in systems
         for name, store in system.stores.items()
         if store.engine in ENGINES
-        for user in ENGINES[store.engine].users(store)
+        for user in ENGINES[store.engine].secrets(store)
     ]
     for key, value in settings.secrets.items():
         if key not in users:
@@ -129,7 +129,9 @@ def _stores(system: System, settings: Settings) -> dict[str, Store]:
         if given := settings.managed.get(f"{system.name}/{name}"):
             managed = managed.model_copy(update=given.model_dump(exclude_unset=True))
         databases = store.databases
-        if settings.databases is Databases.DEDICATED and not store.users:
+        engine = ENGINES.get(store.engine)
+        takes = engine is not None and "databases" in engine.takes
+        if settings.databases is Databases.DEDICATED and takes and not store.users:
             own = system.name.replace("-", "_")
             databases = [Database(name=own, owner=own), *databases[1:]]
         return store.model_copy(update={"managed": managed, "databases": databases})

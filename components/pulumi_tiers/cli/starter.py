@@ -95,6 +95,8 @@ def databases(system: str, engine: str) -> list[Database]:
             store = Store(engine=engine, databases=found)
         except ValidationError:  # the server has reserved the name
             continue
+        if ENGINES[engine].unused(store):
+            return []
         if not ENGINES[engine].check(store):
             return found
     return []
@@ -446,7 +448,8 @@ def _tests(starter: Starter) -> str:
 
 def _ending(engine: Engine) -> str:
     """What insists on encryption in a URL, behind the database."""
-    return urlsplit(engine.url(Consumer("user", "database"), "word", "host", 1, tls=True)).query
+    consumer, store = Consumer("user", "database"), Store(engine=engine.name)
+    return urlsplit(engine.url(consumer, "word", ["host"], 1, tls=True, store=store)).query
 
 
 # --- the other files ------------------------------------------------------------------------------

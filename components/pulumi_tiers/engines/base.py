@@ -1,13 +1,29 @@
 """What is known of a kind of store. One file per engine; nothing of Pulumi here."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 from urllib.parse import quote
 
+from pulumi_tiers.model.base import size_in_bytes
 from pulumi_tiers.model.image import Image
 from pulumi_tiers.model.store import Database, Store
 from pulumi_tiers.model.workload import Resources, Workload
+
+SPECIFIC = (
+    "admin",
+    "buckets",
+    "databases",
+    "encryption",
+    "replica_set",
+    "replicas",
+    "settings",
+)
+"""Keys of a Store that mean something to some engines only: see `Engine.takes`."""
+
+KEY_LENGTH = 42
+"""Letters and digits of a generated key: 250 bits."""
 
 
 @dataclass(frozen=True)
@@ -25,13 +41,39 @@ class Service:
     #: Its word for the engine.
     engine: str
     port: int
-    #: The user and the database that every cluster has.
+    #: The user and the database that every server has.
     admin: str
     database: str
-    #: The major versions that it offers.
-    versions: frozenset[str]
+    #: The major versions that it offers. None: there is nothing to choose.
+    versions: frozenset[str] = frozenset()
     #: Databases and users that every server has for itself.
-    reserved: frozenset[str]
+    reserved: frozenset[str] = frozenset()
+    #: Settings of a store that it takes.
+    settings: frozenset[str] = frozenset()
+    #: How many nodes there can be.
+    nodes: tuple[int, ...] = (1, 2, 3)
+    #: What runs where a description doesn't say it.
+    default: bool = False
+
+
+@dataclass(frozen=True)
+class Backup:
+    """How what one consumer has is copied and brought back, by commands in the engine's image.
+
+    The copy is one file, which `dump` writes to stdout and `restore` reads from stdin. Where
+    `folder` is set, both know it as the folder ``$BACKUP`` instead.
+    """
+
+    dump: list[str]
+    restore: list[str]
+    #: Of the file's name: ``.dump``.
+    suffix: str = ""
+    folder: bool = False
+    #: The restore works on the volume of a server that was stopped, and starts it by itself.
+    offline: bool = False
+    #: Both refer to ``${server.host}``, ``${server.port}`` and ``${password.<user>}``.
+    environment: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict)
 
 
 class Engine(ABC):
@@ -45,6 +87,10 @@ class Engine(ABC):
     #: The admin where a description names none.
     admin: ClassVar[str]
     resources: ClassVar[Resources]
+    #: With less, the server doesn't run for long.
+    least_memory: ClassVar[str] = "6m"
+    #: Which keys of `SPECIFIC` it takes.
+    takes: ClassVar[frozenset[str]] = frozenset()
     #: Where DigitalOcean runs it too.
     service: ClassVar[Service | None] = None
 
@@ -53,20 +99,48 @@ class Engine(ABC):
 
     @abstractmethod
     def consumers(self, store: Store) -> dict[str, Consumer]:
-        """The connections by key: ``""`` is the store's own, then one per database."""
+        """The connections by key: ``""`` is the store's own, then one per database or bucket."""
 
     def users(self, store: Store) -> list[str]:
         """Everybody who has a password: the admin first."""
         owners = [consumer.user for consumer in self.consumers(store).values()]
         return list(dict.fromkeys([self.admin_of(store), *owners]))
 
+    def keys(self, store: Store) -> list[str]:
+        """Secrets that are nobody's password: `KEY_LENGTH` letters and digits each.
+
+        Their names hold a hyphen, so no user has one of them.
+        """
+        del store
+        return []
+
+    def secrets(self, store: Store) -> list[str]:
+        """All that is secret: ``${password.<name>}`` in workloads, the end of `secret_key`."""
+        return [*self.users(store), *self.keys(store)]
+
+    def hosts(self, name: str, store: Store) -> list[str]:
+        """The servers' host names inside the site: one, or a replica set's members."""
+        if store.replicas == 1:
+            return [name]
+        # As a StatefulSet and its headless Service call them.
+        return [f"{name}-{number}.{name}" for number in range(store.replicas)]
+
     @abstractmethod
-    def url(self, consumer: Consumer, password: str, host: str, port: int, *, tls: bool) -> str:
+    def url(
+        self,
+        consumer: Consumer,
+        password: str,
+        hosts: list[str],
+        port: int,
+        *,
+        tls: bool,
+        store: Store,
+    ) -> str:
         """The URL that clients take, percent-encoded. With `tls`, it insists on encryption."""
 
     @abstractmethod
     def workload(self, name: str, store: Store) -> Workload:
-        """The server as a workload. Its secrets refer to users: ``${password.<user>}``."""
+        """The server as a workload. Its secrets refer to `secrets`: ``${password.<name>}``."""
 
     def setup(self, name: str, store: Store, *, managed: bool = False) -> Workload | None:
         """The job that makes databases and users, where the server doesn't. Safe to run again.
@@ -77,6 +151,11 @@ class Engine(ABC):
         del name, store, managed
         return None
 
+    def backups(self, store: Store, *, managed: bool = False) -> dict[str, Backup]:
+        """How the store's data are copied, by the key of a consumer. Empty: not known."""
+        del store, managed
+        return {}
+
     def as_managed(self, store: Store) -> Store:
         """The store with the admin and the database that the cloud's servers have."""
         assert self.service is not None
@@ -85,12 +164,9 @@ class Engine(ABC):
             database.model_copy(update={"owner": None}) if database.owner == admin else database
             for database in store.databases
         ]
-        return store.model_copy(
-            update={
-                "admin": theirs.admin,
-                "databases": databases or [Database(name=theirs.database)],
-            }
-        )
+        if theirs.database and not databases:
+            databases = [Database(name=theirs.database)]
+        return store.model_copy(update={"admin": theirs.admin, "databases": databases})
 
     def managed_version(self, store: Store) -> str:
         """The major version of a managed server: as described, else the image's, else empty."""
@@ -101,10 +177,36 @@ class Engine(ABC):
         tag = (Image.parse(image).tag if isinstance(image, str) else None) or ""
         return tag.partition(".")[0].partition("-")[0]
 
+    def unused(self, store: Store) -> list[str]:
+        """The keys of `SPECIFIC` that say something which this engine has no use for."""
+        default = Store(engine=self.name)
+        return [
+            key
+            for key in SPECIFIC
+            if key not in self.takes and getattr(store, key) != getattr(default, key)
+        ]
+
     def check(self, store: Store) -> list[tuple[str, str]]:
         """What is wrong with the description for this engine: why, and what to do."""
         del store
         return []
+
+    def check_queue(self, store: Store) -> list[tuple[str, str]]:
+        """Why jobs must not wait in this store, and what to do."""
+        del store
+        return []
+
+    def memory(self, store: Store) -> int:
+        """The server's limit, in bytes."""
+        return size_in_bytes((store.resources or self.resources).memory)
+
+
+def placement(store: Store) -> dict[str, Any]:
+    """Where the server of a store is: arguments of its Workload."""
+    found: dict[str, Any] = {"networks": store.networks}
+    if store.address:
+        found["addresses"] = store.address
+    return found
 
 
 def encoded(text: str) -> str:

@@ -32,6 +32,8 @@ class Postgres(Engine):
     port = 5432
     admin = "postgres"
     resources: ClassVar[Resources] = Resources(cpus=1.0, memory="256m")
+    least_memory = "64m"
+    takes: ClassVar[frozenset[str]] = frozenset({"admin", "databases", "settings"})
     service: ClassVar[Service] = Service(
         engine="pg",
         port=25060,
@@ -39,6 +41,7 @@ class Postgres(Engine):
         database="defaultdb",
         versions=frozenset({"14", "15", "16", "17", "18"}),
         reserved=frozenset({"_dodb", "postgres"}),
+        default=True,
     )
 
     def databases(self, store: Store) -> list[Database]:
@@ -54,9 +57,19 @@ class Postgres(Engine):
         }
         return {"": every[databases[0].name], **every}
 
-    def url(self, consumer: Consumer, password: str, host: str, port: int, *, tls: bool) -> str:
+    def url(
+        self,
+        consumer: Consumer,
+        password: str,
+        hosts: list[str],
+        port: int,
+        *,
+        tls: bool,
+        store: Store,
+    ) -> str:
+        del store
         return (
-            f"postgresql://{encoded(consumer.user)}:{encoded(password)}@{host}:{port}"
+            f"postgresql://{encoded(consumer.user)}:{encoded(password)}@{hosts[0]}:{port}"
             f"/{encoded(consumer.database)}?sslmode={'require' if tls else 'prefer'}"
         )
 

@@ -108,6 +108,8 @@ class ConnectionArgs(TypedDict):
     """All of it, as clients take it."""
     ready: pulumi.Input[str]
     """Resolves, to the host, when the store takes connections: what to depend on."""
+    ca: NotRequired[pulumi.Input[str]]
+    """Certificate of who signed the server's, in PEM. Empty where it isn't a private one."""
 
 
 @dataclass(frozen=True)
@@ -126,14 +128,24 @@ class Running:
 class Server:
     """A store that runs, here or in the cloud."""
 
-    host: pulumi.Input[str]
+    #: One, or the members of a replica set.
+    hosts: Sequence[pulumi.Input[str]]
     port: pulumi.Input[int]
-    #: By user: the admin's and everybody's who owns a database.
+    #: By user: the admin's and everybody's who owns a database or a bucket. Keys too.
     passwords: Mapping[str, pulumi.Output[str]]
     #: As in `Running`.
     ready: pulumi.Output[list[pulumi.Resource]]
     #: Clients must encrypt.
     tls: bool = False
+    #: As in `ConnectionArgs`.
+    ca: pulumi.Input[str] = ""
+    #: What the cloud calls users and buckets, where it gives names of its own.
+    users: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
+    databases: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
+
+    @property
+    def host(self) -> pulumi.Input[str]:
+        return self.hosts[0]
 
 
 After = Sequence[pulumi.Output[list[pulumi.Resource]]]
