@@ -5,15 +5,23 @@ from typing import NotRequired, TypedDict, cast
 
 import pulumi
 
-from pulumi_tiers.checks import check_services
+from pulumi_tiers.checks import check_networks, check_services, members
 from pulumi_tiers.component import Component, check_provider, refuse, validated
 from pulumi_tiers.data_tier import ResourcesArgs
 from pulumi_tiers.model.base import Model, Name
 from pulumi_tiers.model.place import Place
-from pulumi_tiers.model.references import Reference
+from pulumi_tiers.model.references import GENERATED, Reference
 from pulumi_tiers.model.workload import Condition, PullPolicy, RestartPolicy, Workload
+from pulumi_tiers.passwords import Passwords, configured
 from pulumi_tiers.platforms import platform_for
-from pulumi_tiers.platforms.base import After, ConnectionArgs, Running, SiteRef, placed
+from pulumi_tiers.platforms.base import (
+    After,
+    ConnectionArgs,
+    EndpointArgs,
+    Running,
+    SiteRef,
+    placed,
+)
 from pulumi_tiers.values import resolved
 
 
@@ -54,6 +62,12 @@ class VolumeArgs(TypedDict):
     """Path in the container."""
     size: NotRequired[str]
     """Size of the claim on Kubernetes. Default: 10Gi."""
+    scratch: NotRequired[bool]
+    """Nobody needs its content later: on Kubernetes it ends with its pod. Default: false."""
+    external: NotRequired[bool]
+    """Docker: another workload of the site makes it. Default: false."""
+    read_only: NotRequired[bool]
+    """Default: false."""
 
 
 class HealthcheckArgs(TypedDict):
@@ -70,7 +84,42 @@ class HealthcheckArgs(TypedDict):
     start_period: NotRequired[str]
     """Failures in this time don't count. Default: 0s."""
     path: NotRequired[str]
-    """The same question over HTTP on the first port, for Kubernetes."""
+    """The same question over HTTP, for Kubernetes."""
+    port: NotRequired[int]
+    """The port of `path`. Default: the first one."""
+
+
+class AutoscaleArgs(TypedDict):
+    """Kubernetes decides how many replicas there are."""
+
+    min: NotRequired[int]
+    """The smallest number. Default: 1."""
+    max: int
+    """The largest number."""
+    cpu: NotRequired[int]
+    """Percent of the requested CPU that the replicas use on average. Default: 70."""
+
+
+class LoadBalancerArgs(TypedDict):
+    """How a load balancer passes connections on."""
+
+    proxy_protocol: NotRequired[bool]
+    """It tells the client's address in front of each connection. Default: false."""
+    local: NotRequired[bool]
+    """Only nodes with a replica take connections: keeps the client's address. Default: false."""
+    certificate: NotRequired[pulumi.Input[str]]
+    """DigitalOcean: id of the certificate with which it ends TLS. Default: none."""
+
+
+class SourceArgs(TypedDict):
+    """Where the program is in the checkout of its system (``tiers:sources``)."""
+
+    context: NotRequired[str]
+    """Build context below the checkout. Default: the checkout."""
+    dockerfile: NotRequired[str]
+    """Default: ``Dockerfile``."""
+    mount: NotRequired[str]
+    """Where the container has the checkout in development. Default: nowhere."""
 
 
 class WorkloadArgs(TypedDict):
@@ -90,10 +139,28 @@ class WorkloadArgs(TypedDict):
     """Variables whose values are secret. ``${postgres.url}`` refers to a connection."""
     secret_name: NotRequired[str]
     """Name of their Kubernetes Secret. Default: the service's name."""
+    optional_environment: NotRequired[list[str]]
+    """Variables that a stack may set (``tiers:variables``)."""
+    optional_secrets: NotRequired[list[str]]
+    """Secret variables that a stack may set (``tiers:secrets``)."""
+    configs: NotRequired[dict[str, pulumi.Input[str]]]
+    """Files in ``/run/configs``, by name."""
+    secret_files: NotRequired[dict[str, pulumi.Input[str]]]
+    """Files in ``/run/secrets``, by name. References as in `secrets`."""
+    reloads: NotRequired[bool]
+    """It notices changed files by itself; else it is started again. Default: false."""
     ports: NotRequired[list[PortArgs]]
     """Ports it listens on."""
+    networks: NotRequired[list[str]]
+    """Those of the site that it is in. Default: all."""
+    addresses: NotRequired[str]
+    """Docker: fixed addresses, one per replica: ``172.28.0.20-172.28.0.29``."""
+    load_balancer: NotRequired[LoadBalancerArgs]
+    """How its load balancer passes connections on."""
     volumes: NotRequired[list[VolumeArgs]]
     """Named volumes."""
+    binds: NotRequired[dict[str, str]]
+    """Docker: folders of this machine, by their path in the container."""
     tmpfs: NotRequired[dict[str, str]]
     """Writable paths, empty at every start, with Docker's options: ``{"/tmp": "size=16m"}``."""
     healthcheck: NotRequired[HealthcheckArgs]
@@ -102,8 +169,14 @@ class WorkloadArgs(TypedDict):
     """Path of its Prometheus metrics on the first port."""
     depends_on: NotRequired[dict[str, Condition]]
     """What must be up before it: services of this tier, or connections."""
+    profiles: NotRequired[list[str]]
+    """It exists only where one of these is chosen (``tiers:profiles``). Default: always."""
     replicas: NotRequired[int]
     """How many. Default: 1."""
+    autoscale: NotRequired[AutoscaleArgs]
+    """Kubernetes: how many is decided by their load."""
+    queue: NotRequired[str]
+    """The store with the queue that it works off."""
     resources: NotRequired[ResourcesArgs]
     """Limits. Default: 0.5 CPUs and 128m."""
     restart: NotRequired[RestartPolicy]
@@ -124,6 +197,8 @@ class WorkloadArgs(TypedDict):
     """Runs once, to its end. Default: false."""
     unverified: NotRequired[bool]
     """Nobody has run this image with this hardening yet. Default: false."""
+    source: NotRequired[SourceArgs]
+    """Where its program is in the checkout of its system."""
 
 
 class AppTierArgs(TypedDict):
@@ -135,10 +210,12 @@ class AppTierArgs(TypedDict):
     """The services by host name."""
     connections: NotRequired[Mapping[str, pulumi.Input[ConnectionArgs]]]
     """The stores that they may refer to: a DataTier's `connections`."""
+    endpoints: NotRequired[Mapping[str, EndpointArgs]]
+    """Services of other tiers that they may depend on: an AppTier's `endpoints`."""
 
 
 class AppTierSpec(Model):
-    """AppTierArgs without connections, checked."""
+    """AppTierArgs without what other components give, checked."""
 
     site: Place
     services: dict[Name, Workload]
@@ -149,57 +226,77 @@ class AppTier(Component):
 
     urls: pulumi.Output[dict[str, list[str]]]
     """Where the published services are reached, by service."""
+    endpoints: dict[str, EndpointArgs]
+    """Where the services are reached in their site, by service."""
 
     def __init__(
         self, name: str, args: AppTierArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
-        spec = validated(AppTierSpec, args, f"AppTier {name}", ("connections",))
-        connections = args.get("connections", {})
-        place = f"AppTier {name}: services"
+        kind = f"{type(self).__name__} {name}"
+        spec = validated(AppTierSpec, args, kind, ("connections", "endpoints"))
+        self._connections = args.get("connections", {})
+        self._elsewhere = args.get("endpoints", {})
+        place = f"{kind}: services"
         target = spec.site.target
         refuse(
-            check_services(place, spec.services, target, connections),
-            check_provider(f"AppTier {name}", target, opts),
+            check_services(place, spec.services, target, self._connections, self._elsewhere),
+            check_networks(members(place, spec.services), spec.site.networks, target),
+            check_provider(kind, target, opts),
         )
         super().__init__(name, opts)
-        site = placed(args["site"])
-        platform = platform_for(site["target"])
-
-        def value(reference: Reference) -> pulumi.Input[str]:
-            return _field(connections[reference.connection], reference.field)
-
-        running: dict[str, Running] = {}
-
-        def run(service: str) -> Running:
-            if service not in running:
-                workload = spec.services[service]
-                running[service] = platform.run(
-                    self, site, service, resolved(workload, value), after(workload)
-                )
-            return running[service]
-
-        def after(workload: Workload) -> After:
-            gates: list[pulumi.Output[list[pulumi.Resource]]] = []
-            for other, condition in workload.depends_on.items():
-                # "Started" says nothing that a program could rely on: no need to hold anything up.
-                if condition is Condition.SERVICE_STARTED:
-                    continue
-                if other in connections:
-                    ready = _field(connections[other], "ready")
-                    gates.append(pulumi.Output.from_input(ready).apply(lambda _: []))
-                else:
-                    gates.append(run(other).ready)
-            return gates
-
+        self._services = spec.services
+        self._site = placed(args["site"])
+        self._platform = platform_for(self._site["target"])
+        self._passwords = Passwords(self, self._site, configured())
+        self._running: dict[str, Running] = {}
         for service in spec.services:
-            run(service)
+            self._run(service)
         published = {
-            service: pulumi.Output.all(*placed.urls)
-            for service, placed in running.items()
-            if placed.urls
+            service: pulumi.Output.all(*running.urls)
+            for service, running in self._running.items()
+            if running.urls
         }
         self.urls = pulumi.Output.all(**published)
-        self.register_outputs({"urls": self.urls})
+        self.endpoints = {
+            service: {
+                "host": running.host,
+                "ports": [port.target for port in spec.services[service].ports],
+                "ready": pulumi.Output.all(running.host, running.ready).apply(lambda it: it[0]),
+            }
+            for service, running in self._running.items()
+        }
+        self.register_outputs({"urls": self.urls, "endpoints": self.endpoints})
+
+    def _run(self, service: str) -> Running:
+        """What it depends on comes first."""
+        if service not in self._running:
+            workload = self._services[service]
+            self._running[service] = self._platform.run(
+                self, self._site, service, resolved(workload, self._value), self._after(workload)
+            )
+        return self._running[service]
+
+    def _value(self, reference: Reference) -> pulumi.Input[str]:
+        if reference.store == GENERATED:
+            return self._passwords.of(reference.field)
+        return _field(self._connections[reference.connection], reference.field)
+
+    def _after(self, workload: Workload) -> After:
+        gates: list[pulumi.Output[list[pulumi.Resource]]] = []
+        for other, condition in workload.depends_on.items():
+            # "Started" says nothing that a program could rely on: no need to hold anything up.
+            if condition is Condition.SERVICE_STARTED:
+                continue
+            if other in self._services:
+                gates.append(self._run(other).ready)
+                continue
+            ready = (
+                _field(self._connections[other], "ready")
+                if other in self._connections
+                else self._elsewhere[other].get("ready", "")
+            )
+            gates.append(pulumi.Output.from_input(ready).apply(lambda _: []))
+        return gates
 
 
 def _field(connection: pulumi.Input[ConnectionArgs], field: str) -> pulumi.Input[str]:

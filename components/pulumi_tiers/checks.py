@@ -4,6 +4,7 @@ A stack's plan is checked with these functions, and so is a component in somebod
 a plan of one.
 """
 
+import ipaddress
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ from pulumi_tiers.limits import (
     check_limits,
     check_managed,
     check_version,
+    files_name,
     is_managed,
     managed_name,
     public_ports,
@@ -24,7 +26,8 @@ from pulumi_tiers.limits import (
 from pulumi_tiers.model.base import LONGEST_LABEL, size_in_bytes
 from pulumi_tiers.model.cloud import Cloud, unknown_size
 from pulumi_tiers.model.errors import Mistake, nearest, shown
-from pulumi_tiers.model.references import FIELDS, references
+from pulumi_tiers.model.network import AddressRange, Network
+from pulumi_tiers.model.references import FIELDS, GENERATED, references
 from pulumi_tiers.model.store import Store
 from pulumi_tiers.model.system import Environment, System, Target
 from pulumi_tiers.model.workload import Condition, Workload
@@ -41,18 +44,23 @@ def check_systems(
         yield from check_stores(at, system.stores, target, system.environment, site=site)
         at = f"{system.name}: services"
         keys = connection_keys(system.stores, target)
-        yield from check_services(at, system.services, target, keys)
+        yield from check_services(at, system.workloads, target, keys)
+        yield from _check_queues(at, system.workloads, system.stores)
+        yield from check_networks(_members(system), system.networks, target)
         if system.environment is Environment.PRODUCTION:
             yield from _check_literal_secrets(system)
     yield from _check_names(systems, target, stack, documented_names=documented_names)
     if target is Target.DOCKER:
+        yield from check_subnets(
+            {f"{system.name}: networks": system.networks for system in systems}
+        )
         # Each part has looked at its own; here they meet.
         yield from _check_host_ports(
             port
             for system in systems
             for port in (
                 *_store_ports(f"{system.name}: stores", system.name, system.stores),
-                *_service_ports(f"{system.name}: services", system.name, system.services),
+                *_service_ports(f"{system.name}: services", system.name, system.workloads),
             )
         )
 
@@ -105,9 +113,18 @@ def _claims(place: str, key: str, name: str, workload: Workload | None) -> Itera
     for replica in range(1, workload.replicas):
         yield claim("container", f"{name}-{replica + 1}")
     for volume in workload.volumes:
-        yield claim("volume", volume.name)
+        if not volume.external:
+            yield claim("volume", volume.name)
     if workload.secrets:
         yield claim("Kubernetes Secret", workload.secret_name or name)
+    if workload.files:
+        # On Docker a container, on Kubernetes a Secret, and two volumes.
+        yield claim("container", files_name(name))
+    if workload.secret_files:
+        yield claim("Kubernetes Secret", files_name(name))
+        yield claim("volume", f"{name}-secrets")
+    if workload.configs:
+        yield claim("volume", f"{name}-configs")
 
 
 def _check_claims(claims: Iterable[Claim], *, between_parts: bool = False) -> Iterator[Mistake]:
@@ -129,7 +146,7 @@ def _check_names(
         site = f"{stack}-{system.name}"
         for claim in (
             *_store_claims(f"{system.name}: stores", system.stores, target, site),
-            *_service_claims(f"{system.name}: services", system.services),
+            *_service_claims(f"{system.name}: services", system.workloads),
         ):
             if documented and claim.kind == "container":
                 remedy = "set tiers:names to 'unique', or rename one of them"
@@ -250,9 +267,16 @@ def connection_keys(stores: Mapping[str, Store], target: Target) -> list[str]:
 
 
 def check_services(
-    place: str, services: Mapping[str, Workload], target: Target, connections: Iterable[str]
+    place: str,
+    services: Mapping[str, Workload],
+    target: Target,
+    connections: Iterable[str],
+    elsewhere: Collection[str] = (),
 ) -> Iterator[Mistake]:
-    """The services of one system, which has these connections to stores."""
+    """The services of one tier of a system, which has these connections to stores.
+
+    `elsewhere`: services of other tiers.
+    """
     connections = list(connections)
     yield from _check_claims(_service_claims(place, services))
     if target is Target.DOCKER:
@@ -260,14 +284,14 @@ def check_services(
     for name, workload in services.items():
         at = f"{place}.{name}"
         yield from check_references(at, workload, connections)
-        yield from _check_dependencies(at, name, workload, services, connections)
+        yield from _check_dependencies(at, name, workload, services, connections, elsewhere)
         yield from check_limits(at, workload, target)
     yield from _check_cycles(place, services)
 
 
 def check_references(place: str, workload: Workload, known: Collection[str]) -> Iterator[Mistake]:
     """References that lead nowhere, or out of the secrets. `known`: the connections' keys."""
-    for section in ("environment", "secrets"):
+    for section in ("environment", "secrets", "secret_files"):
         values: Mapping[str, object] = getattr(workload, section)
         for variable, value in values.items():
             at = f"{place}.{section}.{variable}"
@@ -277,6 +301,13 @@ def check_references(place: str, workload: Workload, known: Collection[str]) -> 
                     text = f"${{{found.text}}}" if section == "environment" else "${...}"
                     why = f"'{text}' is not a reference"
                     yield Mistake(at, why, "write ${store.field}, or $$ for a dollar sign")
+                elif found.store == GENERATED:
+                    if section == "environment":
+                        why = f"'${{{found.text}}}' is secret, and environment is not"
+                        yield Mistake(at, why, "move the variable to 'secrets'")
+                    elif not re.fullmatch(r"[A-Z][A-Z0-9_]*", found.text.partition(".")[2]):
+                        why = f"'${{{found.text}}}' is not the name of a secret"
+                        yield Mistake(at, why, "write it like ${secret.JWT_SECRET}")
                 elif found.connection not in known:
                     why = f"'${{{found.text}}}' names no store of this system"
                     yield Mistake(at, why, nearest(found.connection, known))
@@ -294,9 +325,10 @@ def _check_dependencies(
     workload: Workload,
     services: Mapping[str, Workload],
     connections: Collection[str],
+    elsewhere: Collection[str],
 ) -> Iterator[Mistake]:
     # A database is ready when its store is.
-    known = {*services, *(key for key in connections if "." not in key)} - {name}
+    known = {*services, *elsewhere, *(key for key in connections if "." not in key)} - {name}
     for other, condition in workload.depends_on.items():
         where = f"{at}.depends_on.{other}"
         if other == name:
@@ -305,6 +337,8 @@ def _check_dependencies(
             yield Mistake(where, f"there is no '{other}' in this system", nearest(other, known))
             continue
         needed = services.get(other)
+        if other in elsewhere:
+            continue  # what it is, is not known here
         if needed is None:  # a store: it always has a health check, and it doesn't end
             if condition is Condition.SERVICE_COMPLETED:
                 yield Mistake(
@@ -323,6 +357,102 @@ def _check_dependencies(
         elif condition is not Condition.SERVICE_COMPLETED and needed.job:
             why = f"'{other}' is a job: it ends, and is neither up nor healthy then"
             yield Mistake(where, why, "use service_completed_successfully")
+
+
+@dataclass(frozen=True)
+class Member:
+    """What is in networks."""
+
+    place: str
+    networks: list[str]
+    addresses: AddressRange | None
+
+
+def members(place: str, workloads: Mapping[str, Workload]) -> list[Member]:
+    """The workloads as members of networks."""
+    return [
+        Member(f"{place}.{name}", workload.networks, workload.addresses)
+        for name, workload in workloads.items()
+    ]
+
+
+def _members(system: System) -> list[Member]:
+    stores = [
+        Member(f"{system.name}: stores.{name}", store.networks, store.address)
+        for name, store in system.stores.items()
+    ]
+    return [*stores, *members(f"{system.name}: services", system.workloads)]
+
+
+def check_networks(
+    found: Iterable[Member], networks: Mapping[str, Network], target: Target
+) -> Iterator[Mistake]:
+    """Whether networks exist, and fixed addresses lie in them and belong to one workload each."""
+    seen: list[Member] = []
+    for member in found:
+        for position, name in enumerate(member.networks):
+            if name not in networks:
+                where = f"{member.place}.networks[{position}]"
+                yield Mistake(where, f"there is no network '{name}'", nearest(name, networks))
+        if member.addresses is None or target is not Target.DOCKER:
+            continue
+        yield from _check_addresses(member, networks)
+        for other in seen:
+            if other.addresses and other.addresses.overlaps(member.addresses):
+                why = f"{member.addresses} overlaps with {other.addresses} of {other.place}"
+                yield Mistake(f"{member.place}.addresses", why, "give each its own")
+        seen.append(member)
+
+
+def _check_addresses(member: Member, networks: Mapping[str, Network]) -> Iterator[Mistake]:
+    addresses = member.addresses
+    assert addresses is not None
+    subnets = [
+        network.subnet
+        for name, network in networks.items()
+        if network.subnet and (name in member.networks or not member.networks)
+    ]
+    if not subnets:
+        why = "a fixed address needs a network that has a subnet"
+        yield Mistake(f"{member.place}.addresses", why, "give the network one, or remove it")
+    elif not any(addresses.fits(subnet) for subnet in subnets):
+        yield Mistake(
+            f"{member.place}.addresses",
+            f"{addresses} lies outside of {', '.join(subnets)}, or on an address that is taken"
+            " there: its first two and its last",
+            "choose others, or another network",
+        )
+
+
+def check_subnets(networks: Mapping[str, Mapping[str, Network]]) -> Iterator[Mistake]:
+    """Whether networks, by the place of their map, lie beside each other."""
+    seen: list[tuple[str, ipaddress.IPv4Network]] = []
+    for place, items in networks.items():
+        for name, network in items.items():
+            if network.subnet is None:
+                continue
+            where, subnet = f"{place}.{name}.subnet", ipaddress.IPv4Network(network.subnet)
+            for other, taken in seen:
+                if subnet.overlaps(taken):
+                    why = f"{subnet} overlaps with {taken} of {other}"
+                    yield Mistake(where, why, "move one of them; see tiers:subnets")
+            seen.append((where, subnet))
+
+
+def _check_queues(
+    place: str, workloads: Mapping[str, Workload], stores: Mapping[str, Store]
+) -> Iterator[Mistake]:
+    """Whether queues are where nothing is thrown away (NF-10)."""
+    for name, workload in workloads.items():
+        if workload.queue is None:
+            continue
+        at = f"{place}.{name}.queue"
+        store = stores.get(workload.queue)
+        if store is None:
+            why = f"there is no store '{workload.queue}' in this system"
+            yield Mistake(at, why, nearest(workload.queue, stores))
+        elif engine := ENGINES.get(store.engine):
+            yield from (Mistake(at, why, what) for why, what in engine.check_queue(store))
 
 
 def _check_cycles(place: str, services: Mapping[str, Workload]) -> Iterator[Mistake]:
@@ -398,7 +528,7 @@ def _check_host_ports(ports: Iterable[HostPort]) -> Iterator[Mistake]:
 def doubts(systems: Iterable[System], target: Target) -> Iterator[str]:
     """What is right as described, and dangerous all the same."""
     for system in systems:
-        for name, workload in system.services.items():
+        for name, workload in system.workloads.items():
             public = target is not Target.DOCKER and public_ports(workload)
             if public and str(workload.environment.get("DEBUG", "")).lower() in {"true", "1"}:
                 yield f"{system.name}: services.{name}: DEBUG is on, and everybody can reach it"
@@ -449,7 +579,7 @@ def check_password(
 
 
 def _check_literal_secrets(system: System) -> Iterator[Mistake]:
-    for name, workload in system.services.items():
+    for name, workload in system.workloads.items():
         for variable, value in workload.secrets.items():
             if isinstance(value, str) and not references(value) and (why := weakness(value)):
                 place = f"{system.name}: services.{name}.secrets.{variable}"

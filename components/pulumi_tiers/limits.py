@@ -236,7 +236,7 @@ def public_ports(workload: Workload) -> dict[int, int]:
 
 
 def files_name(name: str) -> str:
-    """What is called after a workload's files: on Docker who writes them, on Kubernetes a Secret."""
+    """Called after a workload's files: on Docker who writes them, on Kubernetes a Secret."""
     return f"{name}-files"
 
 

@@ -1,12 +1,13 @@
 """Site: the place of one system — a network on Docker, a namespace on Kubernetes."""
 
 from collections.abc import Iterator
-from typing import Annotated, NotRequired, TypedDict
+from typing import Annotated, NotRequired, TypedDict, cast
 
 import pulumi
 from pulumi.runtime import config
 from pydantic import AfterValidator, TypeAdapter, ValidationError
 
+from pulumi_tiers.checks import check_subnets
 from pulumi_tiers.component import Component, check_provider, refuse, validated
 from pulumi_tiers.limits import check_logins
 from pulumi_tiers.model.base import (
@@ -23,10 +24,11 @@ from pulumi_tiers.model.base import (
 from pulumi_tiers.model.cloud import SourceRange
 from pulumi_tiers.model.errors import Mistake, mistakes_of, reject, shown
 from pulumi_tiers.model.image import Registry, RegistryLogin
+from pulumi_tiers.model.network import Network
 from pulumi_tiers.model.place import ClusterPlace
 from pulumi_tiers.model.system import Target
 from pulumi_tiers.platforms import platform_for
-from pulumi_tiers.platforms.base import ClusterRef, SiteRef
+from pulumi_tiers.platforms.base import ClusterRef, NetworkRef, SiteRef
 from pulumi_tiers.platforms.labels import LABEL_OWNER, LABEL_STACK, LABEL_SYSTEM
 
 
@@ -37,6 +39,15 @@ class RegistryLoginArgs(TypedDict):
     """The user."""
     password: pulumi.Input[str]
     """The password, better a token that can do nothing but pull."""
+
+
+class NetworkArgs(TypedDict):
+    """One of a site's networks."""
+
+    subnet: NotRequired[str]
+    """Docker: its addresses, such as ``172.28.0.0/16``. Default: the daemon chooses."""
+    internal: NotRequired[bool]
+    """No way out of it. Default: false."""
 
 
 class SiteArgs(TypedDict):
@@ -54,6 +65,8 @@ class SiteArgs(TypedDict):
     """Labels for everything in the site."""
     documented_names: NotRequired[bool]
     """Docker: call containers as they are described, without ``<stack>-<system>-`` before it."""
+    networks: NotRequired[dict[str, NetworkArgs]]
+    """Networks by name; workloads say which they are in. Default: one, which all are in."""
     protect: NotRequired[bool]
     """Refuse to delete or replace what holds data, until this is false again. Default: false."""
     registry_logins: NotRequired[dict[str, RegistryLoginArgs]]
@@ -87,6 +100,7 @@ class SiteSpec(Model):
     environment: Name | None = None
     labels: dict[Annotated[LabelKey, AfterValidator(_own_label)], LabelValue] = {}
     documented_names: Flag = False
+    networks: dict[Name, Network] = {}
     protect: Flag = False
     registry_logins: dict[Registry, RegistryLogin] = {}
     source_ranges: list[SourceRange] = []
@@ -103,7 +117,9 @@ class Site(Component):
     name: pulumi.Output[str]
     """``<stack>-<system>``."""
     network: pulumi.Output[str]
-    """Docker: the name of the network. Elsewhere empty."""
+    """Docker: the name of the network. Elsewhere, and where there are several, empty."""
+    networks: dict[str, NetworkRef]
+    """The networks by name, where the site was given any."""
     namespace: pulumi.Output[str]
     """Kubernetes: the name of the namespace. Elsewhere empty."""
     pull_secret: pulumi.Output[str]
@@ -136,6 +152,11 @@ class Site(Component):
             ref["environment"] = spec.environment
         if spec.source_ranges:
             ref["source_ranges"] = spec.source_ranges
+        if spec.networks:
+            ref["networks"] = {
+                key: cast("NetworkRef", network.model_dump(exclude_none=True))
+                for key, network in spec.networks.items()
+            }
         if spec.cluster:
             ref["cluster"] = args["cluster"]
         if owner:
@@ -144,12 +165,14 @@ class Site(Component):
         self.ref: SiteRef = platform.open(self, ref, namespace, spec.registry_logins)
         self.name = pulumi.Output.from_input(full)
         self.network = pulumi.Output.from_input(self.ref.get("network", ""))
+        self.networks = self.ref.get("networks", {})
         self.namespace = pulumi.Output.from_input(self.ref.get("namespace", ""))
         self.pull_secret = pulumi.Output.from_input(self.ref.get("pull_secret", ""))
         self.register_outputs(
             {
                 "name": self.name,
                 "network": self.network,
+                "networks": self.networks,
                 "namespace": self.namespace,
                 "pullSecret": self.pull_secret,
             }
@@ -159,6 +182,7 @@ class Site(Component):
 def _check(
     place: str, spec: SiteSpec, name: str, full: str, namespace: str, owner: str
 ) -> Iterator[Mistake]:
+    yield from check_subnets({f"{place}: networks": spec.networks})
     yield from check_logins(f"{place}: registry_logins", spec.registry_logins, spec.target)
     yield from _valid(_LABEL_VALUE, owner, "tiers:owner")
     if spec.system is None:

@@ -12,11 +12,13 @@ from pulumi_tiers.model.base import (
     LabelKey,
     LabelValue,
     Model,
+    Name,
     Text,
     is_dns_label,
 )
 from pulumi_tiers.model.cloud import SourceRange
 from pulumi_tiers.model.errors import reject, reject_all, shown
+from pulumi_tiers.model.network import Network
 from pulumi_tiers.model.system import Target
 
 
@@ -65,6 +67,12 @@ class ClusterPlace(Model):
     vpc: Given
 
 
+class NetworkPlace(Network):
+    """A network of a Site."""
+
+    name: Text | None = None
+
+
 class Place(Model):
     """The `ref` of a Site. What decides something is plain; names may be known later."""
 
@@ -73,6 +81,7 @@ class Place(Model):
     labels: dict[LabelKey, LabelValue] = {}
     documented_names: Flag = False
     network: Text | None = None
+    networks: dict[Name, NetworkPlace] = {}
     namespace: ObjectName | None = None
     environment: LabelValue | None = None
     protect: Flag = False
@@ -88,7 +97,7 @@ class Place(Model):
 
     def _mistakes(self) -> Iterator[tuple[tuple[str | int, ...], str, str]]:
         needed = {
-            Target.DOCKER: ("network",),
+            Target.DOCKER: () if self.networks else ("network",),
             Target.KUBERNETES: ("namespace",),
             Target.DIGITALOCEAN: ("namespace", "cluster"),
         }[self.target]
@@ -97,6 +106,10 @@ class Place(Model):
             if value is None or value == "":
                 why = f"is missing, and the target is {self.target}"
                 yield (key,), why, f"pass what the Site has as its '{key}'"
+        for name, network in self.networks.items():
+            if self.target is Target.DOCKER and not network.name:
+                why = f"is missing, and the target is {self.target}"
+                yield ("networks", name, "name"), why, "pass what the Site has in its 'networks'"
         if self.target is Target.DIGITALOCEAN and not is_dns_label(self.name):
             why = f"{shown(self.name)} begins names on DigitalOcean"
             remedy = "use at most 63 lower-case letters, digits and hyphens"

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 FIELDS = ("host", "port", "user", "database", "password", "url")
+GENERATED = "secret"
+"""``${secret.NAME}`` is a secret of the system's own: generated, or set in `tiers:secrets`."""
 SECRET_FIELDS = frozenset({"password", "url"})
 
 _REFERENCE = re.compile(r"\$(?:(\$)|\{([^}]*)\})")
@@ -25,7 +27,7 @@ class Reference:
 
     @property
     def secret(self) -> bool:
-        return self.field in SECRET_FIELDS
+        return self.store == GENERATED or self.field in SECRET_FIELDS
 
 
 def _reference(inner: str) -> Reference | None:

@@ -1,6 +1,5 @@
 """A store keeps data: which engine, what it holds, who may use it."""
 
-import ipaddress
 import re
 from collections.abc import Iterator
 from typing import Annotated
@@ -20,6 +19,7 @@ from pulumi_tiers.model.base import (
 )
 from pulumi_tiers.model.cloud import Slug
 from pulumi_tiers.model.errors import reject, reject_all, shown
+from pulumi_tiers.model.network import AddressRange
 from pulumi_tiers.model.workload import ImageReference, Resources
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -102,15 +102,6 @@ def _replica_set(value: str) -> str:
     return value
 
 
-def _address(value: str) -> str:
-    try:
-        return str(ipaddress.IPv4Address(value))
-    except ValueError:
-        raise reject(
-            f"{shown(value)} is not an IPv4 address", "write it like '172.28.0.100'"
-        ) from None
-
-
 def _version(value: object) -> object:
     """``pulumi config set --path ... 16`` writes a number."""
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
@@ -157,7 +148,7 @@ class Store(Model):
     #: Those of the site that it is in. Default: all of them.
     networks: list[Name] = []
     #: Fixed address on Docker.
-    address: Annotated[str, AfterValidator(_address)] | None = None
+    address: AddressRange | None = None
     #: Name of the volume. Default: ``<store>-data``.
     volume: LongName | None = None
     #: Size of the volume, where the platform knows sizes.

@@ -98,6 +98,9 @@ def _address(value: str) -> str:
         ) from None
 
 
+HostAddress = Annotated[str, AfterValidator(_address)]
+"""An address of the Docker host."""
+
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
 
 
@@ -116,7 +119,7 @@ class Port(Model):
     #: Port of the load balancer on Kubernetes, open to everybody. Not given: in-cluster only.
     load_balancer: PortNumber | None = None
     #: Address of the Docker host. Every address of the machine takes an explicit 0.0.0.0.
-    host_ip: Annotated[str, AfterValidator(_address)] = "127.0.0.1"
+    host_ip: HostAddress = "127.0.0.1"
     scheme: Annotated[str, AfterValidator(_scheme)] = "http"
 
 
@@ -255,6 +258,10 @@ class Workload(Model):
     secrets: dict[Variable, Text] = {}
     #: Name of that Secret, where a document names it. Default: the workload's name.
     secret_name: Name | None = None
+    #: Variables that a stack may set (`tiers:variables`); left out where it doesn't.
+    optional_environment: list[Variable] = []
+    #: The same for secret ones (`tiers:secrets`).
+    optional_secrets: list[Variable] = []
     #: Files in /run/configs, by name.
     configs: dict[FileName, Text] = {}
     #: Files in /run/secrets, by name. ``${postgres.url}`` refers to a store, as in `secrets`.
@@ -276,6 +283,8 @@ class Workload(Model):
     #: Path of its Prometheus metrics on the first port.
     metrics: Annotated[str, AfterValidator(_url_path)] | None = None
     depends_on: dict[Name, Condition] = {}
+    #: It exists only where one of them is chosen (`tiers:profiles`). Default: always.
+    profiles: list[Name] = []
     replicas: Annotated[Whole, Field(ge=1, le=100)] = 1
     autoscale: Autoscale | None = None
     #: The store with the queue that it works off.
