@@ -46,7 +46,14 @@ def check_systems(
         keys = connection_keys(system.stores, target)
         yield from check_services(at, system.workloads, target, keys)
         yield from _check_queues(at, system.workloads, system.stores)
-        yield from check_networks(_members(system), system.networks, target)
+        yield from check_networks(
+            [
+                *store_members(f"{system.name}: stores", system.stores),
+                *members(at, system.workloads),
+            ],
+            system.networks,
+            target,
+        )
         if system.environment is Environment.PRODUCTION:
             yield from _check_literal_secrets(system)
     yield from _check_names(systems, target, stack, documented_names=documented_names)
@@ -376,12 +383,11 @@ def members(place: str, workloads: Mapping[str, Workload]) -> list[Member]:
     ]
 
 
-def _members(system: System) -> list[Member]:
-    stores = [
-        Member(f"{system.name}: stores.{name}", store.networks, store.address)
-        for name, store in system.stores.items()
+def store_members(place: str, stores: Mapping[str, Store]) -> list[Member]:
+    """The stores as members of networks."""
+    return [
+        Member(f"{place}.{name}", store.networks, store.address) for name, store in stores.items()
     ]
-    return [*stores, *members(f"{system.name}: services", system.workloads)]
 
 
 def check_networks(

@@ -1,14 +1,12 @@
 """DataTier: the stores of a system, each as a managed service or as a workload."""
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any, NotRequired, TypedDict
 
 import pulumi
-from pulumi.runtime import config
 
-from pulumi_tiers.checks import check_stores
-from pulumi_tiers.component import Component, RefusedError, check_provider, refuse, validated
+from pulumi_tiers.checks import check_networks, check_stores, store_members
+from pulumi_tiers.component import Component, check_provider, refuse, validated
 from pulumi_tiers.engines import ENGINES, Consumer, Engine
 from pulumi_tiers.engines.base import KEY_LENGTH
 from pulumi_tiers.limits import as_placed, is_managed
@@ -17,6 +15,7 @@ from pulumi_tiers.model.errors import Mistake
 from pulumi_tiers.model.place import Place
 from pulumi_tiers.model.references import Reference
 from pulumi_tiers.model.store import Store, secret_key
+from pulumi_tiers.passwords import Passwords, configured
 from pulumi_tiers.platforms import platform_for
 from pulumi_tiers.platforms.base import ConnectionArgs, Platform, Server, SiteRef, placed
 from pulumi_tiers.platforms.labels import LABEL_SYSTEM
@@ -137,12 +136,16 @@ class DataTier(Component):
         site = placed(args["site"])
         place = f"DataTier {name}: stores"
         target = site["target"]
-        refuse(check_stores(place, spec.stores, target, site=site["name"]))
+        refuse(
+            check_stores(place, spec.stores, target, site=site["name"]),
+            check_networks(store_members(place, spec.stores), spec.site.networks, target),
+        )
         if not all(is_managed(store, target) for store in spec.stores.values()):
             refuse(check_provider(f"DataTier {name}", target, opts))
-        self._configured = _configured()
-        refuse(_no_use(self._configured, site, spec.stores))
+        secrets = configured()
+        refuse(_no_use(secrets, site, spec.stores))
         super().__init__(name, opts)
+        self._passwords = Passwords(self, site, secrets)
         platform = platform_for(site["target"])
         self.connections = {}
         for store_name, store in spec.stores.items():
@@ -164,7 +167,9 @@ class DataTier(Component):
         setup = engine.setup(name, store, managed=managed)
         if setup is not None:
             job = resolved(setup, lambda reference: _of_server(reference, server))
-            ready = platform.run(self, site, f"{name}-setup", job, [server.ready]).ready
+            job_name = f"{name}-setup"
+            done = platform.run(self, site, job_name, job, [server.ready], part_of=name)
+            ready = done.ready
         return {
             f"{name}.{key}" if key else name: _connection(engine, store, consumer, server, ready)
             for key, consumer in engine.consumers(store).items()
@@ -194,22 +199,7 @@ class DataTier(Component):
         length: int = 32,
     ) -> pulumi.Output[str]:
         key = _secret_key(site, store, user)
-        known = given if given is not None else self._configured.get(key)
-        if known is not None:
-            return pulumi.Output.secret(known)
-        import pulumi_random
-
-        # Letters and digits: every client's URL and every shell take them as they are.
-        generated = pulumi_random.RandomPassword(
-            self.child(f"{store}-{user}-password"),
-            length=length,
-            special=False,
-            # Whose it is, as `tiers:secrets` calls it.
-            keepers={"for": key},
-            # Without it, nobody opens what the store has written.
-            opts=self.child_options(protect=site.get("protect", False)),
-        )
-        return generated.result
+        return self._passwords.make(f"{store}-{user}-password", key, given, length)
 
 
 def _secret_key(site: SiteRef, store: str, user: str) -> str:
@@ -231,28 +221,6 @@ def _no_use(
                         "DigitalOcean makes the passwords of a managed server itself",
                         "remove it, or set 'enabled' to false in the store's 'managed'",
                     )
-
-
-def _configured() -> dict[str, str]:
-    """The passwords that the stack's `tiers:secrets` has, as `secret_key` names them.
-
-    In any program: `tiers up` puts the passwords there that the fallback has generated.
-    """
-    place = "tiers:secrets"
-    remedy = "set each with: pulumi config set --secret --path 'tiers:secrets[\"...\"]'"
-    try:
-        secrets: object = json.loads(config.get_config(place) or "{}")
-    except (ValueError, RecursionError):
-        raise RefusedError([Mistake(place, "is not JSON", remedy)]) from None
-    # No message may repeat a value.
-    if not isinstance(secrets, dict):
-        raise RefusedError([Mistake(place, "is not a map of texts", remedy)])
-    refuse(
-        Mistake(f"{place}.{key}", "is not a text", "put the password into quotes")
-        for key, value in secrets.items()
-        if not isinstance(value, str)
-    )
-    return secrets
 
 
 def _of_server(reference: Reference, server: Server) -> pulumi.Input[str]:

@@ -12,6 +12,7 @@ from pulumi_tiers.cli.project import Project
 from pulumi_tiers.model.workload import PullPolicy
 from pulumi_tiers.platforms.labels import (
     LABEL_IMAGE,
+    LABEL_PART_OF,
     LABEL_PULL_POLICY,
     LABEL_SERVICE,
     LABEL_SYSTEM,
@@ -39,7 +40,8 @@ def wanted(recording: Recording) -> dict[str, Wanted]:
     for container in recording.of_type("docker:index/container:Container"):
         labels = {item["label"]: item["value"] for item in bare(container.inputs["labels"])}
         if LABEL_SYSTEM in labels and labels[LABEL_IMAGE] not in built:
-            key = f"{labels[LABEL_SYSTEM]}/{labels[LABEL_SERVICE]}"
+            name = labels.get(LABEL_PART_OF, labels[LABEL_SERVICE])
+            key = f"{labels[LABEL_SYSTEM]}/{name}"
             always = labels.get(LABEL_PULL_POLICY) == PullPolicy.ALWAYS
             images[key] = Wanted(labels[LABEL_IMAGE], always)
     return dict(sorted(images.items()))
