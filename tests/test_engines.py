@@ -49,7 +49,8 @@ def test_an_engine_runs_with_nothing_said(engine: Engine) -> None:
     # Who runs the server has its password; `${password.<user>}` is the only kind of reference.
     users = engine.users(said)
     assert users[0] == engine.admin_of(said) == engine.admin
-    found = [item for text in workload.values.values() for item in references(text)]
+    secret = [*workload.secrets.values(), *workload.secret_files.values()]
+    found = [item for text in secret for item in references(text)]
     assert {item.store for item in found} == {"password"}
     assert {item.field for item in found} <= set(users)
     assert all(not references(text) for text in workload.environment.values())

@@ -15,6 +15,7 @@ from pulumi_tiers.model.errors import Mistake
 from pulumi_tiers.model.place import Place
 from pulumi_tiers.model.references import Reference
 from pulumi_tiers.model.store import Store, secret_key
+from pulumi_tiers.model.system import Target
 from pulumi_tiers.passwords import Passwords, configured
 from pulumi_tiers.platforms import platform_for
 from pulumi_tiers.platforms.base import ConnectionArgs, Platform, Server, SiteRef, placed
@@ -187,8 +188,16 @@ class DataTier(Component):
         workload = resolved(
             engine.workload(name, store), lambda reference: passwords[reference.field]
         )
-        running = platform.run(self, site, name, workload, [])
-        return Server(engine.hosts(name, store), engine.port, passwords, running.ready)
+        before: list[pulumi.Output[list[pulumi.Resource]]] = []
+        preparing = engine.prepare(name, store) if site["target"] is Target.DOCKER else None
+        if preparing is not None:
+            job = platform.run(self, site, f"{name}-volume", preparing, [], part_of=name)
+            before.append(job.ready)
+            volumes = [volume.model_copy(update={"external": True}) for volume in workload.volumes]
+            workload = workload.model_copy(update={"volumes": volumes})
+        running = platform.run(self, site, name, workload, before)
+        hosts = engine.hosts(name, store)
+        return Server(running.host, engine.port, passwords, running.ready, hosts=hosts)
 
     def _password(
         self,
@@ -244,7 +253,7 @@ def _connection(
     password = server.passwords[consumer.user]
     user = server.users.get(consumer.user, consumer.user)
     database = server.databases.get(consumer.database, consumer.database)
-    hosts = list(server.hosts)
+    hosts = list(server.hosts) or [server.host]
 
     def url(known: list[Any]) -> str:
         who = Consumer(str(known[1]), str(known[2]))

@@ -204,6 +204,7 @@ def check_managed(place: str, store: Store, engine: Engine) -> Iterator[Mistake]
                     f"DigitalOcean's servers have a '{name}' of their own",
                     "choose another name",
                 )
+    yield from (Mistake(place, why, remedy) for why, remedy in engine.check_managed(store))
     remedy = "remove it, or set managed.enabled to false: then it runs in the cluster"
     for key in store.settings:
         if key not in engine.service.settings:

@@ -142,6 +142,14 @@ class Engine(ABC):
     def workload(self, name: str, store: Store) -> Workload:
         """The server as a workload. Its secrets refer to `secrets`: ``${password.<name>}``."""
 
+    def prepare(self, name: str, store: Store) -> Workload | None:
+        """Docker: the job that makes the volume such that the server's user can write to it.
+
+        Needed where the image's folder belongs to somebody else, whom a new volume takes over.
+        """
+        del name, store
+        return None
+
     def setup(self, name: str, store: Store, *, managed: bool = False) -> Workload | None:
         """The job that makes databases and users, where the server doesn't. Safe to run again.
 
@@ -188,6 +196,11 @@ class Engine(ABC):
 
     def check(self, store: Store) -> list[tuple[str, str]]:
         """What is wrong with the description for this engine: why, and what to do."""
+        del store
+        return []
+
+    def check_managed(self, store: Store) -> list[tuple[str, str]]:
+        """The same for a store that the cloud is to run."""
         del store
         return []
 

@@ -3,7 +3,7 @@
 import re
 from typing import ClassVar
 
-from pulumi_tiers.engines.base import Consumer, Engine, Service, encoded
+from pulumi_tiers.engines.base import Backup, Consumer, Engine, Service, encoded, placement
 from pulumi_tiers.model.base import LONGEST_TEXT
 from pulumi_tiers.model.errors import shown
 from pulumi_tiers.model.references import literal
@@ -89,7 +89,7 @@ class Postgres(Engine):
             },
             secrets={"POSTGRES_PASSWORD": f"${{password.{admin}}}"},
             ports=[Port(target=self.port, published=store.published, scheme="postgresql")],
-            volumes=[Volume(name=f"{name}-data", target=_DATA, size=store.size)],
+            volumes=[Volume(name=store.volume or f"{name}-data", target=_DATA, size=store.size)],
             tmpfs={"/var/run/postgresql": "uid=999,gid=999", "/tmp": ""},  # noqa: S108
             # Over TCP: on the socket, the temporary server of the first start answers too.
             healthcheck=Healthcheck(
@@ -103,6 +103,7 @@ class Postgres(Engine):
             stop_grace_period="60s",
             user="999:999",
             stateful=True,
+            **placement(store),
         )
 
     def setup(self, name: str, store: Store, *, managed: bool = False) -> Workload | None:
@@ -137,6 +138,7 @@ class Postgres(Engine):
                 "PGPASSWORD": f"${{password.{admin}}}",
                 **{variable: f"${{password.{user}}}" for user, variable in users.items()},
             },
+            networks=store.networks,
             depends_on={name: Condition.SERVICE_HEALTHY},
             restart=RestartPolicy.NO,
             user="999:999",
@@ -144,6 +146,26 @@ class Postgres(Engine):
             tmpfs={_DATA: ""},
             job=True,
         )
+
+    def backups(self, store: Store, *, managed: bool = False) -> dict[str, Backup]:
+        admin = self.admin_of(store)
+        environment = {
+            "PGHOST": "${server.host}",
+            "PGPORT": "${server.port}",
+            "PGUSER": admin,
+            "PGSSLMODE": "require" if managed else "prefer",
+        }
+        return {
+            database.name: Backup(
+                dump=["pg_dump", "--format=custom"],
+                # Into the database as it is there, with its owner and their rights.
+                restore=["sh", "-c", 'exec pg_restore --clean --if-exists --dbname "$PGDATABASE"'],
+                suffix=".dump",
+                environment={**environment, "PGDATABASE": database.name},
+                secrets={"PGPASSWORD": f"${{password.{admin}}}"},
+            )
+            for database in self.databases(store)
+        }
 
     def _password_variables(self, store: Store) -> dict[str, str]:
         """The variables of the setup job, by the user whose password each holds."""

@@ -128,8 +128,7 @@ class Running:
 class Server:
     """A store that runs, here or in the cloud."""
 
-    #: One, or the members of a replica set.
-    hosts: Sequence[pulumi.Input[str]]
+    host: pulumi.Input[str]
     port: pulumi.Input[int]
     #: By user: the admin's and everybody's who owns a database or a bucket. Keys too.
     passwords: Mapping[str, pulumi.Output[str]]
@@ -142,10 +141,8 @@ class Server:
     #: What the cloud calls users and buckets, where it gives names of its own.
     users: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
     databases: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
-
-    @property
-    def host(self) -> pulumi.Input[str]:
-        return self.hosts[0]
+    #: The members of a replica set. Default: the host alone.
+    hosts: Sequence[pulumi.Input[str]] = ()
 
 
 After = Sequence[pulumi.Output[list[pulumi.Resource]]]

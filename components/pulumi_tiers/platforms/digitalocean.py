@@ -76,7 +76,7 @@ class DigitalOceanPlatform(KubernetesPlatform):
                     )
                 )
         return Server(
-            hosts=[database.private_host],
+            host=database.private_host,
             port=database.port,
             passwords=passwords,
             ready=ready(*made),

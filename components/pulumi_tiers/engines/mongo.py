@@ -1,0 +1,391 @@
+"""MongoDB (https://hub.docker.com/_/mongo): one server, or a replica set."""
+
+import json
+import re
+from typing import ClassVar
+
+from pulumi_tiers.engines.base import Backup, Consumer, Engine, Service, encoded, placement
+from pulumi_tiers.model.errors import shown
+from pulumi_tiers.model.references import literal
+from pulumi_tiers.model.store import Database, Store
+from pulumi_tiers.model.workload import (
+    SECRET_FILES,
+    Condition,
+    Healthcheck,
+    Port,
+    Resources,
+    RestartPolicy,
+    Volume,
+    Workload,
+)
+
+_DATA = "/data/db"
+_KEY = "replica-set-key"
+#: Where `mongosh` keeps its own things, as the image's root is read-only.
+_HOME = {"HOME": "/tmp"}  # noqa: S108
+_CACHE = "wiredTigerCacheSizeGB"
+_SETTING = re.compile(r"[A-Za-z][A-Za-z0-9_.]*")
+#: Options that this engine decides: clients, the health check and the other members rely on them.
+_OURS = frozenset(
+    {
+        *("auth", "bind_ip", "bind_ip_all", "clusterAuthMode", "config", "configsvr", "dbpath"),
+        *("fork", "keyFile", "logpath", "noauth", "pidfilepath", "port", "replSet", "shardsvr"),
+        *("shutdown", "tlsMode", "transitionToAuth"),
+    }
+)
+_DATABASES = frozenset({"admin", "config", "local"})
+
+# mongod refuses a key that others could read, as they can where a Secret is mounted. The first
+# member makes the root user, whom the others get by replication: they must be empty till then.
+_START = f"""(umask 077; cat {SECRET_FILES}/{_KEY} >/tmp/{_KEY})
+case "$(cat /etc/hostname)" in
+"$SERVER"-0) ;;
+"$SERVER"-*) unset MONGO_INITDB_ROOT_USERNAME MONGO_INITDB_ROOT_PASSWORD_FILE ;;
+esac
+exec docker-entrypoint.sh "$@"
+"""
+
+# Runs in mongosh. Each step looks first, so that the job can run again at any time.
+_SETUP = """
+const wanted = JSON.parse(process.env.SETUP);
+const PATIENCE = 120;
+
+function open(host, user) {
+  const word = encodeURIComponent(process.env.ADMIN_PASSWORD);
+  const who = user ? `${encodeURIComponent(user)}:${word}@` : "";
+  const options = "directConnection=true&authSource=admin&serverSelectionTimeoutMS=5000";
+  return new Mongo(`mongodb://${who}${host}/admin?${options}`).getDB("admin");
+}
+
+function hello(host) {
+  try {
+    return open(host).runCommand({ hello: 1 });
+  } catch (error) {
+    return {};
+  }
+}
+
+function primary() {
+  for (let second = 0; second < PATIENCE; second++) {
+    for (const host of wanted.hosts) {
+      const said = hello(host);
+      if (said.isWritablePrimary) return open(said.me || host, wanted.admin);
+    }
+    sleep(1000);
+  }
+  throw new Error(
+    `no member of ${wanted.set} became the primary in ${PATIENCE} seconds. Are most of its` +
+    " members there? After 'replicas' was lowered, the others must be removed from the set by hand."
+  );
+}
+
+function initiated() {
+  // A member that lost its disk knows of no set: the others do.
+  for (const host of wanted.hosts) {
+    if (hello(host).setName) return true;
+  }
+  return false;
+}
+
+function reconfigure(admin, members) {
+  const config = admin.runCommand({ replSetGetConfig: 1 }).config;
+  config.members = members;
+  config.version += 1;
+  admin.runCommand({ replSetReconfig: config });
+}
+
+function settled(host) {
+  for (let second = 0; second < PATIENCE; second++) {
+    // The primary may be another now.
+    const status = primary().runCommand({ replSetGetStatus: 1 });
+    for (const member of status.members) {
+      if (member.name === host && (member.state === 1 || member.state === 2)) return;
+    }
+    sleep(1000);
+  }
+  throw new Error(`${host} did not catch up in ${PATIENCE} seconds; run this again later`);
+}
+
+function join() {
+  const members = wanted.hosts.map((host, number) => ({ _id: number, host: host }));
+  if (!initiated()) {
+    open(wanted.hosts[0], wanted.admin).runCommand({
+      replSetInitiate: { _id: wanted.set, members: members },
+    });
+    print(`initiated ${wanted.set}: ${wanted.hosts}`);
+  }
+  let admin = primary();
+  let known = admin.runCommand({ replSetGetConfig: 1 }).config.members;
+  if (known.length === 1 && known[0].host !== wanted.hosts[0]) {
+    known[0].host = wanted.hosts[0];
+    reconfigure(admin, known);
+    admin = primary();
+  }
+  // One at a time: only then each majority overlaps with the one before.
+  for (const host of wanted.hosts) {
+    known = admin.runCommand({ replSetGetConfig: 1 }).config.members;
+    let there = false;
+    let next = 0;
+    for (const member of known) {
+      there = there || member.host === host;
+      next = Math.max(next, member._id + 1);
+    }
+    if (there) continue;
+    known.push({ _id: next, host: host });
+    reconfigure(admin, known);
+    settled(host);
+    print(`added ${host}`);
+    admin = primary();
+  }
+  for (const gone of admin.runCommand({ replSetGetConfig: 1 }).config.members) {
+    if (wanted.hosts.includes(gone.host)) continue;
+    known = admin.runCommand({ replSetGetConfig: 1 }).config.members;
+    reconfigure(admin, known.filter((member) => member.host !== gone.host));
+    print(`removed ${gone.host}`);
+    admin = primary();
+  }
+  return admin;
+}
+
+const admin = wanted.set ? join() : open(wanted.hosts[0], wanted.admin);
+for (const user of wanted.users) {
+  const roles = [];
+  for (const name of user.databases) {
+    roles.push({ role: "readWrite", db: name }, { role: "dbAdmin", db: name });
+  }
+  const known = admin.runCommand({ usersInfo: user.name }).users.length > 0;
+  const command = known ? { updateUser: user.name } : { createUser: user.name };
+  command.pwd = process.env[user.variable];
+  command.roles = roles;
+  admin.runCommand(command);
+  print(`${known ? "updated" : "made"} the user ${user.name}`);
+}
+"""
+
+
+class Mongo(Engine):
+    """The official image's contract: MONGO_INITDB_ROOT_USERNAME and its password as a file."""
+
+    name = "mongo"
+    image = "mongo:7"
+    port = 27017
+    admin = "root"
+    resources: ClassVar[Resources] = Resources(cpus=1.0, memory="1g")
+    #: The smallest cache is 256 MiB, and the health check is a second program.
+    least_memory = "512m"
+    takes: ClassVar[frozenset[str]] = frozenset(
+        {"admin", "databases", "replica_set", "replicas", "settings"}
+    )
+    service: ClassVar[Service] = Service(
+        engine="mongodb",
+        port=27017,
+        admin="doadmin",
+        database="admin",
+        # GET /v2/databases/options in DigitalOcean's OpenAPI description, seen 2026-11-22, and
+        # https://docs.digitalocean.com/products/databases/mongodb/details/
+        versions=frozenset({"6.0", "7.0", "8.0"}),
+        reserved=_DATABASES,
+        # One alone, or a replica set.
+        nodes=(1, 3),
+    )
+
+    def databases(self, store: Store) -> list[Database]:
+        """As described; else the one that clients use who name none."""
+        return store.databases or [Database(name="test")]
+
+    def consumers(self, store: Store) -> dict[str, Consumer]:
+        admin = self.admin_of(store)
+        databases = self.databases(store)
+        every = {
+            database.name: Consumer(database.owner or admin, database.name)
+            for database in databases
+        }
+        return {"": every[databases[0].name], **every}
+
+    def keys(self, store: Store) -> list[str]:
+        return [_KEY] if store.replica_set else []
+
+    def url(
+        self,
+        consumer: Consumer,
+        password: str,
+        hosts: list[str],
+        port: int,
+        *,
+        tls: bool,
+        store: Store,
+    ) -> str:
+        who = f"{encoded(consumer.user)}:{encoded(password)}"
+        # All users are kept in "admin".
+        end = f"{encoded(consumer.database)}?authSource=admin"
+        if tls:
+            # DigitalOcean's name stands for all members, and says their ports and the set's name.
+            return f"mongodb+srv://{who}@{hosts[0]}/{end}&tls=true"
+        members = ",".join(f"{host}:{port}" for host in hosts)
+        replica_set = f"&replicaSet={encoded(store.replica_set)}" if store.replica_set else ""
+        return f"mongodb://{who}@{members}/{end}{replica_set}"
+
+    def workload(self, name: str, store: Store) -> Workload:
+        admin = self.admin_of(store)
+        command = ["mongod"]
+        for key, value in self._settings(store).items():
+            command += [f"--{key}", *([value] if value else [])]
+        environment = {
+            **_HOME,
+            "MONGO_INITDB_ROOT_USERNAME": admin,
+            "MONGO_INITDB_ROOT_PASSWORD_FILE": f"{SECRET_FILES}/password",
+        }
+        files = {"password": f"${{password.{admin}}}"}
+        if store.replica_set:
+            command += ["--replSet", store.replica_set, "--keyFile", f"/tmp/{_KEY}"]  # noqa: S108
+            command = ["sh", "-c", _START, "sh", *command]
+            environment["SERVER"] = name
+            files[_KEY] = f"${{password.{_KEY}}}"
+        return Workload(
+            image=store.image or self.image,
+            command=command,
+            environment=environment,
+            secret_files=files,
+            ports=[Port(target=self.port, published=store.published, scheme="mongodb")],
+            volumes=[Volume(name=store.volume or f"{name}-data", target=_DATA, size=store.size)],
+            # The second one is a volume of the image that only sharding uses.
+            tmpfs={"/tmp": "uid=999,gid=999", "/data/configdb": ""},  # noqa: S108
+            healthcheck=Healthcheck(
+                # The documented ping, with an exit code (PI-15). Not to 127.0.0.1: there the
+                # temporary server of the first start answers too.
+                test=[
+                    "CMD-SHELL",
+                    'mongosh --quiet --norc --host "$(cat /etc/hostname)"'
+                    " --eval \"quit(db.adminCommand('ping').ok ? 0 : 1)\"",
+                ],
+                # Each is a program of 100 MiB that takes a second of CPU to start.
+                interval="5s",
+                timeout="15s",
+                retries=24,
+            ),
+            resources=store.resources or self.resources,
+            # On SIGTERM it hands a primary's work over, and writes a checkpoint.
+            stop_grace_period="60s",
+            user="999:999",
+            replicas=store.replicas,
+            stateful=True,
+            **placement(store),
+        )
+
+    def _settings(self, store: Store) -> dict[str, str]:
+        """mongod's own default counts the whole machine's memory in some places."""
+        spare = self.memory(store) / 1024**3 - 0.5
+        return {_CACHE: f"{max(0.25, spare / 2):.2f}", **store.settings}
+
+    def setup(self, name: str, store: Store, *, managed: bool = False) -> Workload | None:
+        admin = self.admin_of(store)
+        users = [user for user in store.users if user != admin]
+        if managed or not (store.replica_set or users):
+            return None
+        variables = {user: f"PASSWORD_{number}" for number, user in enumerate(users)}
+        wanted = {
+            "admin": admin,
+            "set": store.replica_set,
+            "hosts": [f"{host}:{self.port}" for host in self.hosts(name, store)],
+            "users": [
+                {
+                    "name": user,
+                    "variable": variable,
+                    "databases": [item.name for item in store.databases if item.owner == user],
+                }
+                for user, variable in variables.items()
+            ],
+        }
+        return Workload(
+            image=store.image or self.image,
+            # No password in it: the script takes them from its environment.
+            command=["sh", "-c", 'exec mongosh --nodb --norc --quiet --eval "$SETUP_SCRIPT"'],
+            environment={
+                **_HOME,
+                "SETUP": literal(json.dumps(wanted)),
+                "SETUP_SCRIPT": literal(_SETUP),
+            },
+            secrets={
+                "ADMIN_PASSWORD": f"${{password.{admin}}}",
+                **{variable: f"${{password.{user}}}" for user, variable in variables.items()},
+            },
+            networks=store.networks,
+            depends_on={name: Condition.SERVICE_HEALTHY},
+            restart=RestartPolicy.NO,
+            user="999:999",
+            # Else the image's VOLUMEs would leave nameless volumes behind.
+            tmpfs={"/tmp": "uid=999,gid=999", _DATA: "", "/data/configdb": ""},  # noqa: S108
+            resources=Resources(cpus=1.0, memory="512m"),
+            job=True,
+        )
+
+    def backups(self, store: Store, *, managed: bool = False) -> dict[str, Backup]:
+        if managed:
+            return {}  # DigitalOcean copies it every day, and the URL's name is not a host's
+        # A file: the tools' own way to keep a password out of the command line.
+        connect = (
+            "set -eu; umask 077;"
+            ' printf \'password: %s\\n\' "$(printf %s "$PASSWORD" | jq -Rs .)" >/tmp/backup.yaml;'
+        )
+        options = (
+            '--config=/tmp/backup.yaml --host="$HOST" --port="$PORT" --username="$ADMIN"'
+            " --authenticationDatabase=admin --archive --gzip"
+        )
+        return {
+            "": Backup(
+                dump=["sh", "-c", f"{connect} exec mongodump {options}"],
+                restore=["sh", "-c", f"{connect} exec mongorestore {options} --drop"],
+                suffix=".archive.gz",
+                environment={
+                    **_HOME,
+                    "HOST": "${server.host}",
+                    "PORT": "${server.port}",
+                    "ADMIN": self.admin_of(store),
+                },
+                secrets={"PASSWORD": f"${{password.{self.admin_of(store)}}}"},
+            )
+        }
+
+    def as_managed(self, store: Store) -> Store:
+        databases = self.databases(store)
+        return super().as_managed(store.model_copy(update={"databases": databases}))
+
+    def managed_version(self, store: Store) -> str:
+        version = super().managed_version(store)
+        return f"{version}.0" if version.isdecimal() else version
+
+    def check(self, store: Store) -> list[tuple[str, str]]:
+        found: list[tuple[str, str]] = []
+        for key, value in store.settings.items():
+            if not _SETTING.fullmatch(key):
+                remedy = "write it as mongod's option without dashes, such as 'oplogSize'"
+                found.append((f"{shown(key)} is not a setting of MongoDB", remedy))
+            elif key in _OURS:
+                found.append((f"the setting '{key}' is this library's", "remove it"))
+            elif value.startswith("-"):
+                why = f"{shown(value)}, of the setting '{key}', would be another option"
+                found.append((why, "write its value, or '' where it has none"))
+        if _CACHE in store.settings:
+            found += self._check_cache(store, store.settings[_CACHE])
+        names: set[str] = set()
+        for database in store.databases:
+            if database.name in _DATABASES:
+                why = f"MongoDB has a database '{database.name}' of its own"
+                found.append((why, "choose another name"))
+            if database.name.lower() in names:
+                why = f"MongoDB takes '{database.name}' for another database's name"
+                found.append((why, "let names differ by more than capitals"))
+            names.add(database.name.lower())
+            if database.init_sql:
+                why = f"the database '{database.name}' has init_sql, and MongoDB knows no SQL"
+                found.append((why, "remove it"))
+        return found
+
+    def _check_cache(self, store: Store, text: str) -> list[tuple[str, str]]:
+        limit = (store.resources or self.resources).memory
+        if not re.fullmatch(r"\d{1,6}(\.\d{1,6})?", text, re.ASCII) or float(text) < 0.25:
+            return [(f"{shown(text)} is no {_CACHE}", "write GiB, '0.25' or more")]
+        if float(text) * 1024**3 < self.memory(store):
+            return []
+        why = f"with a {_CACHE} of {text}, MongoDB is killed at its limit of {limit}"
+        return [(why, "lower it, raise resources.memory, or remove it: then it is chosen")]
