@@ -1,0 +1,163 @@
+#!/bin/sh
+# Runs nginx, and reloads it when its configuration, its certificate or the addresses of its
+# upstreams change. What nginx would refuse is told in the log and left aside: what runs goes on.
+# Needs: sh, getent, cksum, sort, and the usual file tools; in Alpine's and in Debian's images.
+set -u
+configs=${EDGE_CONFIGS:-/run/configs} # nginx.conf, upstreams
+secrets=${EDGE_SECRETS:-/run/secrets} # tls.crt, tls.key
+issued=${EDGE_ISSUED:-}               # folder with fullchain.pem and privkey.pem, once there are some
+logs=${EDGE_LOGS:-}                   # folder whose logs are kept below so many kilobytes:
+logs_size=${EDGE_LOGS_SIZE:-0}
+linger=${EDGE_LINGER:-0} # seconds in which a load balancer learns that this one stops
+interval=${EDGE_INTERVAL:-2}
+run=${EDGE_RUN:-/run/nginx}
+health="http://127.0.0.1:${EDGE_STATUS_PORT:-8081}/healthz"
+
+say() { printf '%s edge: %s\n' "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$*" >&2; }
+
+# Whether it is healthy, with what the image has.
+if [ "${1:-}" = health ]; then
+    if command -v curl >/dev/null 2>&1; then
+        exec curl --fail --silent --show-error --max-time 3 --output /dev/null "$health"
+    elif command -v wget >/dev/null 2>&1; then
+        exec wget -q -T 3 -O /dev/null "$health"
+    fi
+    kill -0 "$(cat "$run/nginx.pid")"
+    exit
+fi
+
+certificate() { # of all there are, the one to use: sets crt and key
+    if [ -n "$issued" ] && [ -r "$issued/fullchain.pem" ] && [ -r "$issued/privkey.pem" ]; then
+        crt=$issued/fullchain.pem key=$issued/privkey.pem
+    else
+        crt=$secrets/tls.crt key=$secrets/tls.key
+    fi
+}
+
+fingerprint() { # of everything but addresses
+    certificate
+    cat "$configs/nginx.conf" "$configs/upstreams" "$crt" "$key" 2>/dev/null | cksum
+}
+
+# Writes the servers of each upstream into a folder. Says whether any changed.
+resolve() {
+    changed=1
+    while read -r name host port; do
+        servers=
+        for address in $(getent ahostsv4 "$host" 2>/dev/null | while read -r address _; do
+            printf '%s\n' "$address"
+        done | sort -u); do
+            servers="${servers}server $address:$port fail_timeout=5s;
+"
+        done
+        # A name that is not known for a moment keeps its addresses. Without any there is no server:
+        # its requests get 502, all others are answered.
+        if [ -z "$servers" ]; then
+            [ -e "$1/upstreams/$name" ] && continue
+            servers='server 127.0.0.1:1 down;
+'
+        fi
+        if [ "$servers" != "$(cat "$1/upstreams/$name" 2>/dev/null)
+" ]; then
+            printf '%s' "$servers" >"$1/upstreams/$name.new"
+            mv "$1/upstreams/$name.new" "$1/upstreams/$name"
+            changed=0
+        fi
+    done <"$1/addresses"
+    return $changed
+}
+
+# Makes a new folder of all that nginx reads, and takes it if nginx does.
+generation=0
+take() {
+    generation=$((generation + 1))
+    next=$run/$generation
+    rm -rf "$next"
+    mkdir -p "$next/upstreams"
+    cp "$configs/nginx.conf" "$next/nginx.conf"
+    cp "$configs/upstreams" "$next/addresses"
+    certificate
+    if [ -e "$crt" ]; then
+        cp "$crt" "$next/tls.crt"
+        (umask 077 && cat "$key" >"$next/tls.key")
+    fi
+    # Addresses that are known now may not be known in this moment.
+    [ -d "$run/now/upstreams" ] && cp "$run/now/upstreams/"* "$next/upstreams/" 2>/dev/null
+    resolve "$next"
+    if ! said=$(nginx -e stderr -p "$run" -c "$next/nginx.conf" -t 2>&1); then
+        say "nginx refuses the new configuration; the one that runs stays:"
+        printf '%s\n' "$said" >&2
+        rm -rf "$next"
+        return 1
+    fi
+    before=$(readlink "$run/now")
+    ln -s "$next" "$run/now.new"
+    mv -T "$run/now.new" "$run/now" 2>/dev/null || { rm -f "$run/now" && mv "$run/now.new" "$run/now"; }
+    [ -n "$before" ] && rm -rf "$before"
+    return 0
+}
+
+# Keeps the logs of a volume small: four of requests, two of errors.
+rotate() { # name, largest size in KiB, how many older ones
+    size=$(wc -c <"$logs/$1" 2>/dev/null) || return 1
+    [ "$size" -gt $(($2 * 1024)) ] || return 1
+    older=$3
+    while [ "$older" -gt 1 ]; do
+        [ -e "$logs/$1.$((older - 1))" ] && mv -f "$logs/$1.$((older - 1))" "$logs/$1.$older"
+        older=$((older - 1))
+    done
+    mv -f "$logs/$1" "$logs/$1.1"
+}
+
+stop() {
+    trap '' TERM QUIT INT
+    if [ "$linger" -gt 0 ]; then
+        say "stopping in $linger seconds"
+        sleep "$linger"
+    fi
+    kill -QUIT "$nginx" 2>/dev/null
+    wait "$nginx"
+    exit 0
+}
+
+umask 022
+mkdir -p "$run/temp"
+rm -f "$run/now" "$run/now.new"
+if [ -n "$logs" ]; then
+    # The image's own lead to the container's log, which has them already.
+    for file in access.log error.log; do
+        [ -L "$logs/$file" ] && rm -f "$logs/$file"
+    done
+fi
+taken=$(fingerprint)
+take || exit 1
+nginx -e stderr -p "$run" -c "$run/now/nginx.conf" -g 'daemon off;' &
+nginx=$!
+trap stop TERM QUIT INT
+while kill -0 "$nginx" 2>/dev/null; do
+    sleep "$interval" &
+    wait $!
+    reload=
+    seen=$(fingerprint)
+    if [ "$seen" != "$taken" ]; then
+        # Once: the same would be refused again.
+        taken=$seen
+        take && reload='a new configuration or certificate'
+    fi
+    if resolve "$run/now"; then
+        reload="${reload:-new addresses}"
+    fi
+    if [ -n "$reload" ]; then
+        say "reloading: $reload"
+        kill -HUP "$nginx"
+    fi
+    if [ "$logs_size" -gt 0 ]; then
+        if rotate access.log $((logs_size / 5)) 3 || rotate error.log $((logs_size / 20)) 1; then
+            kill -USR1 "$nginx"
+        fi
+    fi
+done
+wait "$nginx"
+code=$?
+say "nginx ended by itself, with $code"
+exit "$code"
