@@ -175,6 +175,8 @@ class WorkloadArgs(TypedDict):
     """How many. Default: 1."""
     autoscale: NotRequired[AutoscaleArgs]
     """Kubernetes: how many is decided by their load."""
+    concurrency: NotRequired[int]
+    """Jobs that each replica does at a time: ``${concurrency}`` in its command and environment."""
     queue: NotRequired[str]
     """The store with the queue that it works off."""
     resources: NotRequired[ResourcesArgs]

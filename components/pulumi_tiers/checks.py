@@ -15,6 +15,7 @@ from itertools import pairwise
 from pulumi_tiers.engines import ENGINES, Engine
 from pulumi_tiers.limits import (
     as_placed,
+    bucket_name,
     check_limits,
     check_managed,
     check_version,
@@ -27,7 +28,7 @@ from pulumi_tiers.model.base import LONGEST_LABEL, size_in_bytes
 from pulumi_tiers.model.cloud import Cloud, unknown_size
 from pulumi_tiers.model.errors import Mistake, nearest, shown
 from pulumi_tiers.model.network import AddressRange, Network
-from pulumi_tiers.model.references import FIELDS, GENERATED, references
+from pulumi_tiers.model.references import CONCURRENCY, FIELDS, GENERATED, references
 from pulumi_tiers.model.store import Store
 from pulumi_tiers.model.system import Environment, System, Target
 from pulumi_tiers.model.workload import Condition, Workload
@@ -202,6 +203,9 @@ def check_stores(
             remedy = "set a shorter one, or shorten the name of the stack or of the system"
             called = managed_name(site, name, store)
             yield from _check_length(f"{at}.managed.name", called, remedy)
+            for position, bucket in enumerate(store.buckets):
+                called = bucket_name(site, name, store, bucket.name)
+                yield from _check_length(f"{at}.buckets[{position}].name", called, remedy)
         elif not wrong:
             workload = engine.workload(name, as_placed(store, target))
             yield from check_limits(at, workload, target)
@@ -303,7 +307,11 @@ def check_references(place: str, workload: Workload, known: Collection[str]) -> 
         for variable, value in values.items():
             at = f"{place}.{section}.{variable}"
             for found in references(value) if isinstance(value, str) else []:
-                if not found.store:
+                if f"${{{found.text}}}" == CONCURRENCY and section == "environment":
+                    if workload.concurrency is None:
+                        remedy = "set the workload's 'concurrency'"
+                        yield Mistake(at, "the workload has no concurrency", remedy)
+                elif not found.store:
                     # In a secret it may be a part of the password.
                     text = f"${{{found.text}}}" if section == "environment" else "${...}"
                     why = f"'{text}' is not a reference"

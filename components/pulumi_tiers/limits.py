@@ -25,6 +25,8 @@ def check_limits(place: str, workload: Workload, target: Target) -> Iterator[Mis
         yield from _kubernetes(place, workload)
     if target is Target.DIGITALOCEAN:
         for position, volume in enumerate(workload.volumes):
+            if volume.scratch:  # a part of the node's disk
+                continue
             if not 1 <= int(volume.size[:-2]) * _GIBIBYTES[volume.size[-2:]] <= 16 * 1024:
                 yield Mistake(
                     f"{place}.volumes[{position}].size",
@@ -43,6 +45,12 @@ def _docker(place: str, workload: Workload) -> Iterator[Mistake]:
         )
     if workload.replicas > 1 and workload.job:
         yield Mistake(f"{place}.job", "on Docker, a job runs once", "remove 'replicas', or 'job'")
+    if workload.autoscale:
+        yield Mistake(
+            f"{place}.autoscale",
+            "Docker has no autoscaler",
+            "remove it for this target, and set 'replicas' (tiers:replicas)",
+        )
 
 
 def _kubernetes(place: str, workload: Workload) -> Iterator[Mistake]:
@@ -65,11 +73,27 @@ def _kubernetes(place: str, workload: Workload) -> Iterator[Mistake]:
             f"Kubernetes' Pod Security 'restricted' refuses the capability {capability}",
             f"do without it; it allows {', '.join(_CAPABILITIES)} only",
         )
-    if workload.replicas > 1 and workload.volumes and not workload.stateful:
+    many = workload.replicas > 1 or workload.autoscale is not None
+    lasting = [volume for volume in workload.volumes if not volume.scratch]
+    if many and lasting and not workload.stateful:
         yield Mistake(
             f"{place}.volumes",
             f"on Kubernetes, {workload.replicas} replicas cannot share a volume",
-            "set 'stateful' so that each has its own, or 'replicas' to 1",
+            "set 'stateful' so that each has its own, its 'scratch' if nobody needs it later, or"
+            " 'replicas' to 1",
+        )
+    for position, volume in enumerate(workload.volumes):
+        if volume.external:
+            yield Mistake(
+                f"{place}.volumes[{position}].external",
+                "on Kubernetes, two workloads cannot share a volume",
+                "give each its own, or a store that both use",
+            )
+    if workload.binds:
+        yield Mistake(
+            f"{place}.binds",
+            "Kubernetes has no folders of this machine",
+            "remove them for this target; they are for development on Docker",
         )
     if workload.job and (workload.stateful or workload.replicas > 1):
         yield Mistake(
@@ -105,7 +129,7 @@ def _kubernetes(place: str, workload: Workload) -> Iterator[Mistake]:
             "add the port, or remove the path",
         )
     health = workload.healthcheck
-    if health and health.path and not workload.ports:
+    if health and health.path and not (workload.ports or health.port):
         yield Mistake(
             f"{place}.healthcheck.path",
             "Kubernetes asks for it on the first port, and there is no port",
@@ -146,6 +170,11 @@ def as_placed(store: Store, target: Target) -> Store:
 def managed_name(site: str, name: str, store: Store) -> str:
     """What the cloud calls a managed store: its names are shared by the whole account."""
     return store.managed.name or f"{site}-{name}"
+
+
+def bucket_name(site: str, name: str, store: Store, bucket: str) -> str:
+    """What the cloud calls a bucket: its names are shared by everybody in the region."""
+    return f"{managed_name(site, name, store)}-{bucket}"
 
 
 def check_version(place: str, store: Store, engine: Engine, target: Target) -> Iterator[Mistake]:

@@ -1,18 +1,25 @@
 """A plan: the systems of a stack with its settings in place, checked as a whole."""
 
+import ipaddress
+import posixpath
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from pydantic import ValidationError
 
 from pulumi_tiers.checks import check_password, check_size, check_systems
 from pulumi_tiers.engines import ENGINES
 from pulumi_tiers.limits import check_logins, is_managed
+from pulumi_tiers.model.base import Model
+from pulumi_tiers.model.edge import Edge, EdgePorts, Tls, TlsMode
 from pulumi_tiers.model.errors import DescriptionError, Mistake, mistakes_of, nearest, shown
+from pulumi_tiers.model.network import AddressRange, Network
+from pulumi_tiers.model.references import GENERATED, literal, references
 from pulumi_tiers.model.store import Database, Store, secret_key
-from pulumi_tiers.model.system import System, Target
-from pulumi_tiers.model.workload import Workload
+from pulumi_tiers.model.system import Environment, System, Target
+from pulumi_tiers.model.workload import Build, Workload
 from pulumi_tiers.prices import DATABASE_SIZES, ENGINE_SIZES
 from pulumi_tiers.settings import Databases, Names, Settings
 from pulumi_tiers.systems import SYSTEMS
@@ -31,6 +38,12 @@ class Plan:
         return self.settings.target
 
 
+BY_SYSTEM = ("profiles", "subnets", "domains", "tls", "sources")
+"""Keys of the configuration that are maps by system."""
+
+T = TypeVar("T")
+M = TypeVar("M", bound=Model)
+
 CLUSTER = "cluster"
 """The component's name, with which the names of the cluster and its VPC end."""
 
@@ -48,19 +61,20 @@ def make_plan(stack: str, settings: Settings) -> Plan:
                 "name the stack with at most 20 lower-case letters, digits and hyphens",
             )
         )
+    mistakes += _check_systems_named(settings)
     systems: list[System] = []
     for name in settings.systems:
         try:
             systems.append(SYSTEMS[name](settings.environment))
         except ValidationError as error:  # a mistake in systems/, or in one that was added
             mistakes += mistakes_of(error, name)
-    systems = [
-        system.model_copy(update={"stores": _stores(system, settings)}) for system in systems
-    ]
+    # Only what there is can be meant by the other keys.
+    systems = [chosen(system, settings) for system in systems]
     if len(systems) == len(settings.systems):
         mistakes += _check_overrides(settings, systems)
     mistakes += check_logins("tiers:registry_logins", settings.registry_logins, settings.target)
-    systems = [_with_settings(system, settings) for system in systems]
+    mistakes += _check_edges(settings, systems)
+    systems = [with_settings(system, settings, mistakes) for system in systems]
     mistakes += check_systems(
         systems,
         settings.target,
@@ -72,32 +86,106 @@ def make_plan(stack: str, settings: Settings) -> Plan:
     return Plan(stack, settings, tuple(systems))
 
 
+def _check_systems_named(settings: Settings) -> Iterator[Mistake]:
+    """The keys that are maps by system must name what the stack has."""
+    for key in BY_SYSTEM:
+        for name in getattr(settings, key):
+            if name not in settings.systems:
+                why = f"the stack has no system '{name}'"
+                yield Mistake(f"tiers:{key}.{name}", why, nearest(name, settings.systems))
+
+
+def _check_edges(settings: Settings, systems: list[System]) -> Iterator[Mistake]:
+    """What an edge needs of the stack: a certificate, a name, a network."""
+    for system in systems:
+        name = system.name
+        tls = settings.tls.get(name)
+        if system.encrypted and tls is None and settings.environment is Environment.PRODUCTION:
+            yield Mistake(
+                f"tiers:tls.{name}",
+                "is missing, and the system's document demands TLS in production",
+                "set its 'mode' to given, lets_encrypt or digitalocean (or to self_signed, or off"
+                " where something in front of it has TLS)",
+            )
+        for key, given in (("tls", settings.tls), ("domains", settings.domains)):
+            if name in given and not system.edges:
+                why = f"'{name}' has no edge in {settings.environment}"
+                yield Mistake(f"tiers:{key}.{name}", why, "remove it")
+        uses_url = [
+            service
+            for service, workload in system.workloads.items()
+            for text in workload.values.values()
+            if isinstance(text, str) and any(f"${{{edge}.url}}" in text for edge in system.edges)
+        ]
+        if uses_url and name not in settings.domains and settings.target is not Target.DOCKER:
+            yield Mistake(
+                f"tiers:domains.{name}",
+                f"is missing, and '{uses_url[0]}' tells clients the address of the edge",
+                "set the host name that clients reach it by",
+            )
+        if subnet := settings.subnets.get(name):
+            whole = system.subnet
+            if whole is None:
+                why = f"'{name}' has no fixed addresses"
+                yield Mistake(f"tiers:subnets.{name}", why, "remove it")
+            elif subnet.partition("/")[2] != whole.partition("/")[2]:
+                why = f"{subnet} is not as large as {whole}, in which the addresses are described"
+                remedy = f"give a network that ends in /{whole.partition('/')[2]}"
+                yield Mistake(f"tiers:subnets.{name}", why, remedy)
+
+
 def _check_overrides(settings: Settings, systems: list[System]) -> Iterator[Mistake]:
-    """`tiers:images`, `tiers:managed` and `tiers:secrets` must name what the stack has."""
-    images = [
-        f"{system.name}/{name}" for system in systems for name in (*system.stores, *system.services)
-    ]
-    for key in settings.images:
-        if key not in images:
-            yield Mistake(
-                f"tiers:images.{key}", "the stack has no such service", nearest(key, images)
-            )
-    stores = {
-        f"{system.name}/{name}": store
-        for system in systems
-        for name, store in system.stores.items()
+    """The other keys that are maps must name what the stack has."""
+    stores = _by_key(systems, lambda system: system.stores)
+    services = _by_key(systems, lambda system: system.workloads)
+    edges = _by_key(systems, lambda system: system.edges)
+    sets = [key for key, store in stores.items() if store.replica_set]
+    working = [key for key, service in services.items() if service.concurrency]
+    known: dict[str, tuple[str, Collection[str]]] = {
+        "images": ("service", [*stores, *services, *edges]),
+        "managed": ("store", stores),
+        "replicas": ("service", [*services, *edges, *sets]),
+        "autoscale": ("service", services),
+        "concurrency": ("service with jobs", working),
     }
+    for setting, (word, keys) in known.items():
+        for key in getattr(settings, setting):
+            if key not in keys:
+                why = f"the stack has no such {word}"
+                yield Mistake(f"tiers:{setting}.{key}", why, nearest(key, keys))
     for key, managed in settings.managed.items():
-        if key not in stores:
-            yield Mistake(
-                f"tiers:managed.{key}", "the stack has no such store", nearest(key, stores)
-            )
-            continue
-        engine = ENGINES.get(stores[key].engine)
+        engine = ENGINES.get(stores[key].engine) if key in stores else None
         if engine and engine.service:
             sizes = ENGINE_SIZES.get(engine.service.engine, DATABASE_SIZES)
             place = f"tiers:managed.{key}.size"
             yield from check_size(place, managed.size, sizes, settings.digitalocean.prices)
+    for key in settings.replicas:
+        if key in settings.autoscale:
+            why = "the autoscaler decides how many there are"
+            yield Mistake(f"tiers:replicas.{key}", why, "remove one of the two")
+    variables = [
+        f"{system.name}/{variable}"
+        for system in systems
+        for workload in system.workloads.values()
+        for variable in (*workload.optional_environment, *workload.environment)
+    ]
+    for key in settings.variables:
+        if key not in variables:
+            why = "no service of the stack takes such a variable"
+            yield Mistake(f"tiers:variables.{key}", why, nearest(key, variables))
+    yield from _check_secrets(settings, systems, stores)
+
+
+def _by_key(systems: list[System], parts: Callable[[System], Mapping[str, T]]) -> dict[str, T]:
+    """The parts of all systems by ``<system>/<name>``."""
+    return {
+        f"{system.name}/{name}": part for system in systems for name, part in parts(system).items()
+    }
+
+
+def _check_secrets(
+    settings: Settings, systems: list[System], stores: Mapping[str, Store]
+) -> Iterator[Mistake]:
     users = [
         secret_key(system.name, name, user)
         for system in systems
@@ -105,25 +193,64 @@ def _check_overrides(settings: Settings, systems: list[System]) -> Iterator[Mist
         if store.engine in ENGINES
         for user in ENGINES[store.engine].secrets(store)
     ]
+    own = [
+        f"{system.name}/{variable}"
+        for system in systems
+        for workload in system.workloads.values()
+        for variable in (*workload.optional_secrets, *_generated(workload))
+    ]
     for key, value in settings.secrets.items():
-        if key not in users:
-            yield Mistake(
-                f"tiers:secrets.{key}", "the stack has no such secret", nearest(key, users)
-            )
+        place = f"tiers:secrets.{key}"
+        if key in own:
+            yield from check_password(place, value, None)
+        elif key not in users:
+            yield Mistake(place, "the stack has no such secret", nearest(key, [*users, *own]))
         elif is_managed(stores[key.rpartition("/")[0]], settings.target):
             yield Mistake(
-                f"tiers:secrets.{key}",
+                place,
                 "DigitalOcean makes the passwords of a managed server itself",
                 "remove it, or set 'enabled: false' for the store in tiers:managed",
             )
         else:
-            yield from check_password(f"tiers:secrets.{key}", value, settings.environment)
+            yield from check_password(place, value, settings.environment)
+
+
+def _generated(workload: Workload) -> list[str]:
+    """The system's own secrets that the workload names."""
+    texts = [*workload.secrets.values(), *workload.secret_files.values()]
+    return [
+        reference.field
+        for text in texts
+        if isinstance(text, str)
+        for reference in references(text)
+        if reference.store == GENERATED
+    ]
+
+
+def chosen(system: System, settings: Settings) -> System:
+    """The system as the stack has it: its stores as they are owned, its parts that are wanted."""
+    wanted = settings.profiles.get(system.name, [])
+
+    def active(services: Mapping[str, Workload]) -> dict[str, Workload]:
+        return {
+            name: workload
+            for name, workload in services.items()
+            if not workload.profiles or set(workload.profiles) & set(wanted)
+        }
+
+    return system.model_copy(
+        update={
+            "stores": _stores(system, settings),
+            "services": active(system.services),
+            "ml": active(system.ml),
+        }
+    )
 
 
 def _stores(system: System, settings: Settings) -> dict[str, Store]:
     """The system's stores, managed and owned as the stack has it."""
 
-    def chosen(name: str, store: Store) -> Store:
+    def owned(name: str, store: Store) -> Store:
         documented = settings.names is Names.DOCUMENTED
         managed = store.managed if documented else store.managed.model_copy(update={"name": None})
         if given := settings.managed.get(f"{system.name}/{name}"):
@@ -136,50 +263,192 @@ def _stores(system: System, settings: Settings) -> dict[str, Store]:
             databases = [Database(name=own, owner=own), *databases[1:]]
         return store.model_copy(update={"managed": managed, "databases": databases})
 
-    return {name: chosen(name, store) for name, store in system.stores.items()}
+    return {name: owned(name, store) for name, store in system.stores.items()}
 
 
-def _with_settings(system: System, settings: Settings) -> System:
-    """The system with the stack's images, mirrors and port offset in place.
+def with_settings(system: System, settings: Settings, mistakes: list[Mistake]) -> System:
+    """The system with the stack's images, numbers, addresses and certificates in place.
 
-    Without the passwords that the stack gives: they were checked where they stand.
+    Without the passwords that the stack gives: they were checked where they stand. What does not
+    fit together any more is added to the mistakes.
     """
+    put = _Put(system, settings, mistakes)
+    edges = {name: put.edge(name, edge) for name, edge in system.edges.items()}
+    put = _Put(system.model_copy(update={"edges": edges}), settings, mistakes)
+    return system.model_copy(
+        update={
+            "networks": {name: put.network(network) for name, network in system.networks.items()},
+            "stores": {name: put.store(name, store) for name, store in system.stores.items()},
+            "services": {name: put.service(name, item) for name, item in system.services.items()},
+            "ml": {name: put.service(name, item) for name, item in system.ml.items()},
+            "edges": edges,
+        }
+    )
 
-    def image(name: str, reference: object) -> object:
-        chosen = settings.images.get(f"{system.name}/{name}")
-        mirrored = settings.registry.apply(reference) if isinstance(reference, str) else reference
-        return chosen or mirrored
 
-    def moved(port: int | None) -> int | None:
+@dataclass(frozen=True)
+class _Put:
+    """What a stack says, put into the parts of one system."""
+
+    system: System
+    settings: Settings
+    mistakes: list[Mistake]
+
+    def _updated(self, section: str, name: str, part: M, update: dict[str, object]) -> M:
+        """The part with the update, checked again as a whole."""
+        given = {key: getattr(part, key) for key in part.model_fields_set}
+        try:
+            return part.__class__.model_validate({**given, **update})
+        except ValidationError as error:
+            self.mistakes.extend(mistakes_of(error, f"{self.system.name}: {section}.{name}"))
+            return part.model_copy(update=update)
+
+    def _key(self, name: str) -> str:
+        return f"{self.system.name}/{name}"
+
+    def _image(self, name: str, reference: object) -> object:
+        given = self.settings.images.get(self._key(name))
+        if given or not isinstance(reference, str):
+            return given or reference
+        return self.settings.registry.apply(reference)
+
+    def _published(self, port: int | None) -> int | None:
         # A load balancer has its ports for itself.
-        offset = settings.port_offset if settings.target is Target.DOCKER else 0
+        offset = self.settings.port_offset if self.settings.target is Target.DOCKER else 0
         return port + offset if port else port
 
-    stores: dict[str, Store] = {}
-    for name, store in system.stores.items():
+    def _moved(self, addresses: AddressRange | None) -> AddressRange | None:
+        return addresses.moved(self._shift) if addresses else None
+
+    @property
+    def _shift(self) -> int:
+        """How far the system's addresses are moved."""
+        target = self.settings.subnets.get(self.system.name)
+        if target is None or self.system.subnet is None:
+            return 0
+        old, new = ipaddress.IPv4Network(self.system.subnet), ipaddress.IPv4Network(target)
+        return int(new.network_address) - int(old.network_address)
+
+    def network(self, network: Network) -> Network:
+        if network.subnet is None:
+            return network
+        subnet = ipaddress.IPv4Network(network.subnet)
+        moved = ipaddress.IPv4Network((subnet.network_address + self._shift, subnet.prefixlen))
+        return network.model_copy(update={"subnet": str(moved)})
+
+    def store(self, name: str, store: Store) -> Store:
         default = ENGINES[store.engine].image if store.engine in ENGINES else None
-        stores[name] = store.model_copy(
-            update={
-                "image": image(name, store.image or default),
-                "published": moved(store.published),
+        key = self._key(name)
+        return self._updated(
+            "stores",
+            name,
+            store,
+            {
+                "image": self._image(name, store.image or default),
+                "published": self._published(store.published),
+                "address": self._moved(store.address),
+                "replicas": self.settings.replicas.get(key, store.replicas),
                 "passwords": {
                     user: password
                     for user, password in store.passwords.items()
-                    if secret_key(system.name, name, user) not in settings.secrets
+                    if secret_key(self.system.name, name, user) not in self.settings.secrets
                 },
-            }
+            },
         )
-    services: dict[str, Workload] = {}
-    for name, workload in system.services.items():
-        chosen = image(name, workload.image)
-        services[name] = workload.model_copy(
-            update={
-                "image": chosen,
-                "build": None if chosen else workload.build,
+
+    def service(self, name: str, workload: Workload) -> Workload:
+        settings, key = self.settings, self._key(name)
+        source = self._source(name, workload)
+        image = self._image(name, workload.image)
+        urls = self._urls()
+
+        def text(value: object) -> object:
+            if isinstance(value, str):
+                for reference, url in urls.items():
+                    value = value.replace(reference, url)
+            return value
+
+        given = {
+            variable: settings.variables[f"{self.system.name}/{variable}"]
+            for variable in (*workload.optional_environment, *workload.environment)
+            if f"{self.system.name}/{variable}" in settings.variables
+        }
+        secrets = {
+            # What a stack gives is no reference to anything.
+            variable: literal(settings.secrets[f"{self.system.name}/{variable}"])
+            for variable in workload.optional_secrets
+            if f"{self.system.name}/{variable}" in settings.secrets
+        }
+        return self._updated(
+            "services",
+            name,
+            workload,
+            {
+                "image": None if source and key not in settings.images else image,
+                "build": source if key not in settings.images else None,
+                "binds": self._binds(workload),
+                "environment": {
+                    **{variable: text(value) for variable, value in workload.environment.items()},
+                    **given,
+                },
+                "secrets": {**workload.secrets, **secrets},
                 "ports": [
-                    port.model_copy(update={"published": moved(port.published)})
+                    port.model_copy(update={"published": self._published(port.published)})
                     for port in workload.ports
                 ],
-            }
+                "addresses": self._moved(workload.addresses),
+                "replicas": settings.replicas.get(key, workload.replicas),
+                "autoscale": settings.autoscale.get(key, workload.autoscale),
+                "concurrency": settings.concurrency.get(key, workload.concurrency),
+            },
         )
-    return system.model_copy(update={"stores": stores, "services": services})
+
+    def _source(self, name: str, workload: Workload) -> Build | None:
+        folder = self.settings.sources.get(self.system.name)
+        if workload.source is None or folder is None or self._key(name) in self.settings.images:
+            return workload.build
+        context = posixpath.normpath(posixpath.join(folder, workload.source.context))
+        return Build(context=context, dockerfile=workload.source.dockerfile)
+
+    def _binds(self, workload: Workload) -> dict[str, str]:
+        folder = self.settings.sources.get(self.system.name)
+        development = self.settings.environment is Environment.DEVELOPMENT
+        if folder and development and workload.source and workload.source.mount:
+            return {**workload.binds, workload.source.mount: folder}
+        return workload.binds
+
+    def _urls(self) -> dict[str, str]:
+        """What clients reach the edges by, by the reference to it."""
+        return {f"${{{name}.url}}": self._url(edge) for name, edge in self.system.edges.items()}
+
+    def _url(self, edge: Edge) -> str:
+        docker = self.settings.target is Target.DOCKER
+        ports = edge.published if docker else edge.load_balancer
+        scheme, port, default = (
+            ("https", ports.https, 443) if edge.tls.on else ("http", ports.http, 80)
+        )
+        host = self.settings.domains.get(self.system.name) or "localhost"
+        return f"{scheme}://{host}" + ("" if port in (default, None) else f":{port}")
+
+    def edge(self, name: str, edge: Edge) -> Edge:
+        settings = self.settings
+        domain = settings.domains.get(self.system.name)
+        tls = settings.tls.get(self.system.name)
+        if tls is None and settings.environment is Environment.DEVELOPMENT:
+            tls = Tls(mode=TlsMode.SELF_SIGNED)
+        return self._updated(
+            "edges",
+            name,
+            edge,
+            {
+                "image": self._image(name, edge.image),
+                "tls": tls or edge.tls,
+                "server_names": [domain] if domain else edge.server_names,
+                "published": EdgePorts(
+                    http=self._published(edge.published.http),
+                    https=self._published(edge.published.https),
+                ),
+                "addresses": self._moved(edge.addresses),
+                "replicas": settings.replicas.get(self._key(name), edge.replicas),
+            },
+        )

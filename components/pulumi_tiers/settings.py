@@ -11,8 +11,9 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic_core import PydanticKnownError
 
-from pulumi_tiers.model.base import Flag, LabelValue, Model, Text, Whole, Word
+from pulumi_tiers.model.base import Flag, LabelValue, Model, Name, Text, Whole, Word
 from pulumi_tiers.model.cloud import Cloud, SourceRange
+from pulumi_tiers.model.edge import ServerName, Tls
 from pulumi_tiers.model.errors import (
     DescriptionError,
     Mistake,
@@ -23,9 +24,10 @@ from pulumi_tiers.model.errors import (
     shown,
 )
 from pulumi_tiers.model.image import Mirrors, Registry, RegistryLogin
+from pulumi_tiers.model.network import Subnet
 from pulumi_tiers.model.store import Managed
 from pulumi_tiers.model.system import Environment, Target
-from pulumi_tiers.model.workload import ImageReference
+from pulumi_tiers.model.workload import Autoscale, ImageReference
 from pulumi_tiers.systems import SYSTEMS
 
 NAMESPACE = "tiers"
@@ -90,6 +92,10 @@ def _number(value: object) -> object:
     return int(value) if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,9}", value) else value
 
 
+Replicas = Annotated[Whole, Field(ge=1, le=100)]
+Concurrency = Annotated[Whole, Field(ge=1, le=1000)]
+
+
 class Settings(Model):
     """What a stack says about itself."""
 
@@ -117,8 +123,27 @@ class Settings(Model):
     digitalocean: Cloud = Cloud()
     #: ``<system>/<store>`` -> how DigitalOcean runs the store.
     managed: dict[str, Managed] = {}
-    #: ``<system>/<store>/<user>`` -> password. Default: generated.
+    #: ``<system>/<store>/<user>`` -> password, ``<system>/<VARIABLE>`` -> secret of its services.
+    #: Default: generated, and optional ones left out.
     secrets: dict[str, Text] = {}
+    #: ``<system>/<VARIABLE>`` -> value, in all of the system's services that take it.
+    variables: dict[str, Text] = {}
+    #: ``<system>/<service>`` -> how many of it there are.
+    replicas: dict[str, Replicas] = {}
+    #: ``<system>/<service>`` -> Kubernetes decides how many there are.
+    autoscale: dict[str, Autoscale] = {}
+    #: ``<system>/<service>`` -> how many jobs each of its replicas does at a time.
+    concurrency: dict[str, Concurrency] = {}
+    #: System -> the optional parts of it that are wanted.
+    profiles: dict[str, list[Name]] = {}
+    #: System -> the private network that all its fixed addresses are in.
+    subnets: dict[str, Subnet] = {}
+    #: System -> the host name that clients reach its edge by.
+    domains: dict[str, ServerName] = {}
+    #: System -> the certificate of its edge. Default: self-signed in development.
+    tls: dict[str, Tls] = {}
+    #: System -> folder of its checkout on this machine: images are built from it, on Docker.
+    sources: dict[str, str] = {}
 
     @property
     def protects(self) -> bool:
@@ -130,7 +155,10 @@ class Settings(Model):
 
 
 STRUCTURED = frozenset(
-    {"systems", "images", "secrets", "edge", "registry_logins", "digitalocean", "managed"}
+    {"systems", "edge", "registry_logins", "digitalocean"}
+    # Maps by system, or by a part of one.
+    | {"images", "secrets", "managed", "variables", "replicas", "autoscale", "concurrency"}
+    | {"profiles", "subnets", "domains", "tls", "sources"}
 )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 import pulumi
 
-from pulumi_tiers.model.references import Reference, references, substitute
+from pulumi_tiers.model.references import CONCURRENCY, Reference, references, substitute
 from pulumi_tiers.model.workload import Workload
 
 
@@ -28,6 +28,8 @@ def resolve(
 def resolved(workload: Workload, value: Callable[[Reference], pulumi.Input[str]]) -> Workload:
     """The workload with the references in its environment and its secrets replaced."""
 
+    workload = with_concurrency(workload)
+
     def each(texts: Mapping[str, pulumi.Input[str]]) -> dict[str, pulumi.Input[str]]:
         return {variable: resolve(text, value) for variable, text in texts.items()}
 
@@ -36,5 +38,22 @@ def resolved(workload: Workload, value: Callable[[Reference], pulumi.Input[str]]
             "environment": each(workload.environment),
             "secrets": each(workload.secrets),
             "secret_files": each(workload.secret_files),
+        }
+    )
+
+
+def with_concurrency(workload: Workload) -> Workload:
+    """The workload with its number of jobs at a time where its texts name it."""
+    if workload.concurrency is None:
+        return workload
+    number = str(workload.concurrency)
+
+    def put(text: pulumi.Input[str]) -> pulumi.Input[str]:
+        return text.replace(CONCURRENCY, number) if isinstance(text, str) else text
+
+    return workload.model_copy(
+        update={
+            "command": [put(text) for text in workload.command],
+            "environment": {name: put(text) for name, text in workload.environment.items()},
         }
     )

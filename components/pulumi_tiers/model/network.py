@@ -60,6 +60,11 @@ class AddressRange:
     def __iter__(self) -> Iterator[ipaddress.IPv4Address]:
         return (self.first + offset for offset in range(self.size))
 
+    @classmethod
+    def of(cls, first: str, last: str = "") -> "AddressRange":
+        """From the addresses as texts. Raises ValueError."""
+        return cls(ipaddress.IPv4Address(first), ipaddress.IPv4Address(last or first))
+
     def moved(self, offset: int) -> "AddressRange":
         """The same range in another subnet of the same size."""
         return AddressRange(self.first + offset, self.last + offset)
@@ -89,9 +94,7 @@ def _range(value: object) -> AddressRange:
         raise PydanticKnownError("string_type")
     first, dash, last = value.partition("-")
     try:
-        found = AddressRange(
-            ipaddress.IPv4Address(first), ipaddress.IPv4Address(last if dash else first)
-        )
+        found = AddressRange.of(first, last if dash else first)
     except ValueError:
         raise reject(
             f"{shown(value)} are not addresses",

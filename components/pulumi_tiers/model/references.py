@@ -11,6 +11,8 @@ from dataclasses import dataclass
 FIELDS = ("host", "port", "user", "database", "password", "url")
 GENERATED = "secret"
 """``${secret.NAME}`` is a secret of the system's own: generated, or set in `tiers:secrets`."""
+CONCURRENCY = "${concurrency}"
+"""In a command or an environment: the workload's own number of jobs at a time."""
 SECRET_FIELDS = frozenset({"password", "url"})
 
 _REFERENCE = re.compile(r"\$(?:(\$)|\{([^}]*)\})")

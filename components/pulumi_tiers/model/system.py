@@ -1,7 +1,8 @@
 """A system: stores and services that belong together, in one environment."""
 
-from pulumi_tiers.model.base import Model, Name, Word
-from pulumi_tiers.model.network import Network
+from pulumi_tiers.model.base import Flag, Model, Name, Word
+from pulumi_tiers.model.edge import Edge
+from pulumi_tiers.model.network import Network, Subnet
 from pulumi_tiers.model.store import Store
 from pulumi_tiers.model.workload import Workload
 
@@ -32,12 +33,19 @@ class System(Model):
     namespace: Name | None = None
     #: Label ``environment`` on Kubernetes, where the document has a word of its own for it.
     environment_label: Name | None = None
+    #: What its networks and fixed addresses are parts of: `tiers:subnets` moves all of them.
+    subnet: Subnet | None = None
     #: Default: one, which everything is in.
     networks: dict[Name, Network] = {}
     stores: dict[Name, Store] = {}
     services: dict[Name, Workload] = {}
     #: Services that compute with models: they become an MLTier.
     ml: dict[Name, Workload] = {}
+
+    #: By host name; the first is the one that people come through.
+    edges: dict[Name, Edge] = {}
+    #: Its document demands that clients' connections to the edges are encrypted.
+    encrypted: Flag = False
 
     @property
     def workloads(self) -> dict[str, Workload]:

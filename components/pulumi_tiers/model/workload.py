@@ -287,6 +287,8 @@ class Workload(Model):
     profiles: list[Name] = []
     replicas: Annotated[Whole, Field(ge=1, le=100)] = 1
     autoscale: Autoscale | None = None
+    #: Jobs that each replica does at a time: ``${concurrency}`` in its command and environment.
+    concurrency: Annotated[Whole, Field(ge=1, le=1000)] | None = None
     #: The store with the queue that it works off.
     queue: Name | None = None
     resources: Resources = Resources()

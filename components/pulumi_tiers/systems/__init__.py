@@ -4,7 +4,13 @@ from collections.abc import Callable
 
 from pulumi_tiers.model.system import Environment, System
 from pulumi_tiers.systems.encontros_tech import encontros_tech
+from pulumi_tiers.systems.nutrifitcoach import nutrifitcoach
+from pulumi_tiers.systems.pigmeu import pigmeu
 
-SYSTEMS: dict[str, Callable[[Environment], System]] = {"encontros-tech": encontros_tech}
+SYSTEMS: dict[str, Callable[[Environment], System]] = {
+    "nutrifitcoach": nutrifitcoach,
+    "pigmeu": pigmeu,
+    "encontros-tech": encontros_tech,
+}
 
 __all__ = ["SYSTEMS"]
