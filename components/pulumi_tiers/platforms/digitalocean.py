@@ -8,7 +8,8 @@ import pulumi_kubernetes as kubernetes
 
 from pulumi_tiers.component import Component
 from pulumi_tiers.engines import ENGINES
-from pulumi_tiers.limits import managed_name
+from pulumi_tiers.engines.base import Service
+from pulumi_tiers.limits import bucket_name, managed_name
 from pulumi_tiers.model.cloud import CREDENTIAL_VERSION, LATEST, Cloud
 from pulumi_tiers.model.store import Store
 from pulumi_tiers.model.workload import Workload
@@ -28,60 +29,11 @@ class DigitalOceanPlatform(KubernetesPlatform):
     """What differs from any Kubernetes."""
 
     def managed(self, owner: Component, site: SiteRef, name: str, store: Store) -> Server:
-        cluster = site["cluster"]
-        engine = ENGINES[store.engine]
-        service = engine.service
+        service = ENGINES[store.engine].service
         assert service is not None
-        protected = owner.child_options(protect=site.get("protect", False))
-        database = digitalocean.DatabaseCluster(
-            owner.child(name),
-            name=managed_name(site["name"], name, store),
-            engine=service.engine,
-            version=engine.managed_version(store),
-            region=cluster["region"],
-            size=store.managed.size,
-            node_count=store.managed.nodes,
-            # EN-10: only then it has a private address that the cluster reaches.
-            private_network_uuid=cluster["vpc"],
-            tags=_tags(site, name),
-            opts=protected,
-        )
-        firewall = digitalocean.DatabaseFirewall(
-            owner.child(name),
-            cluster_id=database.id,
-            rules=[{"type": "k8s", "value": cluster["id"]}],
-            # Without it, a database that a destroy has left would be open to everybody.
-            opts=protected,
-        )
-        made: list[pulumi.Resource] = [database, firewall]
-        passwords = {service.admin: pulumi.Output.secret(database.password)}
-        for user in engine.users(store):
-            if user != service.admin:
-                account = digitalocean.DatabaseUser(
-                    owner.child(f"{name}-{user}"),
-                    name=user,
-                    cluster_id=database.id,
-                    opts=protected,
-                )
-                made.append(account)
-                passwords[user] = pulumi.Output.secret(account.password)
-        for item in store.databases:
-            if item.name != service.database:
-                made.append(
-                    digitalocean.DatabaseDb(
-                        owner.child(f"{name}-{item.name}"),
-                        name=item.name,
-                        cluster_id=database.id,
-                        opts=protected,
-                    )
-                )
-        return Server(
-            host=database.private_host,
-            port=database.port,
-            passwords=passwords,
-            ready=ready(*made),
-            tls=True,
-        )
+        if service.engine == "spaces":
+            return _spaces(owner, site, name, store)
+        return _database(owner, site, name, store, service)
 
     def _service_annotations(
         self, site: SiteRef, name: str, workload: Workload
@@ -98,6 +50,132 @@ class DigitalOceanPlatform(KubernetesPlatform):
                 f"{prefix}-certificate-id": balancer.certificate,
             }
         return annotations
+
+
+def _database(owner: Component, site: SiteRef, name: str, store: Store, service: Service) -> Server:
+    """A cluster of servers with the store's databases and users."""
+    cluster = site["cluster"]
+    engine = ENGINES[store.engine]
+    protected = owner.child_options(protect=site.get("protect", False))
+    database = digitalocean.DatabaseCluster(
+        owner.child(name),
+        name=managed_name(site["name"], name, store),
+        engine=service.engine,
+        version=engine.managed_version(store),
+        region=cluster["region"],
+        size=store.managed.size,
+        node_count=store.managed.nodes,
+        # EN-10: only then it has a private address that the cluster reaches.
+        private_network_uuid=cluster["vpc"],
+        tags=_tags(site, name),
+        opts=protected,
+    )
+    firewall = digitalocean.DatabaseFirewall(
+        owner.child(name),
+        cluster_id=database.id,
+        rules=[{"type": "k8s", "value": cluster["id"]}],
+        # Without it, a database that a destroy has left would be open to everybody.
+        opts=protected,
+    )
+    made: list[pulumi.Resource] = [database, firewall]
+    passwords = {service.admin: pulumi.Output.secret(database.password)}
+    for user in engine.users(store):
+        if user != service.admin:
+            account = digitalocean.DatabaseUser(
+                owner.child(f"{name}-{user}"),
+                name=user,
+                cluster_id=database.id,
+                opts=protected,
+            )
+            made.append(account)
+            passwords[user] = pulumi.Output.secret(account.password)
+    for item in store.databases:
+        if item.name != service.database:
+            made.append(
+                digitalocean.DatabaseDb(
+                    owner.child(f"{name}-{item.name}"),
+                    name=item.name,
+                    cluster_id=database.id,
+                    opts=protected,
+                )
+            )
+    if service.engine == "valkey":
+        made.append(
+            digitalocean.DatabaseValkeyConfig(
+                owner.child(name),
+                cluster_id=database.id,
+                valkey_maxmemory_policy=store.settings.get("maxmemory-policy", "noeviction"),
+                # Without it, a restart forgets everything.
+                persistence="rdb",
+                opts=owner.child_options(),
+            )
+        )
+    authority = digitalocean.get_database_ca_output(
+        cluster_id=database.id, opts=pulumi.InvokeOutputOptions(parent=owner)
+    )
+    return Server(
+        host=database.private_host,
+        port=database.port,
+        passwords=passwords,
+        ready=ready(*made),
+        tls=True,
+        ca=authority.certificate,
+    )
+
+
+#: Regions without Spaces, and the nearest that has them:
+#: https://docs.digitalocean.com/products/spaces/details/availability/, 2026-03-23.
+_NEAREST_SPACES = {"nyc1": "nyc3", "nyc2": "nyc3", "ric1": "atl1"}
+
+
+def _spaces(owner: Component, site: SiteRef, name: str, store: Store) -> Server:
+    """Buckets, and a key for each of their owners. There is no server of one's own."""
+    engine = ENGINES[store.engine]
+    region = pulumi.Output.from_input(site["cluster"]["region"]).apply(
+        lambda slug: _NEAREST_SPACES.get(slug, slug)
+    )
+    protected = owner.child_options(protect=site.get("protect", False))
+    made: list[pulumi.Resource] = []
+    buckets: dict[str, digitalocean.SpacesBucket] = {}
+    for item in store.buckets:
+        buckets[item.name] = digitalocean.SpacesBucket(
+            owner.child(f"{name}-{item.name}"),
+            name=bucket_name(site["name"], name, store, item.name),
+            region=region,
+            acl="private",
+            versioning={"enabled": True} if item.versioning else None,
+            # Objects are never deleted by the way.
+            force_destroy=False,
+            opts=protected,
+        )
+    made += buckets.values()
+    passwords: dict[str, pulumi.Output[str]] = {}
+    users: dict[str, pulumi.Input[str]] = {}
+    for user in engine.users(store):
+        own = [
+            item.name for item in store.buckets if (item.owner or engine.admin_of(store)) == user
+        ]
+        if own:
+            key = digitalocean.SpacesKey(
+                owner.child(f"{name}-{user}"),
+                name=f"{managed_name(site['name'], name, store)}-{user}",
+                grants=[
+                    {"bucket": buckets[bucket].name, "permission": "readwrite"} for bucket in own
+                ],
+                opts=owner.child_options(),
+            )
+            made.append(key)
+            users[user] = key.access_key
+            passwords[user] = pulumi.Output.secret(key.secret_key)
+    return Server(
+        host=pulumi.Output.concat(region, ".digitaloceanspaces.com"),
+        port=443,
+        passwords=passwords,
+        ready=ready(*made),
+        tls=True,
+        users=users,
+        databases={bucket: made.name for bucket, made in buckets.items()},
+    )
 
 
 def _tags(site: SiteRef, name: str) -> list[str]:

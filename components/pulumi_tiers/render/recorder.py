@@ -105,6 +105,8 @@ def placeholders(value: Json) -> Iterator[tuple[str, str]]:
 # from the resource's name and inputs. Anything else that a program reads stays unknown.
 Answer: TypeAlias = Callable[[str, Mapping[str, Json]], Json]
 
+_DATABASE_PORTS = {"mongodb": 27017, "valkey": 25061}
+
 _ANSWERS: dict[str, dict[str, Answer]] = {
     "random:index/randomPassword:RandomPassword": {
         "result": lambda name, _: secret_placeholder(name)
@@ -124,11 +126,15 @@ _ANSWERS: dict[str, dict[str, Answer]] = {
     # Their passwords are made by the cloud: no `.env` can have them.
     "digitalocean:index/databaseCluster:DatabaseCluster": {
         "privateHost": lambda name, _: later_placeholder(f"digitalocean.{name}.host"),
-        "port": lambda _, __: 25060,
+        "port": lambda _, inputs: _DATABASE_PORTS.get(str(inputs["engine"]), 25060),
         "password": lambda name, _: Secret(later_placeholder(f"digitalocean.{name}.password")),
     },
     "digitalocean:index/databaseUser:DatabaseUser": {
         "password": lambda name, _: Secret(later_placeholder(f"digitalocean.{name}.password"))
+    },
+    "digitalocean:index/spacesKey:SpacesKey": {
+        "accessKey": lambda name, _: later_placeholder(f"digitalocean.{name}.access_key"),
+        "secretKey": lambda name, _: Secret(later_placeholder(f"digitalocean.{name}.secret_key")),
     },
     "kubernetes:core/v1:Service": {
         "status": lambda name, _: {
@@ -153,7 +159,10 @@ def _cluster(name: str) -> dict[str, Json]:
 _CALLS: dict[str, Callable[[Mapping[str, Json]], dict[str, Json]]] = {
     "digitalocean:index/getKubernetesCluster:getKubernetesCluster": lambda asked: _cluster(
         str(asked["name"])
-    )
+    ),
+    "digitalocean:index/getDatabaseCa:getDatabaseCa": lambda asked: {
+        "certificate": later_placeholder(f"digitalocean.{asked['clusterId']}.ca")
+    },
 }
 
 
