@@ -18,7 +18,14 @@ from pulumi_tiers.model.store import Store, secret_key
 from pulumi_tiers.model.system import Target
 from pulumi_tiers.passwords import Passwords, configured
 from pulumi_tiers.platforms import platform_for
-from pulumi_tiers.platforms.base import ConnectionArgs, Platform, Server, SiteRef, placed
+from pulumi_tiers.platforms.base import (
+    ConnectionArgs,
+    EndpointArgs,
+    Platform,
+    Server,
+    SiteRef,
+    placed,
+)
 from pulumi_tiers.platforms.labels import LABEL_SYSTEM
 from pulumi_tiers.values import resolved
 
@@ -129,6 +136,8 @@ class DataTier(Component):
 
     connections: dict[str, ConnectionArgs]
     """By ``store`` (its first database) and ``store.database``."""
+    endpoints: dict[str, EndpointArgs]
+    """Where the stores that run in the site are reached there, by store."""
 
     def __init__(
         self, name: str, args: DataTierArgs, opts: pulumi.ResourceOptions | None = None
@@ -149,9 +158,10 @@ class DataTier(Component):
         self._passwords = Passwords(self, site, secrets)
         platform = platform_for(site["target"])
         self.connections = {}
+        self.endpoints = {}
         for store_name, store in spec.stores.items():
             self.connections |= self._store(platform, site, store_name, store)
-        self.register_outputs({"connections": self.connections})
+        self.register_outputs({"connections": self.connections, "endpoints": self.endpoints})
 
     def _store(
         self, platform: Platform, site: SiteRef, name: str, store: Store
@@ -171,6 +181,13 @@ class DataTier(Component):
             job_name = f"{name}-setup"
             done = platform.run(self, site, job_name, job, [server.ready], part_of=name)
             ready = done.ready
+        if not managed:
+            workload = engine.workload(name, store)
+            self.endpoints[name] = {
+                "host": name,
+                "ports": [port.target for port in workload.ports],
+                "ready": pulumi.Output.all(name, ready).apply(lambda known: str(known[0])),
+            }
         return {
             f"{name}.{key}" if key else name: _connection(engine, store, consumer, server, ready)
             for key, consumer in engine.consumers(store).items()

@@ -9,12 +9,14 @@ from pulumi_tiers.bill import Bill
 from pulumi_tiers.checks import doubts
 from pulumi_tiers.cluster import Cluster, ClusterArgs
 from pulumi_tiers.data_tier import DataTier, StoreArgs
+from pulumi_tiers.ml_tier import MLTier
 from pulumi_tiers.model.errors import DescriptionError
 from pulumi_tiers.model.system import System, Target
+from pulumi_tiers.model.workload import Workload
 from pulumi_tiers.plan import CLUSTER, Plan, make_plan
-from pulumi_tiers.platforms.base import ConnectionArgs
+from pulumi_tiers.platforms.base import ConnectionArgs, EndpointArgs
 from pulumi_tiers.settings import Names, read_settings
-from pulumi_tiers.site import RegistryLoginArgs, Site, SiteArgs
+from pulumi_tiers.site import NetworkArgs, RegistryLoginArgs, Site, SiteArgs
 
 
 def main() -> None:
@@ -65,20 +67,45 @@ def deploy(
     }
     if cluster:
         place["cluster"] = cluster.ref
+    if system.networks:
+        place["networks"] = cast("dict[str, NetworkArgs]", system.networks)
     site = Site(system.name, place, options)
     connections: dict[str, ConnectionArgs] = {}
+    endpoints: dict[str, EndpointArgs] = {}
+    urls: list[pulumi.Output[dict[str, list[str]]]] = []
     if system.stores:
         # Models are what TypedDicts become anyway.
         stores = cast("dict[str, StoreArgs]", system.stores)
         data = DataTier(f"{system.name}-data", {"site": site.ref, "stores": stores}, options)
         connections = data.connections
-    services = cast("dict[str, WorkloadArgs]", system.services)
-    apps = AppTier(
-        f"{system.name}-app",
-        {"site": site.ref, "services": services, "connections": connections},
-        options,
+        endpoints |= data.endpoints
+    tiers: list[tuple[str, type[AppTier], dict[str, Workload]]] = [
+        ("app", AppTier, system.services),
+        ("ml", MLTier, system.ml),
+    ]
+    for suffix, kind, workloads in tiers:
+        if workloads:
+            tier = kind(
+                f"{system.name}-{suffix}",
+                {
+                    "site": site.ref,
+                    "services": cast("dict[str, WorkloadArgs]", workloads),
+                    "connections": connections,
+                    "endpoints": endpoints,
+                },
+                options,
+            )
+            endpoints = {**endpoints, **tier.endpoints}
+            urls.append(tier.urls)
+    for name, edge in system.edges.items():
+        from pulumi_tiers.edge_proxy import EdgeProxy, EdgeProxyArgs
+
+        args = cast("EdgeProxyArgs", {**dict(edge), "site": site.ref, "endpoints": endpoints})
+        proxy = EdgeProxy(f"{system.name}-{name}", {**args, "host": name}, options)
+        urls.append(pulumi.Output.all(**{name: proxy.urls}))
+    return pulumi.Output.all(*urls).apply(
+        lambda parts: {k: v for part in parts for k, v in part.items()}
     )
-    return apps.urls
 
 
 def stack_config() -> dict[str, object]:
