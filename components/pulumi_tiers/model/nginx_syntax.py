@@ -8,7 +8,6 @@ from typing import Any, TypeAlias
 
 import crossplane
 
-
 _MAPS = ("map", "geo")
 
 

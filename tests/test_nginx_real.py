@@ -1,0 +1,512 @@
+"""What a real nginx does with the configuration of an edge."""
+
+import contextlib
+import http.client
+import shutil
+import socket
+import ssl
+import subprocess
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pulumi_tiers.model.edge import Edge
+from real_nginx import Backend, Nginx, binary, free_ports
+
+pytestmark = [
+    pytest.mark.docker,
+    pytest.mark.skipif(binary() is None, reason="no nginx on PATH (apt-get install nginx-light)"),
+]
+
+Make = Callable[..., Nginx]
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Not pytest's own: nginx's workers are nobody where its master is root."""
+    with tempfile.TemporaryDirectory(prefix="edge-") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+@pytest.fixture
+def backends() -> Iterator[list[Backend]]:
+    """Three replicas: one port on three addresses, as on three hosts."""
+    first = Backend("127.0.31.1")
+    made = [first, *(Backend(f"127.0.31.{number}", first.port) for number in (2, 3))]
+    yield made
+    for backend in made:
+        with contextlib.suppress(OSError):
+            backend.die()
+
+
+@pytest.fixture
+def edge(folder: Path, backends: list[Backend]) -> Iterator[Make]:
+    """Starts an nginx in front of the first backend, or of several."""
+    started: list[Nginx] = []
+
+    def make(count: int = 1, *, proxy_protocol: bool = False, **keys: Any) -> Nginx:
+        program = binary()
+        assert program is not None
+        made = Nginx.make(folder, program, proxy_protocol=proxy_protocol)
+        started.append(made)
+        made.configure(
+            Edge.model_validate(described(**keys)),
+            {"app": [backend.address for backend in backends[:count]]},
+            backends[0].port,
+            certificate(folder) if keys.get("tls") else {},
+        )
+        made.trust = folder / "secrets" / "tls.crt" if keys.get("tls") else None
+        made.start()
+        return made
+
+    yield make
+    for made in started:
+        made.stop()
+
+
+def described(**keys: Any) -> dict[str, Any]:
+    return {
+        "upstreams": {"app": {"endpoint": "app", **keys.pop("upstream", {})}},
+        "routes": [{"path": "/", "upstream": "app", **keys.pop("route", {})}],
+        **keys,
+    }
+
+
+def certificate(folder: Path) -> dict[str, str]:
+    crt, key = folder / "made.crt", folder / "made.key"
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+    kind = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    command = ["openssl", *kind, *subject, "-days", "2", "-out", str(crt), "-keyout", str(key)]
+    subprocess.run(command, check=True, capture_output=True)
+    return {"tls.crt": crt.read_text(), "tls.key": key.read_text()}
+
+
+TLS = {"mode": "self_signed"}
+
+
+# --- what the upstream is told --------------------------------------------------------------------
+
+
+def test_the_upstream_learns_who_asks_and_nothing_that_a_client_only_claims(edge: Make) -> None:
+    nginx = edge()
+    claims = {
+        "Host": "shop.example.com:8443",
+        "X-Forwarded-For": "1.2.3.4",
+        "X-Forwarded-Proto": "https",
+        "X-Forwarded-Host": "evil.example.com",
+        "X-Real-IP": "1.2.3.4",
+        "Forwarded": "for=1.2.3.4",
+        "Proxy": "http://evil.example.com",
+        "Authorization": "AWS4-HMAC-SHA256 Credential=x",
+    }
+    asked = nginx.get("/a%2Fb?q=1", claims).asked
+    headers = asked["headers"]
+    assert asked["path"] == "/a%2Fb?q=1"
+    assert headers["host"] == "shop.example.com:8443"  # with its port, as S3's signatures hold it
+    assert headers["x-real-ip"] == "127.0.0.1"
+    assert headers["x-forwarded-for"] == "127.0.0.1"
+    assert headers["x-forwarded-proto"] == "http"
+    assert headers["x-forwarded-host"] == "shop.example.com:8443"
+    assert headers["authorization"] == "AWS4-HMAC-SHA256 Credential=x"
+    assert not {"forwarded", "proxy", "connection", "upgrade"} & set(headers)
+
+
+def test_a_trusted_proxy_is_believed(edge: Make) -> None:
+    nginx = edge(trusted_proxies=["127.0.0.0/8"])
+    told = {"X-Forwarded-For": "1.2.3.4, 127.0.0.9", "X-Forwarded-Proto": "https"}
+    headers = nginx.get("/", told).asked["headers"]
+    assert headers["x-real-ip"] == "1.2.3.4"
+    assert headers["x-forwarded-for"] == "1.2.3.4, 127.0.0.9, 127.0.0.1"
+    assert headers["x-forwarded-proto"] == "https"
+    # Only what it can mean.
+    odd = nginx.get("/", {"X-Forwarded-Proto": "ftp"}).asked["headers"]
+    assert odd["x-forwarded-proto"] == "http"
+    assert odd["x-forwarded-for"] == "127.0.0.1"
+
+
+def test_proxy_protocol_tells_the_clients_address(edge: Make) -> None:
+    nginx = edge(
+        proxy_protocol=True, rate_limits={"r": {"rate": "1r/m"}}, route={"rate_limit": "r"}
+    )
+
+    def ask(client: str) -> bytes:
+        with socket.create_connection(("127.0.0.1", nginx.ports.http), 5) as connection:
+            first = f"PROXY TCP4 {client} 10.0.0.2 40000 80\r\n"
+            connection.sendall(f"{first}GET / HTTP/1.0\r\nHost: a\r\n\r\n".encode())
+            return b"".join(iter(lambda: connection.recv(65536), b""))
+
+    assert b'"x-real-ip": "203.0.113.9"' in ask("203.0.113.9")
+    assert b" 429 " in ask("203.0.113.9")
+    assert b" 200 " in ask("203.0.113.10")  # limits are per client, not per load balancer
+    with pytest.raises((http.client.HTTPException, OSError)):
+        nginx.get("/")  # without it nobody is answered
+    assert nginx.healthy()
+
+
+def test_a_stripped_prefix_is_told(edge: Make) -> None:
+    nginx = edge(route={"path": "/api/", "strip_prefix": True})
+    asked = nginx.get("/api/users?x=1").asked
+    assert asked["path"] == "/users?x=1"
+    assert asked["headers"]["x-forwarded-prefix"] == "/api"
+    lost = nginx.get("/api")
+    assert (lost.status, lost.headers["location"]) == (301, "/api/")
+    assert nginx.get("/other").status == 404
+
+
+# --- limits ---------------------------------------------------------------------------------------
+
+
+def test_ten_in_a_second_and_twenty_more_at_once(edge: Make) -> None:
+    limits = {"api": {"rate": "10r/s", "burst": 20, "nodelay": True}}
+    nginx = edge(rate_limits=limits, route={"rate_limit": "api"})
+    started = time.monotonic()
+    found = Counter(nginx.get("/").status for _ in range(60))
+    seconds = time.monotonic() - started
+    # The first, the burst, and what became free meanwhile.
+    assert 21 <= found[200] <= 22 + 10 * seconds, found
+    assert found[200] + found[429] == 60
+
+
+def test_a_body_that_is_too_large_never_reaches_the_upstream(
+    edge: Make, backends: list[Backend]
+) -> None:
+    route = {"max_body_size": "100k", "request_buffering": False}
+    nginx = edge(route=route)
+    assert nginx.get("/", method="PUT", body=b"x" * 100_000).asked["length"] == 100_000
+    assert nginx.get("/", method="PUT", body=b"x" * 200_000).status == 413
+    assert [asked["length"] for asked in backends[0].requests] == [100_000]
+
+
+def test_a_body_is_passed_on_as_it_comes_or_as_a_whole(
+    edge: Make, backends: list[Backend], folder: Path
+) -> None:
+    del folder
+    nginx = edge(max_body_size="8m")
+    assert nginx.get("/", method="POST", body=b"x" * 5_000_000).asked["length"] == 5_000_000
+
+
+def test_others_than_the_allowed_get_403(edge: Make) -> None:
+    nginx = edge(
+        routes=[
+            {"path": "/metrics", "upstream": "app", "exact": True, "allow": ["10.0.0.0/8"]},
+            {"path": "/open", "upstream": "app", "allow": ["127.0.0.0/8"]},
+        ]
+    )
+    assert [nginx.get(path).status for path in ("/metrics", "/open")] == [403, 200]
+    assert nginx.get("/nginx_status", port=nginx.ports.status).body.startswith(b"Active conn")
+    assert nginx.get("/other", port=nginx.ports.status).status == 404
+
+
+# --- many upstreams -------------------------------------------------------------------------------
+
+
+def test_least_conn_gives_to_the_one_that_has_least(edge: Make, backends: list[Backend]) -> None:
+    backends[0].wait = 1.0
+    nginx = edge(3, upstream={"balance": "least_conn"})
+    at_once = [threading.Thread(target=nginx.get) for _ in range(12)]
+    for thread in at_once:
+        thread.start()
+        time.sleep(0.05)
+    for thread in at_once:
+        thread.join()
+    slow, *quick = (len(backend.requests) for backend in backends)
+    assert slow <= 2, (slow, quick)
+    assert min(quick) >= 3, (slow, quick)
+
+
+def test_connections_to_the_upstream_are_kept(edge: Make, backends: list[Backend]) -> None:
+    nginx = edge()
+    for _ in range(10):
+        nginx.get()
+    assert len({asked["peer"] for asked in backends[0].requests}) == 1
+
+
+def test_no_keepalive_means_one_connection_each(edge: Make, backends: list[Backend]) -> None:
+    nginx = edge(upstream={"keepalive": 0})
+    for _ in range(3):
+        nginx.get()
+    assert len({asked["peer"] for asked in backends[0].requests}) == 3
+
+
+class Load:
+    """Requests, one after the other on each of a few threads, until it is told to stop."""
+
+    def __init__(self, nginx: Nginx, threads: int = 3) -> None:
+        self.found: Counter[object] = Counter()
+        self._nginx = nginx
+        self._end = threading.Event()
+        self._threads = [threading.Thread(target=self._ask) for _ in range(threads)]
+
+    def _ask(self) -> None:
+        while not self._end.is_set():
+            try:
+                self.found[self._nginx.get("/").status] += 1
+            except OSError as error:
+                self.found[repr(error)] += 1
+
+    def __enter__(self) -> "Load":
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        for thread in self._threads:
+            thread.join()
+
+
+def test_nobody_notices_that_a_replica_is_killed(edge: Make, backends: list[Backend]) -> None:
+    nginx = edge(3)
+    with Load(nginx) as load:
+        time.sleep(0.5)
+        backends[1].die()
+        time.sleep(1)
+        nginx.resolve("app", [backends[0].address, backends[2].address])
+        nginx.wait_for_log("reloading: new addresses")
+        time.sleep(0.5)
+    assert set(load.found) == {200}, load.found
+    assert load.found[200] > 100
+
+
+def test_nobody_notices_a_reload(edge: Make, backends: list[Backend]) -> None:
+    nginx = edge()
+    with Load(nginx) as load:
+        for number in range(5):
+            changed = Edge.model_validate(described(headers={"X-Number": str(number)}))
+            nginx.configure(changed, {"app": [backends[0].address]}, backends[0].port)
+            nginx.wait_for(
+                lambda number=number: nginx.get().headers.get("x-number") == str(number), "it"
+            )
+    assert set(load.found) == {200}, load.found
+    assert nginx.log.count("reloading: a new configuration") == 5
+
+
+def test_a_moved_container_is_found_again(edge: Make, backends: list[Backend]) -> None:
+    nginx = edge()
+    assert nginx.get().asked["by"] == backends[0].address
+    nginx.resolve("app", [backends[2].address])
+    nginx.wait_for_log("reloading: new addresses")
+    nginx.wait_for(lambda: nginx.get().asked["by"] == backends[2].address, "the new one answers")
+
+
+def test_an_upstream_without_an_address_fails_alone(edge: Make, backends: list[Backend]) -> None:
+    nginx = edge(
+        0,
+        upstreams={"app": {"endpoint": "app"}, "away": {"endpoint": "away"}},
+        routes=[{"path": "/", "upstream": "app"}, {"path": "/away", "upstream": "away"}],
+    )
+    assert nginx.get("/").status == 502
+    nginx.resolve("app", [backends[0].address])
+    nginx.wait_for(lambda: nginx.get("/").status == 200, "it answers")
+    assert nginx.get("/away").status == 502
+    # A name that is not known for a moment keeps its addresses.
+    nginx.resolve("app", [])
+    time.sleep(0.8)
+    assert nginx.get("/").status == 200
+
+
+def test_a_bad_configuration_is_left_aside(edge: Make, backends: list[Backend]) -> None:
+    nginx = edge()
+    good = (nginx.folder / "configs" / "nginx.conf").read_text()
+    nginx.put("configs/nginx.conf", good.replace("server_tokens off", "server_tokens maybe"))
+    nginx.wait_for_log("nginx refuses the new configuration")
+    assert nginx.get("/").status == 200
+    # Addresses are followed all the same.
+    nginx.resolve("app", [backends[1].address])
+    nginx.wait_for(lambda: nginx.get().asked["by"] == backends[1].address, "the new one answers")
+    nginx.put("configs/nginx.conf", good.replace("server_tokens off", "server_tokens on"))
+    nginx.wait_for(lambda: "/" in nginx.get().headers["server"], "the next good one counts")
+    assert nginx.log.count("nginx refuses") == 1
+
+
+def test_it_ends_what_it_has_begun(edge: Make, backends: list[Backend]) -> None:
+    backends[0].wait = 1.0
+    nginx = edge()
+    found: list[int] = []
+    thread = threading.Thread(target=lambda: found.append(nginx.get().status))
+    thread.start()
+    time.sleep(0.3)
+    assert nginx.stop() == 0
+    thread.join()
+    assert found == [200]
+    with pytest.raises(OSError, match="refused"):
+        nginx.get("/")
+
+
+# --- what clients see -----------------------------------------------------------------------------
+
+
+def test_tls_with_redirect_hsts_and_http2(edge: Make) -> None:
+    nginx = edge(tls=TLS, hsts=3600)
+    there = nginx.get("/a?b=c", {"Host": "localhost:8080"})
+    assert there.status == 308
+    assert there.headers["location"] == f"https://localhost:{nginx.ports.https}/a?b=c"
+    assert "strict-transport-security" not in there.headers
+    answer = nginx.get("/", tls=True)
+    assert answer.asked["headers"]["x-forwarded-proto"] == "https"
+    assert answer.headers["strict-transport-security"] == "max-age=3600"
+    curl = shutil.which("curl")
+    if curl:
+        address = f"https://localhost:{nginx.ports.https}/"
+        command = [curl, "--silent", "--http2", "--cacert", str(nginx.trust), address]
+        write = ["--output", str(nginx.folder / "body"), "--write-out", "%{http_version}"]
+        said = subprocess.run([*command, *write], capture_output=True, text=True, check=True)
+        assert said.stdout == "2"
+        assert f'"host": "localhost:{nginx.ports.https}"' in (nginx.folder / "body").read_text()
+
+
+def test_a_new_certificate_is_taken_without_a_word(edge: Make, folder: Path) -> None:
+    nginx = edge(tls=TLS)
+    nginx.get("/", tls=True)
+    for file, text in certificate(folder).items():
+        nginx.put(f"secrets/{file}", text)
+
+    def served() -> bool:
+        try:
+            return nginx.get("/", tls=True).status == 200
+        except ssl.SSLError:  # still the old one, which isn't trusted any more
+            return False
+
+    assert not served()
+    nginx.wait_for(served, "the new one is served")
+
+
+def test_unknown_hosts_are_refused(edge: Make) -> None:
+    nginx = edge(server_names=["shop.example.com", "*.shop.example.com"], tls=TLS, redirect=False)
+    nginx.trust = None
+    for tls in (False, True):
+        statuses = [
+            nginx.get("/", {"Host": host}, tls=tls).status
+            for host in ("shop.example.com", "a.shop.example.com", "127.0.0.1", "evil.example.com")
+        ]
+        assert statuses == [200, 200, 421, 421]
+
+
+def test_headers_of_the_edge_where_the_upstream_has_none(
+    edge: Make, backends: list[Backend]
+) -> None:
+    nginx = edge(headers={"X-Frame-Options": "DENY", "X-Quote": """it's "so"; { #1 }"""})
+    assert nginx.get().headers["x-frame-options"] == "DENY"
+    assert nginx.get().headers["x-quote"] == """it's "so"; { #1 }"""
+    assert "/" not in nginx.get().headers["server"]
+    backends[0].answers["X-Frame-Options"] = "SAMEORIGIN"
+    assert nginx.get().headers["x-frame-options"] == "SAMEORIGIN"
+    # Refusals have them too.
+    assert nginx.get(method="POST", body=b"x" * 2_000_000).headers["x-frame-options"] == "DENY"
+
+
+def test_cors_is_for_the_listed_origins(edge: Make, backends: list[Backend]) -> None:
+    backends[0].answers["Access-Control-Allow-Origin"] = "*"
+    nginx = edge(cors_origins=["https://app.example.com"])
+    page = {"Origin": "https://app.example.com"}
+    answer = nginx.get("/", page).headers
+    assert answer["access-control-allow-origin"] == "https://app.example.com"
+    assert answer["access-control-allow-credentials"] == "true"
+    assert "access-control-allow-origin" not in nginx.get("/", {"Origin": "https://a"}).headers
+    asking = {"Access-Control-Request-Method": "PUT", "Access-Control-Request-Headers": "x-a"}
+    preflight = nginx.get("/", {**page, **asking}, method="OPTIONS")
+    assert preflight.status == 204
+    assert "PUT" in preflight.headers["access-control-allow-methods"]
+    assert preflight.headers["access-control-allow-headers"] == "x-a"
+    # Anybody else's goes on to the upstream.
+    other = {"Origin": "https://evil.example.com", **asking}
+    assert nginx.get("/", other, method="OPTIONS").asked["method"] == "OPTIONS"
+
+
+def test_texts_are_compressed(edge: Make) -> None:
+    nginx = edge()
+    packed = nginx.get("/pad", {"Accept-Encoding": "gzip"})
+    assert packed.headers["content-encoding"] == "gzip"
+    assert len(packed.body) < 1000
+    assert "content-encoding" not in nginx.get("/pad").headers
+
+
+def test_a_websocket_and_nothing_else_may_be_asked_for(edge: Make, backends: list[Backend]) -> None:
+    nginx = edge(
+        routes=[
+            {"path": "/", "upstream": "app"},
+            {"path": "/ws", "upstream": "app", "websocket": True},
+        ]
+    )
+
+    def upgrade(path: str, protocol: str) -> bytes:
+        with socket.create_connection(("127.0.0.1", nginx.ports.http), 5) as connection:
+            connection.settimeout(2)
+            asked = f"GET {path} HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: {protocol}"
+            connection.sendall(f"{asked}\r\n\r\n".encode())
+            first = connection.recv(65536)
+            if b" 101 " in first:
+                connection.sendall(b"hello")
+                return connection.recv(100)
+            return first
+
+    assert upgrade("/ws", "websocket") == b"hello"
+    assert b" 200 " in upgrade("/ws", "h2c")
+    assert b" 200 " in upgrade("/", "websocket")
+    assert all("upgrade" not in asked["headers"] for asked in backends[0].requests)
+
+
+# --- logs -----------------------------------------------------------------------------------------
+
+
+def test_the_log_tells_of_each_request_and_of_no_signature(edge: Make) -> None:
+    nginx = edge()
+    answer = nginx.get('/a"b?X-Amz-Signature=abc', {"User-Agent": 'a"b\\c'})
+    nginx.wait_for(lambda: len(nginx.access) == 1, "a line")
+    line = nginx.access[0]
+    assert (line["method"], line["path"], line["status"]) == ("GET", '/a"b', 200)
+    assert line["agent"] == 'a"b\\c'
+    assert line["id"] == answer.headers["x-request-id"] == answer.asked["headers"]["x-request-id"]
+    assert line["upstream_status"] == "200"
+    assert float(line["upstream_seconds"]) >= 0
+    assert "abc" not in nginx.log
+
+
+def test_logs_on_a_volume_stay_below_their_size(folder: Path, backends: list[Backend]) -> None:
+    program = binary()
+    assert program is not None
+    nginx = Nginx.make(folder, program)
+    logs = folder / "logs"
+    logs.mkdir()
+    (logs / "access.log").symlink_to("/dev/stdout")  # as the official image has it
+    volume = {"name": "logs", "target": "/var/log/nginx", "size": "1Mi"}
+    edge = Edge.model_validate(described(log_volume=volume))
+    nginx.configure(edge, {"app": [backends[0].address]}, backends[0].port)
+    conf = folder / "configs" / "nginx.conf"
+    nginx.put("configs/nginx.conf", conf.read_text().replace("/var/log/nginx", str(logs)))
+    nginx.environment = {"EDGE_LOGS": str(logs), "EDGE_LOGS_SIZE": "100"}
+    nginx.start()
+    try:
+        agent = {"User-Agent": "x" * 3000}
+        for _ in range(6):
+            for _ in range(10):
+                nginx.get("/", agent)
+            time.sleep(0.4)
+        names = sorted(path.name for path in logs.iterdir())
+        total = sum(path.stat().st_size for path in logs.iterdir())
+        assert "access.log.3" in names, names
+        assert "access.log.4" not in names
+        assert total < 200 * 1024
+        assert not (logs / "access.log").is_symlink()
+        assert len(nginx.access) == 60  # the container's log has all of them
+    finally:
+        nginx.stop()
+
+
+def test_it_says_so_when_it_can_not_start(folder: Path) -> None:
+    program = binary()
+    assert program is not None
+    nginx = Nginx.make(folder, program)
+    with socket.socket() as taken:
+        taken.bind(("0.0.0.0", nginx.ports.http))
+        taken.listen()
+        nginx.configure(Edge.model_validate(described()), {}, free_ports(1)[0])
+        with pytest.raises(AssertionError, match="Address already in use"):
+            nginx.start()
+    nginx.stop()
