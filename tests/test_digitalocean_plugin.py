@@ -40,7 +40,7 @@ site = {
     "cluster": cluster.ref,
 }
 store = {"engine": "postgres", "image": "postgres:15", "managed": args["managed"]}
-DataTier("shop-data", {"site": site, "stores": {"postgres": store}})
+DataTier("shop-data", {"site": site, "stores": {"postgres": store, **args["stores"]}})
 """
 CLUSTERS, DATABASES, VPCS = "/v2/kubernetes/clusters", "/v2/databases", "/v2/vpcs"
 
@@ -76,7 +76,8 @@ class Project:
 
     def describe(self, **changes: Any) -> None:
         """What the lone components are given."""
-        args: dict[str, Any] = {"cluster": {"registry": "prod-shop"}, "managed": {}, "labels": {}}
+        usual: dict[str, Any] = {"managed": {}, "labels": {}, "stores": {}}
+        args = {"cluster": {"registry": "prod-shop"}, **usual}
         (self.root / "args.json").write_text(json.dumps({**args, **changes}))
 
     @property
@@ -196,6 +197,27 @@ def test_a_life(project: Project, double: Double) -> None:
 
     project.pulumi("destroy", "--yes")
     assert made(double) == (0, 0, 0, 0)
+    assert double.unknown == []
+
+
+def test_the_other_managed_stores(project: Project, double: Double) -> None:
+    managed = {"enabled": True}
+    own = {"name": "app", "owner": "writer"}
+    redis = {"engine": "redis", "settings": {"maxmemory-policy": "allkeys-lru"}}
+    mongo = {"engine": "mongo", "databases": [own], "replica_set": "rs0", "replicas": 3}
+    stores = {"redis": {**redis, "managed": managed}, "mongo": {**mongo, "managed": managed}}
+    project.describe(stores=stores)
+    project.up()
+    databases = {item["engine"]: item for item in double.world.databases.values()}
+    assert set(databases) == {"pg", "valkey", "mongodb"}
+    valkey, mongodb = databases["valkey"], databases["mongodb"]
+    assert (valkey["version"], mongodb["version"]) == ("8", "7.0")
+    config = double.world.database_configs[valkey["id"]]
+    assert config == {"valkey_maxmemory_policy": "allkeys-lru", "valkey_persistence": "rdb"}
+    assert [user["name"] for user in mongodb["users"]] == ["doadmin", "writer"]
+    assert mongodb["db_names"] == ["admin", "app"]
+    assert all(double.world.firewalls[item["id"]] for item in databases.values())
+    project.is_up_to_date()
     assert double.unknown == []
 
 

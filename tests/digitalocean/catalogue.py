@@ -74,6 +74,23 @@ DATABASE_ADDRESSES = {
     "opensearch": ("https", 25060, "", ""),
 }
 
+# What a new cluster is set to.
+VALKEY_DEFAULTS: Json = {
+    "valkey_maxmemory_policy": "noeviction",
+    "valkey_pubsub_client_output_buffer_limit": 64,
+    "valkey_number_of_databases": 16,
+    "valkey_io_threads": 1,
+    "valkey_lfu_log_factor": 10,
+    "valkey_lfu_decay_time": 1,
+    "valkey_ssl": True,
+    "valkey_timeout": 300,
+    "valkey_notify_keyspace_events": "",
+    "valkey_persistence": "rdb",
+    "valkey_acl_channels_default": "allchannels",
+    "frequent_snapshots": True,
+    "valkey_active_expire_effort": 1,
+}
+
 KUBERNETES_VERSIONS = ("1.36.3-do.0", "1.35.7-do.1", "1.34.9-do.0")
 
 TIERS: dict[str, Json] = {

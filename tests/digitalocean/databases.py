@@ -10,6 +10,7 @@ from digitalocean.catalogue import (
     DATABASE_SIZES,
     DATABASE_VERSIONS,
     SINGLE_NODE_SIZES,
+    VALKEY_DEFAULTS,
     Json,
     database_options,
 )
@@ -42,6 +43,8 @@ class Databases:
             ("PUT", f"{cluster}/maintenance", self.maintain),
             ("PUT", f"{cluster}/upgrade", self.upgrade),
             ("GET", f"{cluster}/ca", self.authority),
+            ("GET", f"{cluster}/config", self.config),
+            ("PATCH", f"{cluster}/config", self.set_config),
             ("GET", f"{cluster}/firewall", self.firewall),
             ("PUT", f"{cluster}/firewall", self.set_firewall),
             ("POST", f"{cluster}/users", self.create_user),
@@ -166,6 +169,20 @@ class Databases:
     def authority(self, call: Call, cluster: str) -> Answer:
         self._the(cluster)
         return 200, {"ca": {"certificate": _CERTIFICATE}}
+
+    # --- settings ---------------------------------------------------------------------------------
+
+    def config(self, call: Call, cluster: str) -> Answer:
+        found = self._the(cluster)
+        if found["engine"] != "valkey":
+            raise unprocessable("the double knows no configuration of this engine")
+        return 200, {"config": {**VALKEY_DEFAULTS, **self.world.database_configs.get(cluster, {})}}
+
+    def set_config(self, call: Call, cluster: str) -> Answer:
+        self.config(call, cluster)
+        schemas.check(schemas.VALKEY_CONFIG, call.body)
+        self.world.database_configs.setdefault(cluster, {}).update(call.body["config"])
+        return 200, None
 
     # --- trusted sources --------------------------------------------------------------------------
 

@@ -206,6 +206,18 @@ DATABASE_MIGRATE = _object(("region",), region=REGION, private_network_uuid=UUID
 DATABASE_MAINTENANCE = _object(("day", "hour"), day=_one_of(*DAYS), hour=CLOCK)
 DATABASE_UPGRADE = _object(("version",), version=TEXT)
 DATABASE_FIREWALL = _object(("rules",), rules=_RULES)
+VALKEY_CONFIG = _object(
+    ("config",),
+    config=_object(
+        (),
+        valkey_maxmemory_policy=_one_of(
+            "noeviction",
+            *(f"allkeys-{how}" for how in ("lru", "lfu", "random")),
+            *(f"volatile-{how}" for how in ("lru", "lfu", "random", "ttl")),
+        ),
+        valkey_persistence=_one_of("off", "rdb"),
+    ),
+)
 DATABASE_USER = _object(
     ("name",),
     name=_matches(r"[a-zA-Z0-9_][a-zA-Z0-9_.\-]*", 63),

@@ -39,6 +39,8 @@ class World:
     clusters: dict[str, Json] = field(default_factory=dict)
     databases: dict[str, Json] = field(default_factory=dict)
     firewalls: dict[str, list[Json]] = field(default_factory=dict)
+    database_configs: dict[str, Json] = field(default_factory=dict)
+    """What of a cluster's configuration was set."""
     """The rules of each database cluster."""
     registries: dict[str, Json] = field(default_factory=dict)
     subscription: Json | None = None

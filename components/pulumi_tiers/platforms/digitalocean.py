@@ -143,7 +143,9 @@ def _spaces(owner: Component, site: SiteRef, name: str, store: Store) -> Server:
             name=bucket_name(site["name"], name, store, item.name),
             region=region,
             acl="private",
-            versioning={"enabled": True} if item.versioning else None,
+            versioning=digitalocean.SpacesBucketVersioningArgs(enabled=True)
+            if item.versioning
+            else None,
             # Objects are never deleted by the way.
             force_destroy=False,
             opts=protected,
