@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import time
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass
-from typing import cast
 
 from flask import Flask, Response, g, jsonify, render_template_string, request
 from prometheus_client import (
@@ -25,19 +25,28 @@ from prometheus_client import (
     generate_latest,
 )
 from prometheus_client.multiprocess import MultiProcessCollector
-from werkzeug.exceptions import BadRequest, HTTPException, ServiceUnavailable
+from werkzeug.exceptions import (
+    HTTPException,
+    LengthRequired,
+    RequestEntityTooLarge,
+    ServiceUnavailable,
+)
 
-from reference.stores import EventStore, Store, StoreError, discover
+from reference import stores as known
+from reference.documents import add_document_routes
+from reference.jobs import add_job_routes
+from reference.log import configure_logging
+from reference.queue import CeleryQueue, Queue, broker
+from reference.stores import Database, Store, StoreError
+from reference.uploads import add_upload_routes
+from reference.validation import valid_limit, valid_text
 
 TITLE_LENGTH = 200
 LIMIT_DEFAULT, LIMIT_MAX = 20, 100
-COLOURS = {
-    logging.DEBUG: "\033[36m",
-    logging.INFO: "\033[32m",
-    logging.WARNING: "\033[33m",
-    logging.ERROR: "\033[31m",
-    logging.CRITICAL: "\033[31m",
-}
+BODY_BYTES = 16 * 1024
+UPLOAD_BYTES = 16 * 1024**2
+# Less than the ten seconds that the documented health checks wait.
+CHECK_SECONDS = 8
 
 logger = logging.getLogger("reference")
 
@@ -101,49 +110,54 @@ def check(store: Store) -> Dependency:
 
 def check_all(stores: Mapping[str, Store]) -> dict[str, Dependency]:
     """All at once: several that are down must not outlast the caller's own timeout."""
-    with ThreadPoolExecutor(max_workers=len(stores) or 1) as pool:
-        states = dict(zip(stores, pool.map(check, stores.values()), strict=True))
+    pool = ThreadPoolExecutor(max_workers=len(stores) or 1)
+    checks = {name: pool.submit(check, store) for name, store in stores.items()}
+    done = wait(checks.values(), CHECK_SECONDS).done
+    pool.shutdown(wait=False)
+    late = f"no answer within {CHECK_SECONDS} seconds"
+    states = {
+        name: future.result()
+        if future in done
+        else Dependency(stores[name].engine, ok=False, error=late, milliseconds=CHECK_SECONDS * 1e3)
+        for name, future in checks.items()
+    }
     for name, state in states.items():
         if not state.ok:
             logger.warning("%s (%s) fails: %s", name, state.engine, state.error)
     return states
 
 
-def valid_title(body: object) -> str:
-    """The title in a request's JSON body."""
-    title = cast("dict[str, object]", body).get("title") if isinstance(body, dict) else None
-    if not isinstance(title, str) or not 1 <= len(title.strip()) <= TITLE_LENGTH:
-        raise BadRequest(f'expected JSON: {{"title": 1 to {TITLE_LENGTH} characters}}')
-    if not title.strip().isprintable():
-        raise BadRequest("the title has characters that cannot be printed")
-    return title.strip()
-
-
-def valid_limit(text: str) -> int:
-    """How many events a request asks for."""
-    if not text.isdecimal() or not 1 <= int(text) <= LIMIT_MAX:
-        raise BadRequest(f"limit is a number from 1 to {LIMIT_MAX}")
+def size_limit(environment: Mapping[str, str]) -> int:
+    """UPLOAD_LIMIT: bytes that an upload through the application may have."""
+    text = environment.get("UPLOAD_LIMIT") or str(UPLOAD_BYTES)
+    if not text.isdecimal():
+        raise StoreError(f"UPLOAD_LIMIT is {text!r}, not a number of bytes")
     return int(text)
 
 
-def create_app(environment: Mapping[str, str], stores: Mapping[str, Store]) -> Flask:
+def create_app(
+    environment: Mapping[str, str], stores: Mapping[str, Store], queue: Queue | None = None
+) -> Flask:
     """The application; the stores go by the names of the variables they come from."""
     title = environment.get("APP_TITLE", "Reference workload")
     service = environment.get("SERVICE_NAME", "reference")
     version = environment.get("SERVICE_VERSION", "0")
+    host = socket.gethostname()
+    upload_limit = size_limit(environment)
+    database, objects = known.database(stores), known.objects(stores)
     APP_INFO.labels(service, version, title).set(1)
 
     app = Flask(__name__, static_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = 16 * 1024
 
-    def event_store() -> EventStore:
-        for store in stores.values():
-            if isinstance(store, EventStore):
-                return store
-        raise ServiceUnavailable("no store for events is configured")
+    def events() -> Database:
+        if database is None:
+            raise ServiceUnavailable("no store for events is configured")
+        return database
 
     @app.get("/")
+    @app.get("/ui")
     def page() -> tuple[str, int]:
+        """Show what works, and the newest events."""
         dependencies = check_all(stores)
         ok = all(state.ok for state in dependencies.values())
         html = render_template_string(
@@ -152,25 +166,40 @@ def create_app(environment: Mapping[str, str], stores: Mapping[str, Store]) -> F
             service=service,
             version=version,
             dependencies=dependencies,
-            events=event_store().newest(LIMIT_DEFAULT) if ok and stores else [],
+            events=database.newest(LIMIT_DEFAULT) if ok and database else [],
         )
         return html, 200 if ok else 503
 
     @app.get("/health")
     @app.get("/api/health")
     def health() -> tuple[Response, int]:
+        """Use every dependency and say which of them work."""
         dependencies = check_all(stores)
         ok = all(state.ok for state in dependencies.values())
         body = {
             "status": "ok" if ok else "failing",
             "service": service,
             "version": version,
+            "served_by": host,
             "dependencies": {name: asdict(state) for name, state in dependencies.items()},
         }
         return jsonify(body), 200 if ok else 503
 
+    @app.get("/headers")
+    def headers() -> Response:
+        """Show the request as it arrives here, without credentials."""
+        hidden = {"authorization", "cookie", "proxy-authorization"}
+        shown = {name: text for name, text in request.headers.items() if name.lower() not in hidden}
+        return jsonify(
+            headers=shown,
+            remote_address=request.remote_addr,
+            scheme=request.scheme,
+            served_by=host,
+        )
+
     @app.get("/metrics")
     def metrics() -> Response:
+        """Show the metrics of all processes."""
         registry = REGISTRY
         if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
             registry = CollectorRegistry()
@@ -179,17 +208,33 @@ def create_app(environment: Mapping[str, str], stores: Mapping[str, Store]) -> F
 
     @app.get("/events")
     def list_events() -> Response:
-        limit = valid_limit(request.args.get("limit", str(LIMIT_DEFAULT)))
-        return jsonify([event.as_json() for event in event_store().newest(limit)])
+        """Show the newest events first."""
+        limit = valid_limit(request.args.get("limit", str(LIMIT_DEFAULT)), LIMIT_MAX)
+        return jsonify([event.as_json() for event in events().newest(limit)])
 
     @app.post("/events")
     def add_event() -> tuple[Response, int]:
-        event = event_store().add(valid_title(request.get_json(silent=True)))
+        """Keep an event."""
+        title = valid_text(request.get_json(silent=True), "title", TITLE_LENGTH)
+        event = events().add(title)
         return jsonify(event.as_json()), 201
+
+    add_job_routes(app, database, queue)
+    add_upload_routes(app, environment, objects)
+    add_document_routes(app, title, version)
 
     @app.before_request
     def start_clock() -> None:
         g.started = time.perf_counter()
+
+    @app.before_request
+    def limit_body() -> None:
+        # Flask's own limit is not the same thing in all of its versions.
+        if "Transfer-Encoding" in request.headers:
+            raise LengthRequired("send the body's Content-Length")
+        limit = upload_limit if request.endpoint == "upload" else BODY_BYTES
+        if (request.content_length or 0) > limit:
+            raise RequestEntityTooLarge(f"a body may have {limit} bytes here")
 
     @app.after_request
     def observe(response: Response) -> Response:
@@ -201,6 +246,7 @@ def create_app(environment: Mapping[str, str], stores: Mapping[str, Store]) -> F
         REQUESTS.labels(method, status).inc()
         DURATION.labels(method, path, status).observe(seconds)
         logger.info("%s %s %s %.1f ms", method, path, status, seconds * 1000)
+        response.headers["X-Served-By"] = host
         return response
 
     @app.errorhandler(HTTPException)
@@ -215,32 +261,11 @@ def create_app(environment: Mapping[str, str], stores: Mapping[str, Store]) -> F
     return app
 
 
-class ColouredFormatter(logging.Formatter):
-    """Lines in their level's colour."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """The line between the codes for the colour and for none."""
-        return f"{COLOURS.get(record.levelno, '')}{super().format(record)}\033[0m"
-
-
-def configure_logging(environment: Mapping[str, str]) -> None:
-    """LOG_LEVEL; without it DEBUG=true means debug, as in the documented settings."""
-    debug = environment.get("DEBUG", "").lower() in {"1", "true", "yes"}
-    wanted = environment.get("LOG_LEVEL", "DEBUG" if debug else "INFO").upper()
-    level = logging.getLevelNamesMapping().get(wanted)
-    coloured = environment.get("LOG_FORMAT") == "colored"
-    formatter = ColouredFormatter if coloured else logging.Formatter
-    handler = logging.StreamHandler()
-    handler.setFormatter(formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logging.basicConfig(level=level or logging.INFO, handlers=[handler], force=True)
-    if level is None:
-        logger.warning("LOG_LEVEL %s is unknown; using INFO", wanted)
-
-
 def application() -> Flask:
     """What gunicorn runs."""
     configure_logging(os.environ)
-    stores = discover(os.environ)
+    stores = known.discover(os.environ)
     for name, store in stores.items():
         logger.info("%s is a %s store", name, store.engine)
-    return create_app(os.environ, stores)
+    redis = broker(stores)
+    return create_app(os.environ, stores, CeleryQueue(os.environ, redis) if redis else None)

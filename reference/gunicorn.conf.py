@@ -1,12 +1,13 @@
-"""How gunicorn serves the reference workload: within 128 MB, on a read-only root with /tmp."""
+"""How gunicorn serves the reference workload: within 256 MB, on a read-only root with /tmp."""
 
 import os
-from pathlib import Path
 
 host = os.environ.get("HOST", "0.0.0.0")  # noqa: S104 - the container's own network
 port = os.environ.get("PORT", "8000")
 bind = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 wsgi_app = "reference.app:application()"
+# Loaded once and then forked: it connects to nothing before its first request.
+preload_app = True
 workers = 2
 threads = 4
 worker_class = "gthread"
@@ -16,11 +17,3 @@ worker_tmp_dir = "/dev/shm"  # noqa: S108 - gunicorn makes its files there ungue
 graceful_timeout = 8
 # Newer gunicorns open a socket for a management tool in the home folder; there is none to write.
 control_socket_disable = True
-
-
-def on_starting(server: object) -> None:
-    """Begin with an empty folder of metrics: what an earlier run left would be counted again."""
-    folder = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
-    folder.mkdir(parents=True, exist_ok=True)
-    for file in folder.glob("*.db"):
-        file.unlink()

@@ -1,0 +1,31 @@
+"""What the image runs: the API, or with WORKER_CONCURRENCY a worker."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from reference import metrics
+from reference.log import log_level
+
+WORKER = "src.workers.worker"
+
+
+def command(environment: Mapping[str, str]) -> list[str]:
+    """The program and its arguments."""
+    concurrency = environment.get("WORKER_CONCURRENCY")
+    if not concurrency:
+        configuration = Path(__file__).with_name("gunicorn.conf.py")
+        return ["gunicorn", "--config", str(configuration)]
+    if not concurrency.isdecimal() or int(concurrency) < 1:
+        sys.exit(f"WORKER_CONCURRENCY is {concurrency!r}, not a number of jobs at a time")
+    level = log_level(environment) or "INFO"
+    return ["celery", "-A", WORKER, "worker", f"--loglevel={level}", f"--concurrency={concurrency}"]
+
+
+if __name__ == "__main__":
+    program = command(os.environ)
+    metrics.empty_folder(os.environ)
+    os.execvp(program[0], program)  # noqa: S606 - this process becomes it, and gets its signals

@@ -1,0 +1,1 @@
+"""The names that Pigmeu's documented commands use."""
