@@ -50,7 +50,19 @@ def compose(recording: Recording, stack: str) -> dict[str, Json]:
 def compose_yaml(recording: Recording, stack: str) -> str:
     """The Compose file as text."""
     parts = {key: part for key, part in compose(recording, stack).items() if part}
-    return yaml.safe_dump(parts, sort_keys=False, allow_unicode=True, width=100)
+    return yaml.dump(parts, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes scripts as people do."""
+
+
+def _represent_text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+    style = "|" if "\n" in text else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style)
+
+
+_Dumper.add_representer(str, _represent_text)
 
 
 def _service_name(container: Resource, stack: str) -> str:
@@ -61,7 +73,11 @@ def _top_level(resources: Iterable[Resource]) -> dict[str, Json]:
     return {
         str(resource.inputs["name"]): {
             "name": resource.inputs["name"],
-            **_if_set(labels=_labels(resource)),
+            **_if_set(
+                internal=resource.inputs.get("internal"),
+                ipam=_if_set(config=bare(resource.inputs.get("ipamConfigs"))),
+                labels=_labels(resource),
+            ),
         }
         for resource in sorted(resources, key=lambda item: str(item.inputs["name"]))
     }
@@ -126,15 +142,22 @@ def _service(
         environment={name: value for name, value, _ in _environment(container)},
         labels={label: _text(value) for label, value in _labels(container).items()},
         depends_on=dict(dependencies),
+        network_mode=inputs.get("networkMode"),
         networks={
-            network["name"]: _if_set(aliases=network.get("aliases")) or None
+            network["name"]: _if_set(
+                aliases=network.get("aliases"), ipv4_address=network.get("ipv4Address")
+            )
+            or None
             for network in inputs.get("networksAdvanced") or []
         },
         ports=[
             f"{port['ip']}:{port['external']}:{port['internal']}"
             for port in inputs.get("ports") or []
         ],
-        volumes=[f"{mount['source']}:{mount['target']}" for mount in inputs.get("mounts") or []],
+        volumes=[
+            f"{mount['source']}:{mount['target']}{':ro' if mount.get('readOnly') else ''}"
+            for mount in inputs.get("mounts") or []
+        ],
         tmpfs=[
             f"{path}:{options}" if options else path
             for path, options in sorted((inputs.get("tmpfs") or {}).items())
