@@ -1,7 +1,7 @@
 #!/bin/sh
 # Runs nginx, and reloads it when its configuration, its certificate or the addresses of its
 # upstreams change. What nginx would refuse is told in the log and left aside: what runs goes on.
-# Needs: sh, getent, cksum, sort, and the usual file tools; in Alpine's and in Debian's images.
+# Needs: sh, getent, cksum, sort, base64 and the usual file tools, as Alpine's and Debian's images have.
 set -u
 configs=${EDGE_CONFIGS:-/run/configs} # nginx.conf, upstreams
 secrets=${EDGE_SECRETS:-/run/secrets} # tls.crt, tls.key
@@ -32,6 +32,10 @@ certificate() { # of all there are, the one to use: sets crt and key
     else
         crt=$secrets/tls.crt key=$secrets/tls.key
     fi
+}
+
+pem() { # a file's text; those that came in one line are in base64
+    if grep -q -e -----BEGIN "$1"; then cat "$1"; else base64 -d "$1"; fi
 }
 
 fingerprint() { # of everything but addresses
@@ -78,8 +82,8 @@ take() {
     cp "$configs/upstreams" "$next/addresses"
     certificate
     if [ -e "$crt" ]; then
-        cp "$crt" "$next/tls.crt"
-        (umask 077 && cat "$key" >"$next/tls.key")
+        pem "$crt" >"$next/tls.crt"
+        (umask 077 && pem "$key" >"$next/tls.key")
     fi
     # Addresses that are known now may not be known in this moment.
     [ -d "$run/now/upstreams" ] && cp "$run/now/upstreams/"* "$next/upstreams/" 2>/dev/null
