@@ -137,20 +137,28 @@ class KubernetesPlatform(Platform):
             )
             # From the resource: nothing may start with the values of yesterday.
             secret = made.metadata.name
+        files: list[pulumi.Resource] = []
         if workload.configs:
-            kubernetes.core.v1.ConfigMap(
-                child,
-                metadata=_metadata(site, name, name),
-                data=workload.configs,
-                opts=options,
+            files.append(
+                kubernetes.core.v1.ConfigMap(
+                    child,
+                    metadata=_metadata(site, name, name),
+                    data=workload.configs,
+                    opts=options,
+                )
             )
         if workload.secret_files:
-            kubernetes.core.v1.Secret(
-                owner.child(files_name(name)),
-                metadata=_metadata(site, name, files_name(name)),
-                string_data=workload.secret_files,
-                opts=options,
+            files.append(
+                kubernetes.core.v1.Secret(
+                    owner.child(files_name(name)),
+                    metadata=_metadata(site, name, files_name(name)),
+                    string_data=workload.secret_files,
+                    opts=options,
+                )
             )
+        if files:
+            # Else pods that are rolled for a changed file could still find the old one.
+            after = [*after, ready(*files)]
         if not workload.stateful:
             for volume in _claimed(workload):
                 kubernetes.core.v1.PersistentVolumeClaim(
