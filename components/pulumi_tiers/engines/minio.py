@@ -219,7 +219,7 @@ class Minio(Engine):
             if isinstance(password, str) and password:
                 if len(password) < 8:
                     why = f"the password of '{user}' has fewer than 8 characters"
-                    found.append((why, "S3's secret keys have 8 to 40"))
+                    found.append((why, "S3's secret keys have 8 or more"))
                 elif password != password.strip():
                     why = f"the password of '{user}' begins or ends with a space"
                     found.append((why, "MinIO cuts it off: remove it"))
