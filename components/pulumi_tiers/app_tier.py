@@ -258,7 +258,8 @@ class AppTier(Component):
             for service, running in self._running.items()
             if running.urls
         }
-        self.urls = pulumi.Output.all(**published)
+        # Of nothing, `all` makes a list.
+        self.urls = pulumi.Output.all(**published) if published else pulumi.Output.from_input({})
         self.endpoints = {
             service: {
                 "host": running.host,
