@@ -32,6 +32,7 @@ from pulumi_tiers.model.references import CONCURRENCY, FIELDS, GENERATED, refere
 from pulumi_tiers.model.store import Store
 from pulumi_tiers.model.system import Environment, System, Target
 from pulumi_tiers.model.workload import Condition, Workload
+from pulumi_tiers.nginx.workloads import check_edges, edge_workloads
 
 
 def check_systems(
@@ -47,10 +48,12 @@ def check_systems(
         keys = connection_keys(system.stores, target)
         yield from check_services(at, system.workloads, target, keys)
         yield from _check_queues(at, system.workloads, system.stores)
+        yield from _check_system_edges(system, target)
         yield from check_networks(
             [
                 *store_members(f"{system.name}: stores", system.stores),
                 *members(at, system.workloads),
+                *members(f"{system.name}: edges", edge_helpers(system, target)),
             ],
             system.networks,
             target,
@@ -69,8 +72,33 @@ def check_systems(
             for port in (
                 *_store_ports(f"{system.name}: stores", system.name, system.stores),
                 *_service_ports(f"{system.name}: services", system.name, system.workloads),
+                *_service_ports(f"{system.name}: edges", system.name, edge_helpers(system, target)),
             )
         )
+
+
+def edge_helpers(system: System, target: Target) -> dict[str, Workload]:
+    """What the edges of a system run."""
+    return {
+        name: workload
+        for edge, described in system.edges.items()
+        for name, workload in edge_workloads(edge, described, target).items()
+    }
+
+
+def _check_system_edges(system: System, target: Target) -> Iterator[Mistake]:
+    endpoints = {
+        name: [port.target for port in workload.ports]
+        for name, workload in system.workloads.items()
+    }
+    for name, store in system.stores.items():
+        engine = ENGINES.get(store.engine)
+        if engine and not engine.check(store) and not is_managed(store, target):
+            endpoints[name] = [port.target for port in engine.workload(name, store).ports]
+    place = f"{system.name}: edges"
+    yield from check_edges(place, system.edges, endpoints, target, system.disabled)
+    for name, workload in edge_helpers(system, target).items():
+        yield from check_limits(f"{place}.{name}", workload, target)
 
 
 _MANAGED = "managed database"
@@ -155,6 +183,7 @@ def _check_names(
         for claim in (
             *_store_claims(f"{system.name}: stores", system.stores, target, site),
             *_service_claims(f"{system.name}: services", system.workloads),
+            *_service_claims(f"{system.name}: edges", edge_helpers(system, target)),
         ):
             if documented and claim.kind == "container":
                 remedy = "set tiers:names to 'unique', or rename one of them"

@@ -243,6 +243,7 @@ def chosen(system: System, settings: Settings) -> System:
             "stores": _stores(system, settings),
             "services": active(system.services),
             "ml": active(system.ml),
+            "disabled": [name for name in system.workloads if name not in active(system.workloads)],
         }
     )
 

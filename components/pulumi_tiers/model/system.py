@@ -42,6 +42,8 @@ class System(Model):
     #: Services that compute with models: they become an MLTier.
     ml: dict[Name, Workload] = {}
 
+    #: Services that a stack leaves out, because it has chosen none of their profiles.
+    disabled: list[Name] = []
     #: By host name; the first is the one that people come through.
     edges: dict[Name, Edge] = {}
     #: Its document demands that clients' connections to the edges are encrypted.
