@@ -7,11 +7,11 @@ import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pulumi_tiers.cli import docker
+from pulumi_tiers.cli import certificates, docker
 from pulumi_tiers.cli.console import EXIT_MISSING, Steps, Stop
 from pulumi_tiers.cli.files import private_folder, write_private
 from pulumi_tiers.render.compose import compose_yaml, literal_secrets
@@ -158,13 +158,20 @@ def write(recording: Recording, stack: str, folder: Path) -> list[Path]:
         for kind, name in placeholders(resource.inputs)
         if kind == "secret"
     }
-    return [file, write_secrets(folder, names, literal_secrets(recording))]
+    given = literal_secrets(recording)
+    return [file, write_secrets(folder, names, given, certificates.wanted(recording))]
 
 
-def write_secrets(folder: Path, names: set[str], literals: Mapping[str, str]) -> Path:
+def write_secrets(
+    folder: Path,
+    names: set[str],
+    literals: Mapping[str, str],
+    wanted: Iterable[certificates.Wanted] = (),
+) -> Path:
     """Keeps the values that are there, generates the ones that are missing."""
     path = folder / SECRETS_FILE
     values = read_secrets(folder)
+    values |= certificates.made(wanted, values)
     for name in sorted(names - set(values)):
         values[name] = secrets.token_hex(16)
     values |= literals

@@ -1,12 +1,13 @@
 """`tiers render`: a recording becomes files."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
 
+from pulumi_tiers.cli import certificates
 from pulumi_tiers.cli.compose import read_secrets, write_secrets
 from pulumi_tiers.cli.files import write_private
 from pulumi_tiers.cli.project import Project
@@ -33,6 +34,8 @@ class Rendered:
     remarks: list[str]
     #: The files hold secrets in clear.
     private: bool = False
+    #: Certificates among the secrets.
+    certificates: Sequence[certificates.Wanted] = ()
 
     def write(self, folder: Path) -> list[Path]:
         """Writes the files; existing secrets keep their values."""
@@ -45,7 +48,8 @@ class Rendered:
                 (folder / name).write_text(text, encoding="utf-8")
         if self.secrets or self.literals:
             _ignore(folder / ".gitignore", "*" if self.private else "/.env")
-            written.append(write_secrets(folder, set(self.secrets), self.literals))
+            known = set(self.secrets)
+            written.append(write_secrets(folder, known, self.literals, self.certificates))
         return written
 
 
@@ -107,7 +111,8 @@ def render(
 
         text = compose_yaml(recording, stack)
         literals = literal_secrets(recording)
-        return Rendered(text, {"compose.yaml": text}, names, literals, remarks)
+        made = certificates.wanted(recording)
+        return Rendered(text, {"compose.yaml": text}, names, literals, remarks, certificates=made)
     return _kubernetes(recording, names, remarks, secrets_in)
 
 
@@ -136,8 +141,10 @@ def _kubernetes(
 ) -> Rendered:
     from pulumi_tiers.render.kubernetes import to_files, to_yaml
 
+    made = certificates.wanted(recording)
     if folder is None:
-        return Rendered(to_yaml(recording), to_files(recording), names, {}, remarks)
-    write_secrets(folder, set(names), {})
+        files = to_files(recording)
+        return Rendered(to_yaml(recording), files, names, {}, remarks, certificates=made)
+    write_secrets(folder, set(names), {}, made)
     files = to_files(recording, read_secrets(folder))
-    return Rendered("", files, names, {}, remarks, private=True)
+    return Rendered("", files, names, {}, remarks, private=True, certificates=made)

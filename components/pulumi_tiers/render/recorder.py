@@ -111,6 +111,20 @@ _ANSWERS: dict[str, dict[str, Answer]] = {
     "random:index/randomPassword:RandomPassword": {
         "result": lambda name, _: secret_placeholder(name)
     },
+    "tls:index/privateKey:PrivateKey": {
+        "privateKeyPem": lambda name, _: secret_placeholder(f"{name}-key")
+    },
+    # No secret, but a value that belongs to its key's.
+    "tls:index/selfSignedCert:SelfSignedCert": {
+        "certPem": lambda name, _: secret_placeholder(f"{name}-certificate")
+    },
+    "tls:index/privateKey:PrivateKey": {
+        "privateKeyPem": lambda name, _: Secret(secret_placeholder(f"{name}-key"))
+    },
+    # No secret, but it belongs to one.
+    "tls:index/selfSignedCert:SelfSignedCert": {
+        "certPem": lambda name, _: Secret(secret_placeholder(f"{name}-certificate"))
+    },
     # An image is known by its name until it is pulled.
     "docker:index/remoteImage:RemoteImage": {
         "imageId": lambda _, inputs: inputs["name"],
@@ -142,6 +156,11 @@ _ANSWERS: dict[str, dict[str, Answer]] = {
         }
     },
 }
+
+
+def answered(resource: Resource, key: str) -> Json:
+    """What the program was told that a provider has computed."""
+    return _ANSWERS[resource.type][key](resource.name, bare(resource.inputs))
 
 
 def _cluster(name: str) -> dict[str, Json]:
