@@ -559,7 +559,8 @@ def _check_host_ports(ports: Iterable[HostPort]) -> Iterator[Mistake]:
             yield Mistake(
                 port.place,
                 f"host port {port.number} is already published by {who}",
-                "publish another port, or none; replicas take the numbers after the first",
+                "publish another port, or none (tiers:port_offsets moves a system's); replicas take"
+                " the numbers after the first",
             )
         if port.number > 65535:
             yield Mistake(

@@ -38,7 +38,7 @@ class Plan:
         return self.settings.target
 
 
-BY_SYSTEM = ("profiles", "subnets", "domains", "tls", "sources")
+BY_SYSTEM = ("profiles", "port_offsets", "subnets", "domains", "tls", "sources")
 """Keys of the configuration that are maps by system."""
 
 T = TypeVar("T")
@@ -315,8 +315,10 @@ class _Put:
 
     def _published(self, port: int | None) -> int | None:
         # A load balancer has its ports for itself.
-        offset = self.settings.port_offset if self.settings.target is Target.DOCKER else 0
-        return port + offset if port else port
+        if port is None or self.settings.target is not Target.DOCKER:
+            return port
+        own = self.settings.port_offsets.get(self.system.name, 0)
+        return port + self.settings.port_offset + own
 
     def _moved(self, addresses: AddressRange | None) -> AddressRange | None:
         return addresses.moved(self._shift) if addresses else None

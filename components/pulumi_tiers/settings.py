@@ -136,6 +136,8 @@ class Settings(Model):
     concurrency: dict[str, Concurrency] = {}
     #: System -> the optional parts of it that are wanted.
     profiles: dict[str, list[Name]] = {}
+    #: System -> added to `port_offset` for its ports.
+    port_offsets: dict[str, Annotated[Whole, Field(ge=0, le=60000)]] = {}
     #: System -> the private network that all its fixed addresses are in.
     subnets: dict[str, Subnet] = {}
     #: System -> the host name that clients reach its edge by.
@@ -158,7 +160,7 @@ STRUCTURED = frozenset(
     {"systems", "edge", "registry_logins", "digitalocean"}
     # Maps by system, or by a part of one.
     | {"images", "secrets", "managed", "variables", "replicas", "autoscale", "concurrency"}
-    | {"profiles", "subnets", "domains", "tls", "sources"}
+    | {"profiles", "port_offsets", "subnets", "domains", "tls", "sources"}
 )
 
 
