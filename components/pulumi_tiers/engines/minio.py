@@ -178,7 +178,7 @@ class Minio(Engine):
             user="1000:1000",
             # Else the image's VOLUME would leave a nameless volume behind.
             tmpfs={"/tmp": "", _DATA: ""},  # noqa: S108
-            resources=Resources(cpus=0.5, memory="256m"),
+            resources=Resources(cpus=1.0, memory="256m"),
             job=True,
         )
 
