@@ -33,10 +33,10 @@ from werkzeug.exceptions import (
 )
 
 from reference import stores as known
+from reference.celery_queue import CeleryQueue, Queue, broker
 from reference.documents import add_document_routes
 from reference.jobs import add_job_routes
 from reference.log import configure_logging
-from reference.queue import CeleryQueue, Queue, broker
 from reference.stores import Database, Store, StoreError
 from reference.uploads import add_upload_routes
 from reference.validation import valid_limit, valid_text

@@ -13,7 +13,7 @@ import redis
 from celery import Celery, bootsteps
 from kombu.transport.redis import Channel
 
-from reference.queue import visibility_seconds
+from reference.celery_queue import visibility_seconds
 from reference.stores import RedisStore, StoreError
 
 HEARTBEAT_SECONDS = 5

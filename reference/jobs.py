@@ -10,7 +10,7 @@ import uuid
 from flask import Flask, Response, jsonify, request
 from werkzeug.exceptions import NotFound, ServiceUnavailable
 
-from reference.queue import SOFT_TIME_LIMIT, Queue
+from reference.celery_queue import SOFT_TIME_LIMIT, Queue
 from reference.stores import Database, S3Store, StoreError
 from reference.validation import valid_number, valid_text
 

@@ -14,14 +14,21 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Generator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from reference import stores
-from reference.app import configure_logging, create_app
-from reference.stores import Event, EventStore, PostgresStore, Store, StoreError, discover
+from reference import app, jobs
+from reference.__main__ import command
+from reference.app import create_app
+from reference.celery_queue import Queue
+from reference.log import configure_logging
+from reference.migrate import run_migrations
+from reference.stores import Database, Store, StoreError
+from reference.stores.base import Event, Job
 
 ROOT = Path(__file__).resolve().parent.parent
 ENVIRONMENT = {
@@ -31,7 +38,7 @@ ENVIRONMENT = {
 }
 
 
-class MemoryStore(EventStore):
+class MemoryStore(Database):
     """Keeps events in a list; fails or takes its time when told to."""
 
     engine = "memory"
@@ -41,6 +48,7 @@ class MemoryStore(EventStore):
         self.error = error
         self.seconds = seconds
         self.events: list[Event] = []
+        self.jobs: dict[str, Job] = {}
 
     def _use(self) -> None:
         time.sleep(self.seconds)
@@ -49,6 +57,10 @@ class MemoryStore(EventStore):
 
     def check(self) -> None:
         self._use()
+
+    def migrate(self) -> list[str]:
+        self._use()
+        return ["nothing to do"]
 
     def add(self, title: str) -> Event:
         self._use()
@@ -59,9 +71,49 @@ class MemoryStore(EventStore):
         self._use()
         return self.events[::-1][:limit]
 
+    def add_job(self, job_id: str, text: str, seconds: float) -> Job:
+        self._use()
+        self.jobs[job_id] = Job(job_id, text, seconds, 0, None, None, datetime.now(UTC), None)
+        return self.jobs[job_id]
 
-def client(**named_stores: Store):
-    return create_app(ENVIRONMENT, named_stores).test_client()
+    def remove_job(self, job_id: str) -> None:
+        del self.jobs[job_id]
+
+    def job(self, job_id: str) -> Job | None:
+        return self.jobs.get(job_id)
+
+    def begin_job(self, job_id: str, worker: str) -> Job | None:
+        if found := self.jobs.get(job_id):
+            who = worker if found.result is None else found.worker
+            self.jobs[job_id] = replace(found, attempts=found.attempts + 1, worker=who)
+        return self.jobs.get(job_id)
+
+    def finish_job(self, job_id: str, worker: str, result: dict[str, object]) -> bool:
+        self._use()
+        found = self.jobs[job_id]
+        if found.result is not None:
+            return False
+        self.jobs[job_id] = replace(
+            found, worker=worker, result=result, finished_at=datetime.now(UTC)
+        )
+        return True
+
+
+class ListQueue(list[str]):
+    """A queue that nobody works off; fails when told to."""
+
+    def __init__(self, error: str | None = None) -> None:
+        super().__init__()
+        self.error = error
+
+    def put(self, job_id: str) -> None:
+        if self.error:
+            raise StoreError(self.error)
+        self.append(job_id)
+
+
+def client(queue: Queue | None = None, **named_stores: Store):
+    return create_app(ENVIRONMENT, named_stores, queue).test_client()
 
 
 # --- health ----------------------------------------------------------------------------------
@@ -99,8 +151,17 @@ def test_without_dependencies_it_is_healthy():
 def test_slow_dependencies_are_checked_at_the_same_time():
     slow = {f"S{number}_URL": MemoryStore(seconds=0.3) for number in range(4)}
     started = time.monotonic()
-    assert client(**slow).get("/health").status_code == 200
+    assert create_app(ENVIRONMENT, slow).test_client().get("/health").status_code == 200
     assert time.monotonic() - started < 0.8
+
+
+def test_a_dependency_that_does_not_answer_is_not_waited_for(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(app, "CHECK_SECONDS", 0.2)
+    started = time.monotonic()
+    body = client(A_URL=MemoryStore(seconds=1), B_URL=MemoryStore()).get("/health").get_json()
+    assert time.monotonic() - started < 0.8
+    assert body["dependencies"]["A_URL"]["error"] == "no answer within 0.2 seconds"
+    assert body["dependencies"]["B_URL"]["ok"] is True
 
 
 # --- the page --------------------------------------------------------------------------------
@@ -195,6 +256,206 @@ def test_other_errors_are_json_too():
     assert too_large.status_code == 413
 
 
+# --- who answers, and what arrives there -----------------------------------------------------
+
+
+def test_every_answer_says_who_gave_it():
+    browser = client()
+    for path in ("/health", "/headers", "/nowhere"):
+        assert browser.get(path).headers["X-Served-By"] == socket.gethostname()
+    assert browser.get("/health").get_json()["served_by"] == socket.gethostname()
+
+
+def test_the_headers_are_shown_without_credentials():
+    sent = {
+        "X-Forwarded-For": "203.0.113.9",
+        "X-Forwarded-Proto": "https",
+        "Authorization": "Bearer hunter2",
+        "Proxy-Authorization": "Basic hunter2",
+        "Cookie": "session=hunter2",
+    }
+    response = client().get("/headers", headers=sent)
+    body = response.get_json()
+    assert body["headers"]["X-Forwarded-For"] == "203.0.113.9"
+    assert body["headers"]["X-Forwarded-Proto"] == "https"
+    assert (body["remote_address"], body["scheme"]) == ("127.0.0.1", "http")
+    assert body["served_by"] == socket.gethostname()
+    assert "hunter2" not in response.text
+
+
+# --- the API's description -------------------------------------------------------------------
+
+
+def test_openapi_describes_every_route():
+    document = client().get("/openapi.json").get_json()
+    assert document["openapi"].startswith("3.")
+    assert document["info"] == {"title": ENVIRONMENT["APP_TITLE"], "version": "1.0.0"}
+    assert {"/", "/ui", "/health", "/jobs", "/jobs/{job_id}", "/uploads/{name}", "/upload"} <= set(
+        document["paths"]
+    )
+    job = document["paths"]["/jobs/{job_id}"]["get"]
+    assert job["parameters"][0]["name"] == "job_id"
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            assert operation["summary"]
+            assert operation["responses"]
+
+
+@pytest.mark.parametrize("path", ["/docs", "/redoc"])
+def test_the_documented_pages_need_nothing_from_elsewhere(path: str):
+    response = client().get(path)
+    assert response.status_code == 200
+    assert "POST /jobs" in response.text
+    assert "//" not in response.text
+
+
+def test_the_dashboard_is_the_page():
+    assert "DATABASE_URL (memory): ok" in client(DATABASE_URL=MemoryStore()).get("/ui").text
+
+
+# --- jobs ------------------------------------------------------------------------------------
+
+
+def test_a_job_is_queued_done_and_read_back():
+    store, queue = MemoryStore(), ListQueue()
+    browser = client(queue, MONGODB_URI=store)
+    response = browser.post("/jobs", json={"text": " straße ", "seconds": 0.01})
+    assert response.status_code == 202
+    job_id = response.get_json()["id"]
+    assert queue == [job_id]
+    assert browser.get(f"/jobs/{job_id}").get_json()["state"] == "queued"
+
+    store.begin_job(job_id, "worker-1")
+    job = browser.get(f"/jobs/{job_id}").get_json()
+    assert (job["state"], job["worker"], job["result"]) == ("running", "worker-1", None)
+
+    assert jobs.work(store, None, job_id, "worker-2") is True
+    job = browser.get(f"/jobs/{job_id}").get_json()
+    assert (job["state"], job["worker"], job["attempts"]) == ("done", "worker-2", 2)
+    assert job["result"] == {"characters": 6, "upper": "STRASSE"}
+    assert job["finished_at"]
+
+
+def test_a_job_that_two_workers_do_is_recorded_once():
+    store = MemoryStore()
+    store.add_job("a", "text", 0)
+
+    class Slow(MemoryStore):
+        """Another worker is faster than this one."""
+
+        jobs = store.jobs
+
+        def begin_job(self, job_id: str, worker: str) -> Job | None:
+            begun = store.begin_job(job_id, worker)
+            assert jobs.work(store, None, job_id, "fast") is True
+            return begun
+
+        def finish_job(self, job_id: str, worker: str, result: dict[str, object]) -> bool:
+            return store.finish_job(job_id, worker, result)
+
+    assert jobs.work(Slow(), None, "a", "slow") is False
+    assert jobs.work(store, None, "a", "late") is False
+    assert (store.jobs["a"].worker, store.jobs["a"].attempts) == ("fast", 3)
+
+
+def test_a_job_that_nobody_knows_is_not_done():
+    assert jobs.work(MemoryStore(), None, "unknown", "worker") is False
+    assert client(A_URL=MemoryStore()).get("/jobs/unknown").status_code == 404
+
+
+def test_a_failed_job_says_why():
+    store = MemoryStore()
+    store.add_job("a", "text", 0)
+    store.finish_job("a", "worker", {"error": "took longer than 1500 seconds"})
+    assert client(A_URL=store).get("/jobs/a").get_json()["state"] == "failed"
+
+
+def test_a_job_that_cannot_be_queued_is_not_kept():
+    store = MemoryStore()
+    response = client(ListQueue("queue is down"), A_URL=store).post("/jobs", json={"text": "x"})
+    assert (response.status_code, response.get_json()) == (503, {"error": "queue is down"})
+    assert store.jobs == {}
+
+
+@pytest.mark.parametrize(
+    ("body", "word"),
+    [
+        ({}, "text"),
+        ({"text": ""}, "text"),
+        ({"text": "x" * 2001}, "text"),
+        ({"text": "x", "seconds": -1}, "seconds"),
+        ({"text": "x", "seconds": 1501}, "seconds"),
+        ({"text": "x", "seconds": "1"}, "seconds"),
+        ({"text": "x", "seconds": True}, "seconds"),
+        ({"text": "x", "seconds": float("nan")}, "seconds"),
+    ],
+)
+def test_a_bad_job_is_refused_and_not_kept(body: dict[str, Any], word: str):
+    store, queue = MemoryStore(), ListQueue()
+    response = client(queue, A_URL=store).post("/jobs", json=body)
+    assert response.status_code == 400
+    assert word in response.get_json()["error"]
+    assert (store.jobs, queue) == ({}, [])
+
+
+def test_jobs_without_a_queue_or_a_database_are_unavailable():
+    for browser in (client(A_URL=MemoryStore()), client(ListQueue())):
+        response = browser.post("/jobs", json={"text": "x"})
+        assert response.status_code == 503
+        assert "queue" in response.get_json()["error"]
+
+
+# --- commands --------------------------------------------------------------------------------
+
+
+def test_the_image_runs_the_api_or_a_worker():
+    assert command({})[0] == "gunicorn"
+    worker = command({"WORKER_CONCURRENCY": "2", "LOG_LEVEL": "warning"})
+    assert worker[:4] == ["celery", "-A", "src.workers.worker", "worker"]
+    assert worker[4:] == ["--loglevel=WARNING", "--concurrency=2"]
+    for text in ("two", "0", "-1", "1.5"):
+        with pytest.raises(SystemExit, match="WORKER_CONCURRENCY"):
+            command({"WORKER_CONCURRENCY": text})
+
+
+def test_migrations_say_what_they_did_and_fail_when_a_store_does(
+    capsys: pytest.CaptureFixture[str],
+):
+    assert run_migrations({"DATABASE_URL": MemoryStore()}) == 0
+    assert capsys.readouterr().out == "DATABASE_URL (memory): nothing to do\n"
+    assert run_migrations({"A_URL": MemoryStore(error="down"), "B_URL": MemoryStore()}) == 1
+    captured = capsys.readouterr()
+    assert captured.err == "A_URL (memory) fails: down\n"
+    assert captured.out == "B_URL (memory): nothing to do\n"
+
+
+def test_a_worker_without_a_queue_or_with_a_bad_setting_says_so():
+    for environment, words in (
+        ({"DATABASE_URL": "postgresql://u:p@h/d"}, "needs a queue (REDIS_URL)"),
+        ({"REDIS_URL": "redis://h"}, "and a database"),
+        (
+            {
+                "DATABASE_URL": "postgresql://u:p@h/d",
+                "REDIS_URL": "redis://h",
+                "CELERY_VISIBILITY_TIMEOUT": "soon",
+            },
+            "CELERY_VISIBILITY_TIMEOUT is 'soon'",
+        ),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-c", "import src.workers.worker"],
+            cwd=ROOT / "reference",
+            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **environment},
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+        assert done.returncode == 1
+        assert words in done.stderr
+        assert "Traceback" not in done.stderr
+
+
 # --- metrics ---------------------------------------------------------------------------------
 
 
@@ -215,25 +476,6 @@ def test_metrics_count_requests_by_route_and_never_by_invented_path():
 # --- the environment -------------------------------------------------------------------------
 
 
-def test_stores_are_found_by_scheme_in_url_and_uri_variables():
-    found = discover(
-        {
-            "DATABASE_URL": "postgresql://u:p@db/app",
-            "REPORTS_URI": "postgres://u:p@db/reports",
-            "ORM_URL": "postgresql+psycopg2://u:p@db/orm",
-            "WORDPRESS_URL": "https://example.org",
-            "EMPTY_URL": "",
-            "PLAIN_URL": "postgresql",
-            "DATABASE": "postgresql://u:p@db/app",
-        }
-    )
-    assert {name: type(store) for name, store in found.items()} == {
-        "DATABASE_URL": PostgresStore,
-        "ORM_URL": PostgresStore,
-        "REPORTS_URI": PostgresStore,
-    }
-
-
 @pytest.fixture
 def root_logger() -> Generator[logging.Logger]:
     root = logging.getLogger()
@@ -250,7 +492,9 @@ def root_logger() -> Generator[logging.Logger]:
         ({"DEBUG": "true"}, "DEBUG"),
         ({"DEBUG": "true", "LOG_LEVEL": "INFO"}, "INFO"),
         ({"LOG_LEVEL": "warning"}, "WARNING"),
+        ({"LOG_LEVEL": "WARN"}, "WARNING"),
         ({"LOG_LEVEL": "loud"}, "INFO"),
+        ({"LOG_LEVEL": ""}, "INFO"),
     ],
 )
 def test_log_level(root_logger: logging.Logger, environment: Mapping[str, str], level: str):
@@ -268,7 +512,7 @@ def test_log_format(root_logger: logging.Logger, log_format: str, coloured: bool
     assert line.endswith("\033[0m") is coloured
 
 
-# --- PostgreSQL without one ------------------------------------------------------------------
+# --- as gunicorn serves it -------------------------------------------------------------------
 
 
 def closed_port() -> int:
@@ -276,52 +520,6 @@ def closed_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-def test_a_database_that_is_down_is_an_error_without_the_password():
-    store = PostgresStore(f"postgresql://user:s3cr%2Fet@127.0.0.1:{closed_port()}/app")
-    with pytest.raises(StoreError, match="Connection refused") as failure:
-        store.check()
-    assert "s3cr" not in str(failure.value)
-    assert failure.value.__cause__ is None
-
-
-def test_a_database_that_never_answers_costs_a_few_seconds(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(stores, "TIMEOUT_SECONDS", 2)
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        store = PostgresStore(f"postgresql://u:p4ss@127.0.0.1:{silent.getsockname()[1]}/app")
-        started = time.monotonic()
-        with pytest.raises(StoreError, match="timeout"):
-            store.check()
-    assert time.monotonic() - started < 4
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "postgresql://user:hunter2/x@db/app",
-        "postgresql://user:hunter2#x@db/app",
-        "postgresql://user:hunter2?x@db/app",
-        "postgresql://user:hunter2[x@db/app",
-        "postgresql://user:hunter2@db:port/app",
-        "postgresql://user:1234/hunter2@db/app",
-        "postgresql:///app",
-        "postgresql://",
-    ],
-)
-def test_an_unreadable_url_is_explained_and_not_quoted(url: str):
-    with pytest.raises(StoreError, match="percent-encode") as failure:
-        PostgresStore(url).check()
-    assert "hunter2" not in str(failure.value)
-
-
-def test_a_parameter_that_libpq_does_not_know_is_named():
-    with pytest.raises(StoreError, match="nonsense") as failure:
-        PostgresStore("postgresql://u:hunter2@127.0.0.1/app?nonsense=hunter2").check()
-    assert "hunter2" not in str(failure.value)
-
-
-# --- as gunicorn serves it -------------------------------------------------------------------
 
 
 def get(url: str) -> tuple[int, str]:
@@ -347,9 +545,13 @@ def test_gunicorn_serves_it_without_its_database_and_ends_on_sigterm(tmp_path: P
         "PROMETHEUS_MULTIPROC_DIR": str(metrics),
         "LOG_FORMAT": "simple",
     }
-    command = [sys.executable, "-m", "gunicorn", "--config", "reference/gunicorn.conf.py"]
+    environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
     with subprocess.Popen(
-        command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "reference"],
+        cwd=ROOT,
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
     ) as server:
         try:
             address = f"http://127.0.0.1:{port}"

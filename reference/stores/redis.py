@@ -38,6 +38,7 @@ class RedisStore(Store):
                 self.url,
                 socket_timeout=self.timeout_seconds,
                 socket_connect_timeout=self.timeout_seconds,
+                retry=None,  # whoever asks for the health will ask again
                 decode_responses=True,
             )
         except (ValueError, TypeError):

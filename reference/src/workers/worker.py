@@ -8,9 +8,9 @@ import sys
 
 from celery.exceptions import SoftTimeLimitExceeded
 
+from reference.celery_queue import SOFT_TIME_LIMIT, TASK, broker, celery_app
 from reference.housekeeping import keep_house
 from reference.jobs import work
-from reference.queue import SOFT_TIME_LIMIT, TASK, broker, celery_app
 from reference.stores import StoreError, database, discover, objects
 from reference.stores.base import value
 
