@@ -118,13 +118,6 @@ _ANSWERS: dict[str, dict[str, Answer]] = {
     "tls:index/selfSignedCert:SelfSignedCert": {
         "certPem": lambda name, _: secret_placeholder(f"{name}-certificate")
     },
-    "tls:index/privateKey:PrivateKey": {
-        "privateKeyPem": lambda name, _: Secret(secret_placeholder(f"{name}-key"))
-    },
-    # No secret, but it belongs to one.
-    "tls:index/selfSignedCert:SelfSignedCert": {
-        "certPem": lambda name, _: Secret(secret_placeholder(f"{name}-certificate"))
-    },
     # An image is known by its name until it is pulled.
     "docker:index/remoteImage:RemoteImage": {
         "imageId": lambda _, inputs: inputs["name"],
