@@ -10,15 +10,27 @@ import pulumi
 import pytest
 import yaml
 from pulumi.errors import InputPropertiesError
-from pulumi_tiers import AppTier, Cluster, Condition, DataTier, PullPolicy, RestartPolicy, Site
+from pulumi_tiers import (
+    AppTier,
+    Balance,
+    Cluster,
+    Condition,
+    DataTier,
+    EdgeProxy,
+    MLTier,
+    PullPolicy,
+    RestartPolicy,
+    Site,
+    TlsMode,
+)
 from pulumi_tiers import Target as SiteTarget
 from pulumi_tiers.component import PACKAGE
 from pulumi_tiers.plugin import Plugin
 from pulumi_tiers.render.recorder import Recording, record
 from wheelhouse import ROOT
 
-COMPONENTS = (AppTier, Cluster, DataTier, Site)
-ENUMS = (Condition, PullPolicy, RestartPolicy, SiteTarget)
+COMPONENTS = (AppTier, Cluster, DataTier, EdgeProxy, MLTier, Site)
+ENUMS = (Balance, Condition, PullPolicy, RestartPolicy, SiteTarget, TlsMode)
 
 # --- the schema -----------------------------------------------------------------------------------
 
@@ -28,12 +40,13 @@ TYPES: dict[str, Any] = {name.rpartition(":")[2]: it for name, it in SCHEMA["typ
 RESOURCES: dict[str, Any] = {
     name.rpartition(":")[2]: it for name, it in SCHEMA["resources"].items()
 }
-#: The inputs that may be known at run time only. All but one are texts.
+#: The inputs that may be known at run time only. All but connections are texts.
 MAY_BE_OUTPUTS = {
     "AppTier.connections{}",
     "ClusterRef.id",
     "ClusterRef.region",
     "ClusterRef.vpc",
+    "Connection.ca",
     "Connection.database",
     "Connection.host",
     "Connection.password",
@@ -41,16 +54,28 @@ MAY_BE_OUTPUTS = {
     "Connection.ready",
     "Connection.url",
     "Connection.user",
+    "EdgeProxy.certbotImage",
+    "EdgeProxy.image",
+    "Endpoint.ready",
+    "LoadBalancer.certificate",
+    "MLTier.connections{}",
+    "NetworkRef.name",
     "RegistryLogin.password",
     "SiteRef.namespace",
     "SiteRef.network",
     "SiteRef.pullSecret",
     "Store.image",
     "Store.passwords{}",
+    "Tls.certificate",
+    "Tls.certificateId",
+    "Tls.directoryCa",
+    "Tls.key",
     "Workload.command[]",
+    "Workload.configs{}",
     "Workload.entrypoint[]",
     "Workload.environment{}",
     "Workload.image",
+    "Workload.secretFiles{}",
     "Workload.secrets{}",
 }
 
@@ -76,7 +101,7 @@ def inputs() -> Iterator[tuple[str, Mapping[str, Any]]]:
 def test_what_cannot_cross_as_an_output_cannot_be_written_as_one() -> None:
     definitions = dict(inputs())
     assert {place for place, it in definitions.items() if not it.get("plain")} == MAY_BE_OUTPUTS
-    for place in MAY_BE_OUTPUTS - {"AppTier.connections{}"}:
+    for place in MAY_BE_OUTPUTS - {"AppTier.connections{}", "MLTier.connections{}"}:
         assert definitions[place]["type"] == "string", place
 
 
@@ -100,11 +125,13 @@ def test_enums_have_all_their_words() -> None:
 
 def test_outputs_are_what_other_languages_can_use() -> None:
     assert {name: set(resource["properties"]) for name, resource in RESOURCES.items()} == {
-        "AppTier": {"urls"},
+        "AppTier": {"urls", "endpoints"},
         "Cluster": {"clusterId", "kubeconfig", "region", "vpc"},
-        "DataTier": {"connections"},
+        "DataTier": {"connections", "endpoints"},
+        "EdgeProxy": {"url", "urls", "certificate"},
+        "MLTier": {"urls", "endpoints"},
         # Not `ref`, and not `Cluster.provider`: they are Python's.
-        "Site": {"name", "namespace", "network", "pullSecret"},
+        "Site": {"name", "namespace", "network", "networks", "pullSecret"},
     }
 
 
@@ -211,6 +238,83 @@ def test_connections_leave_as_one_output() -> None:
 SERVICE = {"image": "web:1"}
 
 
+def test_an_edge_takes_its_arguments_as_other_languages_spell_them() -> None:
+    """Names of upstreams, limits and headers are not keys: they stay as they are."""
+    recording = recorded(
+        "EdgeProxy",
+        {
+            "site": PLACE,
+            "host": "front",
+            "endpoints": {"web-api": {"host": "web", "ports": [8000.0], "ready": "web"}},
+            "upstreams": {"webapi": {"endpoint": "web-api", "balance": "least_conn"}},
+            "rateLimits": {"slow": {"rate": "10r/s", "burst": 20.0, "zoneSize": "1m"}},
+            "routes": [{"path": "/", "upstream": "webapi", "rateLimit": "slow"}],
+            "headers": {"X-Own": "1"},
+            "tls": {"mode": "self_signed"},
+            "serverNames": ["shop.example.com"],
+            "published": {"http": 8080.0, "https": 8443.0},
+            "logVolume": {"name": "logs", "target": "/var/log/nginx", "size": "100Mi"},
+        },
+    )
+    [front] = [
+        item
+        for item in recording.of_type("docker:index/container:Container")
+        if item.name == "shop-edgeproxy-front"
+    ]
+    assert front.inputs["ports"] == [
+        {"internal": 8080, "external": 8080, "ip": "127.0.0.1"},
+        {"internal": 8443, "external": 8443, "ip": "127.0.0.1"},
+    ]
+    assert recording.outputs["url"] == "https://shop.example.com:8443"
+    [files] = [
+        item
+        for item in recording.of_type("docker:index/container:Container")
+        if item.name == "shop-edgeproxy-front-files"
+    ]
+    texts = "".join(str(entry) for entry in files.inputs["envs"])
+    assert "webapi web 8000" in texts
+    assert "rate=10r/s" in texts
+    assert "X-Own" in texts
+
+
+def test_services_with_models_are_a_tier_of_their_own() -> None:
+    services = {"worker": {**SERVICE, "concurrency": 2.0, "command": ["${concurrency}"]}}
+    recording = recorded("MLTier", {"site": PLACE, "services": services})
+    [worker] = recording.of_type("docker:index/container:Container")
+    assert (worker.name, worker.inputs["command"]) == ("shop-mltier-worker", ["2"])
+
+
+def test_endpoints_leave_with_what_to_depend_on() -> None:
+    def program() -> None:
+        services = {"web": {**SERVICE, "ports": [{"target": 8000.0}]}}
+        made = construct("AppTier", {"site": PLACE, "services": services})["endpoints"]
+        assert isinstance(made, pulumi.Output)
+        known: pulumi.Output[Any] = made
+        pulumi.export("endpoints", known)
+
+    recording = record(program, project="shop", stack="dev", config={})
+    assert recording.outputs["endpoints"] == {
+        "web": {"host": "web", "ports": [8000], "ready": "web"}
+    }
+
+
+def test_a_site_has_the_networks_that_it_was_given() -> None:
+    networks = {"data": {"internal": True, "subnet": "172.28.0.0/24"}, "front": {}}
+    recording = recorded("Site", {"networks": networks})
+    assert recording.outputs["networks"] == {
+        "data": {"name": "dev-shop-site-data", "internal": True, "subnet": "172.28.0.0/24"},
+        "front": {"name": "dev-shop-site-front", "internal": False},
+    }
+    place = {"target": "docker", "name": "dev-shop", "networks": recording.outputs["networks"]}
+    services = {"web": {**SERVICE, "networks": ["data"], "addresses": "172.28.0.10"}}
+    [web] = recorded("AppTier", {"site": place, "services": services}).of_type(
+        "docker:index/container:Container"
+    )
+    assert web.inputs["networksAdvanced"] == [
+        {"name": "dev-shop-site-data", "aliases": ["web"], "ipv4Address": "172.28.0.10"}
+    ]
+
+
 @pytest.mark.parametrize(
     ("kind", "args", "told"),
     [
@@ -247,6 +351,26 @@ SERVICE = {"image": "web:1"}
             {"site": PLACE, "services": {}, "connections": {"db": {"host": "db"}}},
             ["connections.db.password: is missing"],
         ),
+        (
+            "EdgeProxy",
+            {
+                "site": PLACE,
+                "endpoints": {"web": {"host": "web", "ports": [80.0]}},
+                "upstreams": {"web": {"endpoint": "wbe", "keepAlive": 1.0}},
+                "routes": [{"path": "/", "upstream": "web"}],
+            },
+            ["upstreams.web.keepAlive: there is no key", "did you mean 'keepalive'?"],
+        ),
+        (
+            "EdgeProxy",
+            {
+                "site": PLACE,
+                "endpoints": {"web": {"host": "web", "ports": [80.0]}},
+                "upstreams": {"web": {"endpoint": "wbe"}},
+                "routes": [{"path": "/", "upstream": "web"}],
+            },
+            ["upstreams.web.endpoint: there is no service", "did you mean 'web'?"],
+        ),
         ("DataTier", {"site": {}, "stores": []}, ["site.name: is missing"]),
         ("DataTier", {"site": PLACE, "stores": []}, ["stores: input should be a map"]),
     ],
@@ -265,6 +389,11 @@ def test_mistakes_are_told_in_the_words_of_this_library(
         ("AppTier", "site", PLACE),
         ("AppTier", "connections", {"db": CONNECTION}),
         ("AppTier", "services", {"web": SERVICE}),
+        ("AppTier", "endpoints", {"web": {"host": "web", "ports": [80.0]}}),
+        ("MLTier", "services", {"web": SERVICE}),
+        ("EdgeProxy", "endpoints", {"web": {"host": "web", "ports": [80.0]}}),
+        ("EdgeProxy", "routes", []),
+        ("Site", "networks", {"data": {}}),
         ("DataTier", "stores", {}),
         ("Cluster", "nodes", 3.0),
         ("Site", "target", "docker"),
@@ -274,6 +403,8 @@ def test_mistakes_are_told_in_the_words_of_this_library(
 def test_an_output_that_would_be_lost_is_refused(kind: str, key: str, value: Any) -> None:
     rest: dict[str, dict[str, Any]] = {
         "AppTier": {"site": PLACE, "services": {}},
+        "MLTier": {"site": PLACE},
+        "EdgeProxy": {"site": PLACE},
         "DataTier": {"site": PLACE},
     }
     message = mistakes(kind, rest.get(kind, {}), **{key: value})

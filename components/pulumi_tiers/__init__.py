@@ -7,30 +7,41 @@ if TYPE_CHECKING:
     from pulumi_tiers.app_tier import AppTier
     from pulumi_tiers.cluster import Cluster
     from pulumi_tiers.data_tier import DataTier
+    from pulumi_tiers.edge_proxy import EdgeProxy
+    from pulumi_tiers.ml_tier import MLTier
+    from pulumi_tiers.model.edge import Balance, TlsMode
     from pulumi_tiers.model.system import Target
     from pulumi_tiers.model.workload import Condition, PullPolicy, RestartPolicy
     from pulumi_tiers.site import Site
 
 __all__ = [
     "AppTier",
+    "Balance",
     "Cluster",
     "Condition",
     "DataTier",
+    "EdgeProxy",
+    "MLTier",
     "PullPolicy",
     "RestartPolicy",
     "Site",
     "Target",
+    "TlsMode",
 ]
 
 _HOMES = {
     "AppTier": "app_tier",
+    "Balance": "model.edge",
     "Cluster": "cluster",
     "Condition": "model.workload",
     "DataTier": "data_tier",
+    "EdgeProxy": "edge_proxy",
+    "MLTier": "ml_tier",
     "PullPolicy": "model.workload",
     "RestartPolicy": "model.workload",
     "Site": "site",
     "Target": "model.system",
+    "TlsMode": "model.edge",
 }
 
 

@@ -14,7 +14,7 @@ from pulumi.provider import ConstructResult, main
 from pulumi.provider.experimental.analyzer import PropertyDefinition, TypeDefinition
 from pulumi.provider.experimental.component import ComponentProvider
 
-from pulumi_tiers import AppTier, Cluster, DataTier, Site
+from pulumi_tiers import AppTier, Cluster, DataTier, EdgeProxy, MLTier, Site
 from pulumi_tiers.component import PACKAGE, refuse
 from pulumi_tiers.model.errors import Mistake, nearest
 
@@ -27,7 +27,14 @@ class Plugin(ComponentProvider):
     """
 
     def __init__(self) -> None:
-        components: list[type[pulumi.ComponentResource]] = [Site, DataTier, AppTier, Cluster]
+        components: list[type[pulumi.ComponentResource]] = [
+            Site,
+            DataTier,
+            AppTier,
+            MLTier,
+            EdgeProxy,
+            Cluster,
+        ]
         super().__init__(components, PACKAGE, version=version("pulumi-tiers"))
         # Most languages make `StoreArgs` of `Store` by themselves.
         schema = re.sub(rf"({PACKAGE}:index:\w+)Args\b", r"\1", str(self.schema))
