@@ -6,10 +6,10 @@
 builds standin.local/postgres:15 and standin.local/marcospaulo1991/encontros-tech:develop, says on
 stderr what it does, and ends with one JSON object on stdout: {image: its stand-in}.
 
-It needs Docker, Debian's archive (or a mirror) and mmdebstrap, nothing else: one root file system
-holds the packages of all the stand-ins, and every stand-in is a small layer on it. What is up to
-date is left alone. Exit codes: 1 no stand-in or a step failed, 2 not an image name, 3 a tool is
-missing.
+It needs Docker, Debian's archive (or a mirror) and mmdebstrap: one root file system holds the
+packages of all the stand-ins, and every stand-in is a small layer on it. Servers that Debian does
+not have are compiled here, once, for which Go, npm or pip is needed. What is up to date is left
+alone. Exit codes: 1 no stand-in or a step failed, 2 not an image name, 3 a tool is missing.
 """
 
 from __future__ import annotations
@@ -27,10 +27,11 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import threading
 import time
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from types import FrameType
 
@@ -39,19 +40,177 @@ PREFIX = "standin.local"
 
 
 @dataclass(frozen=True)
+class GoProgram:
+    """A program of a public Go module, compiled here without C."""
+
+    name: str
+    module: str
+    version: str
+    #: What `go mod download` says of these very bytes, as in a go.sum.
+    checksum: str
+    #: How long that takes on two cores; for the user.
+    lasts: str
+    package: str = "."
+    tags: str = ""
+    #: Applied to the module's source.
+    patch: Path | None = None
+
+    def make(self, folder: Path) -> None:
+        go = tool("go", "install Go 1.24 or newer: https://go.dev/doc/install", GO_FOLDER)
+        offer = ("mod", "download", "-json", f"{self.module}@{self.version}")
+        told = run(go, *offer, cwd=folder, env={"GOWORK": "off", "GOFLAGS": ""})
+        module: dict[str, str] = json.loads(told[told.index("{") : told.rindex("}") + 1])
+        if module.get("Sum") != self.checksum:
+            raise BuildError(f"{self.module}@{self.version} is {module.get('Sum')}: not the same")
+        source = folder / "source"
+        # What Go keeps is read-only.
+        shutil.copytree(module["Dir"], source, copy_function=shutil.copyfile)
+        for path in (source, *source.rglob("*")):
+            path.chmod(0o755 if path.is_dir() else 0o644)
+        if self.patch:
+            git = tool("git", "install git: it applies our patch")
+            # Else it takes a repository around this folder for the one that is meant.
+            alone = {"GIT_CEILING_DIRECTORIES": str(folder)}
+            run(git, "apply", str(self.patch), cwd=source, env=alone)
+        run(
+            *("nice", go, "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w"),
+            *(f"-tags={self.tags}", f"-o={folder / self.name}", self.package),
+            cwd=source,
+            env={"CGO_ENABLED": "0", "GOWORK": "off"},
+        )
+
+
+@dataclass(frozen=True)
+class NodeProgram:
+    """A program of the npm registry, put into one file that needs nothing but Node.js."""
+
+    name: str
+    #: With a package.json and its lock, which also names esbuild.
+    packages: Path
+    entry: str
+    lasts: str
+    #: What it asks for and does without.
+    absent: tuple[str, ...] = ()
+
+    def make(self, folder: Path) -> None:
+        npm = tool("npm", "install Node.js 18 or newer with npm: https://nodejs.org/")
+        source = folder / "source"
+        shutil.copytree(self.packages, source)
+        run(npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", cwd=source)
+        run(
+            *("nice", "node_modules/.bin/esbuild", f"node_modules/{self.entry}", "--bundle"),
+            *("--platform=node", "--target=node18", "--minify-whitespace", "--minify-syntax"),
+            *("--log-level=error", f"--outfile={folder / self.name}"),
+            *(f"--external:{name}" for name in self.absent),
+            cwd=source,
+        )
+
+
+@dataclass(frozen=True)
+class Wheel:
+    """A package of PyPI in pure Python, without what it needs."""
+
+    name: str
+    requirement: str
+    #: SHA-256 of the file.
+    checksum: str
+    lasts: str
+
+    def make(self, folder: Path) -> None:
+        wish = folder / "requirements.txt"
+        wish.write_text(f"{self.requirement} --hash=sha256:{self.checksum}\n")
+        pip = (sys.executable, "-m", "pip", "--disable-pip-version-check")
+        if subprocess.run([*pip, "--version"], capture_output=True, check=False).returncode:
+            raise BuildError(f"pip is missing: `{sys.executable} -m ensurepip`", 3)
+        only = ("--no-deps", "--only-binary=:all:", "--require-hashes")
+        run(*pip, "download", *only, f"--dest={folder}", f"--requirement={wish}")
+        next(folder.glob("*.whl")).rename(folder / self.name)
+
+
+Program = GoProgram | NodeProgram | Wheel
+
+
+@dataclass(frozen=True)
 class Recipe:
     """A Docker build context whose Dockerfile starts `FROM ${BASE}`."""
 
     context: Path
     is_really: str
+    #: What is made on this machine and lies in the context beside its files.
+    programs: tuple[Program, ...] = ()
 
 
+# Where Go's own instructions put it, often without PATH being told.
+GO_FOLDER = "/usr/local/go/bin"
+# The source of RELEASE.2025-09-07T16-13-09Z.
+MINIO_SERVER = GoProgram(
+    name="minio",
+    module="github.com/minio/minio",
+    version="v0.0.0-20250907161309-07c3a429bfed",
+    checksum="h1:deu0m9BiyqnMbGWfJi1PpVyotSXlDnTmRIme1cUXnxo=",
+    lasts="3 to 5 minutes",
+)
+# The newest one that has been published as a module.
+MINIO_CLIENT = GoProgram(
+    name="mc",
+    module="github.com/minio/mc",
+    version="v0.0.0-20250313080218-cf909e1063a9",
+    checksum="h1:6RyInOHKL6jz8zxcAar/h6rg/aJCxDP/uFuSNvYSuMI=",
+    lasts="1 minute",
+)
+FERRETDB = GoProgram(
+    name="ferretdb",
+    module="github.com/FerretDB/FerretDB",
+    version="v1.24.2",
+    checksum="h1:2y/Y/C8kWg31vau3ap7Ugy7TcTK1jhMOklchFMMWSXY=",
+    lasts="2 minutes",
+    package="./cmd/ferretdb",
+    tags="ferretdb_no_postgresql",
+    patch=HERE / "mongo" / "ferretdb.patch",
+)
+MONGOSH = NodeProgram(
+    name="mongosh.js",
+    packages=HERE / "mongo" / "mongosh",
+    entry="@mongosh/cli-repl/bin/mongosh.js",
+    lasts="1 minute",
+    absent=(
+        *("@babel/preset-typescript/package.json", "bindings", "electron", "ipv6-normalize"),
+        *("source-map", "*.node"),
+    ),
+)
+FLOWER_WHEEL = Wheel(
+    name="flower.whl",
+    requirement="flower==2.0.1",
+    checksum="9db2c621eeefbc844c8dd88be64aef61e84e2deb29b271e02ab2b5b9f01068e2",
+    lasts="seconds",
+)
+
+CERTBOT = Recipe(HERE / "certbot", "Certbot 2.1 from Debian")
+FLOWER = Recipe(HERE / "flower", "Flower 2.0 from PyPI on Debian's Celery 5.2", (FLOWER_WHEEL,))
+MINIO = Recipe(
+    HERE / "minio",
+    "MinIO and its client mc, compiled from their Go modules",
+    (MINIO_SERVER, MINIO_CLIENT),
+)
+MONGO = Recipe(
+    HERE / "mongo",
+    "FerretDB 1.24 on SQLite, patched, with mongosh: it speaks MongoDB's protocol",
+    (FERRETDB, MONGOSH),
+)
+NGINX = Recipe(HERE / "nginx", "nginx 1.22 from Debian")
 POSTGRES = Recipe(HERE / "postgres", "PostgreSQL 15 from Debian")
+REDIS = Recipe(HERE / "redis", "Redis 7.0 from Debian")
 # Every image that is not a server is taken for an application of the documented systems.
 REFERENCE = Recipe(HERE.parent / "reference", "the reference workload")
 
 SERVERS = {
+    "certbot/certbot": CERTBOT,
+    "mher/flower": FLOWER,
+    "minio/minio": MINIO,
+    "mongo": MONGO,
+    "nginx": NGINX,
     "postgres": POSTGRES,
+    "redis": REDIS,
 }
 
 # Servers that the reference workload must not be mistaken for.
@@ -70,12 +229,9 @@ NO_STAND_IN = frozenset(
         "memcached",
         "metabase/metabase",
         "minio/mc",
-        "minio/minio",
-        "mongo",
         "mongo-express",
         "mssql/server",
         "mysql",
-        "nginx",
         "ngrok/ngrok",
         "pgvector/pgvector",
         "portainer/portainer-ce",
@@ -86,7 +242,6 @@ NO_STAND_IN = frozenset(
         "prometheuscommunity/postgres-exporter",
         "oliver006/redis_exporter",
         "rabbitmq",
-        "redis",
         "timescale/timescaledb",
         "valkey/valkey",
     }
@@ -216,9 +371,35 @@ def context_tar(folder: Path) -> bytes:
     return buffer.getvalue()
 
 
-def recipe_hash(base: str, context: bytes) -> str:
+def with_programs(context: bytes, programs: Sequence[Path]) -> bytes:
+    """The build context, and beside its files the programs made for it."""
+    buffer = io.BytesIO(context)
+    with tarfile.open(fileobj=buffer, mode="a", format=tarfile.PAX_FORMAT) as tar:
+        for path in programs:
+            entry = tarfile.TarInfo(path.name)
+            entry.size = path.stat().st_size
+            entry.mode = 0o755
+            with path.open("rb") as content:
+                tar.addfile(entry, content)
+    return buffer.getvalue()
+
+
+def recipe_hash(base: str, context: bytes, programs: Sequence[Program] = ()) -> str:
     """What a stand-in is made of; the same hash means up to date."""
-    return hashlib.sha256(base.encode() + context).hexdigest()
+    made = "".join(program_hash(program) for program in programs)
+    return hashlib.sha256(base.encode() + context + made.encode()).hexdigest()
+
+
+def program_hash(program: Program) -> str:
+    """What a program is made of: another one, another hash, on every machine the same."""
+    digest = hashlib.sha256()
+    for field in fields(program):
+        value = getattr(program, field.name)
+        if isinstance(value, Path):
+            value = context_tar(value) if value.is_dir() else value.read_bytes()
+        if field.name != "lasts":
+            digest.update(f"{field.name}={value!r};".encode())
+    return digest.hexdigest()
 
 
 # --- the work --------------------------------------------------------------------------------
@@ -231,10 +412,43 @@ def say(line: str) -> None:
     print(f"[{time.monotonic() - _STARTED:6.1f}s] {line}", file=sys.stderr, flush=True)
 
 
-def run(*command: str, stdin: bytes = b"", env: dict[str, str] | None = None) -> str:
+def tool(name: str, remedy: str, *folders: str) -> str:
+    """Where a program is that must be there already."""
+    path = shutil.which(name, path=os.pathsep.join((os.environ.get("PATH", ""), *folders)))
+    if path is None:
+        raise BuildError(f"{name} is missing: {remedy}", 3)
+    return path
+
+
+@contextmanager
+def still(what: str) -> Generator[None]:
+    """Says every half minute that it is still at it."""
+    ended = threading.Event()
+    started = time.monotonic()
+
+    def tell() -> None:
+        while not ended.wait(30):
+            say(f"{what}: still at it after {time.monotonic() - started:.0f} s")
+
+    teller = threading.Thread(target=tell, daemon=True)
+    teller.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        teller.join()
+
+
+def run(
+    *command: str,
+    stdin: bytes = b"",
+    env: dict[str, str] | None = None,
+    cwd: Path | None = None,
+) -> str:
     """Run to the end, silently; on error show the end of what the command said."""
     process = subprocess.Popen(
         command,
+        cwd=cwd,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -353,18 +567,39 @@ def build_base(base: str) -> None:
         run("docker", "import", "--change", "LABEL standin=true", str(archive), base)
 
 
+def make_program(program: Program) -> Path:
+    """The program's file; made if this machine has not made the same one before."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pulumi-tiers"
+    made = cache / f"{program.name}-{program_hash(program)[:12]}" / program.name
+    if made.is_file():
+        return made
+    cache.mkdir(parents=True, exist_ok=True)
+    say(f"making {made}, once: {program.lasts}")
+    with (
+        tempfile.TemporaryDirectory(prefix=f"{program.name}-", suffix=".new", dir=cache) as name,
+        still(program.name),
+    ):
+        program.make(Path(name))
+        # Complete or not there at all, also for another checkout that makes the same.
+        made.parent.mkdir(exist_ok=True)
+        (Path(name) / program.name).replace(made)
+    return made
+
+
 def build_image(image: str, recipe: Recipe, base: str) -> None:
     """Build one stand-in on the base, unless it is up to date."""
     name = stand_in_name(image)
     context = context_tar(recipe.context)
-    identity = recipe_hash(base, context)
+    identity = recipe_hash(base, context, recipe.programs)
     if docker_label(name, "standin.recipe") == identity:
         say(f"{image}: {name} is up to date")
         return
+    context = with_programs(context, [make_program(program) for program in recipe.programs])
     labels = {"standin": "true", "standin.for": image, "standin.recipe": identity}
     # Nothing but the base and the context goes in, so the build needs no network.
     run(
-        *("docker", "build", "--network", "none", "--build-arg", f"BASE={base}", "--tag", name),
+        *("docker", "build", "--force-rm", "--network", "none"),
+        *("--build-arg", f"BASE={base}", "--tag", name),
         *(f"--label={key}={value}" for key, value in labels.items()),
         "-",
         stdin=context,
@@ -395,8 +630,15 @@ def build(images: Sequence[str]) -> dict[str, str]:
             build_base(base)
         else:
             say(f"{base} is up to date")
+        failures: list[BuildError] = []
         for image, recipe in recipes.items():
-            build_image(image, recipe, base)
+            try:
+                build_image(image, recipe, base)
+            except BuildError as error:  # the others do not need what this one lacks
+                failures.append(BuildError(f"{image}: {error}", error.code))
+    if failures:
+        message = "\n".join(str(failure) for failure in failures)
+        raise BuildError(message, max(failure.code for failure in failures))
     return {image: stand_in_name(image) for image in images}
 
 
