@@ -299,7 +299,10 @@ def test_endpoints_leave_with_what_to_depend_on() -> None:
 
 
 def test_a_site_has_the_networks_that_it_was_given() -> None:
-    networks = {"data": {"internal": True, "subnet": "172.28.0.0/24"}, "front": {}}
+    networks: dict[str, dict[str, object]] = {
+        "data": {"internal": True, "subnet": "172.28.0.0/24"},
+        "front": {},
+    }
     recording = recorded("Site", {"networks": networks})
     assert recording.outputs["networks"] == {
         "data": {"name": "dev-shop-site-data", "internal": True, "subnet": "172.28.0.0/24"},

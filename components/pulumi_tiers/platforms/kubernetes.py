@@ -35,6 +35,7 @@ from pulumi_tiers.platforms.labels import (
     LABEL_DEPENDS_ON,
     LABEL_FILES,
     LABEL_NETWORK,
+    LABEL_PART_OF,
     LABEL_SERVICE,
     LABEL_UNVERIFIED,
 )
@@ -124,7 +125,6 @@ class KubernetesPlatform(Platform):
         *,
         part_of: str = "",
     ) -> Running:
-        del part_of
         # Types are a part of a URN: everything of one workload can have the same logical name.
         child, options = owner.child(name), owner.child_options()
         secret: pulumi.Input[str] = workload.secret_name or name
@@ -183,7 +183,7 @@ class KubernetesPlatform(Platform):
                 },
                 opts=options,
             )
-        controller = self._controller(owner, site, name, workload, secret, after)
+        controller = self._controller(owner, site, name, workload, secret, after, part_of)
         if workload.autoscale:
             kubernetes.autoscaling.v2.HorizontalPodAutoscaler(
                 child,
@@ -209,6 +209,7 @@ class KubernetesPlatform(Platform):
         workload: Workload,
         secret: pulumi.Input[str],
         after: After,
+        part_of: str,
     ) -> pulumi.Resource:
         child = owner.child(name)
         options = owner.child_options(
@@ -218,6 +219,8 @@ class KubernetesPlatform(Platform):
         )
         template = _template(site, name, workload, secret)
         annotations = _annotations(workload)
+        if part_of:
+            annotations[LABEL_PART_OF] = part_of
         if not workload.job:
             # `kubectl scale` owns what it sets: no later `up` could set it again without this.
             annotations["pulumi.com/patchForce"] = "true"
