@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from pulumi_tiers.cli import certificates
+from pulumi_tiers.cli.certificates import Wanted
 from pulumi_tiers.cli.compose import read_secrets, write_secrets
 from pulumi_tiers.cli.files import write_private
 from pulumi_tiers.cli.project import Project
@@ -35,7 +36,7 @@ class Rendered:
     #: The files hold secrets in clear.
     private: bool = False
     #: Certificates among the secrets.
-    certificates: Sequence[certificates.Wanted] = ()
+    certificates: Sequence[Wanted] = ()
 
     def write(self, folder: Path) -> list[Path]:
         """Writes the files; existing secrets keep their values."""

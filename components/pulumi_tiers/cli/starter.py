@@ -45,12 +45,28 @@ class Starter:
 
     @property
     def urls(self) -> dict[str, str]:
-        """The variables that tell the services where the stores are: variable -> store."""
+        """The variables that hold a URL with all that a client needs: variable -> store."""
         if len(self.stores) == 1:
             [(name, engine)] = self.stores.items()
             if databases(self.name, engine):
                 return {"DATABASE_URL": name}
-        return {f"{name.upper().replace('-', '_')}_URL": name for name in self.stores}
+        return {
+            f"{_variable(name)}_URL": name
+            for name, engine in self.stores.items()
+            if not _has_objects(engine)
+        }
+
+    @property
+    def keys(self) -> dict[str, str]:
+        """What clients of stores with objects take instead: variable -> reference."""
+        fields = {"ENDPOINT": "url", "BUCKET": "database", "ACCESS_KEY": "user"}
+        fields["SECRET_KEY"] = "password"  # noqa: S105 - the name of a field
+        return {
+            f"{_variable(name)}_{word}": f"${{{name}.{field}}}"
+            for name, engine in self.stores.items()
+            if _has_objects(engine)
+            for word, field in fields.items()
+        }
 
     @property
     def published(self) -> dict[tuple[str, int], int]:
@@ -100,6 +116,14 @@ def databases(system: str, engine: str) -> list[Database]:
         if not ENGINES[engine].check(store):
             return found
     return []
+
+
+def _has_objects(engine: str) -> bool:
+    return "buckets" in ENGINES[engine].takes
+
+
+def _variable(name: str) -> str:
+    return name.upper().replace("-", "_")
 
 
 # --- Python ---------------------------------------------------------------------------------------
@@ -279,16 +303,17 @@ def _store(system: str, engine: str) -> _Value:
     described: dict[str, _Value] = {"engine": engine}
     if found := databases(system, engine):
         described["databases"] = [item.model_dump(include={"name", "owner"}) for item in found]
+    if _has_objects(engine):
+        described["buckets"] = [{"name": "files", "owner": "app"}]
     return described
 
 
 def _service(starter: Starter, name: str) -> _Value:
     service = starter.services[name]
     described: dict[str, _Value] = {"image": service.image}
-    if starter.urls:
-        described["secrets"] = {
-            variable: f"${{{store}.url}}" for variable, store in starter.urls.items()
-        }
+    urls = {variable: f"${{{store}.url}}" for variable, store in starter.urls.items()}
+    if secrets := {**urls, **starter.keys}:
+        described["secrets"] = secrets
     if service.ports:
         described["ports"] = [
             {"target": port, "published": _Code(f"{starter.published[name, port]} + port_offset")}
@@ -433,7 +458,7 @@ def _tests(starter: Starter) -> str:
     managed = {
         variable: _Code(f'({service.port}, "{_ending(ENGINES[starter.stores[store]])}")')
         for variable, store in starter.urls.items()
-        if (service := ENGINES[starter.stores[store]].service)
+        if (service := ENGINES[starter.stores[store]].service) and service.default
     }
     found = _MANAGED.substitute(managed=_code(managed, 0, opened=1) if managed else "{}")
     return _TESTS.substitute(
@@ -571,8 +596,8 @@ pulumi up -s prod
 _PULUMI_IN_CLOUD = """\
 ## On DigitalOcean
 
-The stack `prod` makes a cluster, and managed databases where there are stores. With the Pulumi CLI,
-and a token of your account that reads and writes:
+The stack `prod` makes a cluster, and a managed database for each store of the engine `postgres`.
+With the Pulumi CLI, and a token of your account that reads and writes:
 
 ```sh
 . .venv/bin/activate                # the engine runs `tiers credential` to reach the cluster
