@@ -101,8 +101,13 @@ class S3Store(Store):
     def _public(self) -> Any:
         return self._connect(self.public_url)
 
+    @cached_property
+    def _session(self) -> Any:
+        """One for both clients: it keeps what it read of S3's description, which is large."""
+        return boto3.session.Session()
+
     def _connect(self, endpoint: str) -> Any:
-        return boto3.session.Session().client(
+        return self._session.client(
             "s3",
             endpoint_url=endpoint,
             region_name=self.region,

@@ -1,0 +1,266 @@
+"""The reference workload as both systems run it, with real servers, under their commands."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from offline import build
+
+pytestmark = pytest.mark.docker
+
+POSTGRES = "postgres:16-alpine"
+REDIS = "redis:7-alpine"
+MINIO = "quay.io/minio/minio:RELEASE.2025-09-07T16-13-09Z"
+MONGO = "mongo:7"
+APPLICATION = "pigmeu-api:latest"
+PASSWORD = "s3cr/et+"
+ENCODED = "s3cr%2Fet%2B"
+# Of Celery: a job whose worker is gone for so long is given to another one.
+VISIBILITY_SECONDS = 5
+MAKE_BUCKET = """
+import os
+from reference.stores import S3Store
+store = S3Store(os.environ)
+store._private.create_bucket(Bucket=store.bucket)
+"""
+T = TypeVar("T")
+
+
+def docker(*arguments: str, check: bool = True) -> str:
+    done = subprocess.run(
+        ["docker", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert not check or done.returncode == 0, done.stdout
+    return done.stdout.strip()
+
+
+def eventually(ask: Callable[[], T], seconds: float = 20) -> T:
+    """The first answer that is not empty."""
+    deadline = time.monotonic() + seconds
+    while True:
+        if answer := ask():
+            return answer
+        assert time.monotonic() < deadline, f"not within {seconds} seconds"
+        time.sleep(0.2)
+
+
+def call(url: str, body: dict[str, Any] | bytes | None = None, method: str = "") -> Any:
+    """The answer's JSON, or its bytes; None when nobody answers yet."""
+    data = json.dumps(body).encode() if isinstance(body, dict) else body
+    kind = "application/json" if isinstance(body, dict) else "application/octet-stream"
+    request = urllib.request.Request(url, data, {"Content-Type": kind})
+    request.method = method or ("GET" if body is None else "POST")
+    try:
+        with urllib.request.urlopen(request, timeout=15) as response:
+            content = response.read()
+    except urllib.error.HTTPError as error:
+        content = error.read()
+    except OSError:
+        return None
+    return json.loads(content) if content[:1] in (b"{", b"[") else content
+
+
+@dataclass
+class Lab:
+    """A network and containers as hardened as the platforms make them."""
+
+    name: str
+    images: dict[str, str]
+
+    def server(self, alias: str, image: str, *arguments: str, command: str = "") -> str:
+        container = f"{self.name}-{alias}"
+        docker(
+            *("run", "--detach", "--name", container, "--label", self.name),
+            *("--network", self.name, "--network-alias", alias),
+            *(*arguments, self.images[image], *command.split()),
+        )
+        return container
+
+    def application(
+        self, name: str, memory: str, settings: Sequence[str], command: str = ""
+    ) -> str:
+        """Settings are environment variables, or arguments of `docker run`."""
+        hardening = ("--user=1000:1000", "--read-only", "--tmpfs=/tmp", "--cap-drop=ALL")
+        return self.server(
+            name,
+            APPLICATION,
+            *(*hardening, "--security-opt=no-new-privileges", f"--memory={memory}"),
+            *(text if text.startswith("--") else f"--env={text}" for text in settings),
+            command=command,
+        )
+
+    def address(self, container: str) -> str:
+        template = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
+        return docker("inspect", "--format", template, container)
+
+
+@pytest.fixture(scope="module")
+def lab() -> Generator[Lab]:
+    name = f"reference-{secrets.token_hex(3)}"
+    made = Lab(name, build.build([POSTGRES, REDIS, MINIO, APPLICATION]))
+    docker("network", "create", "--label", name, name)
+    try:
+        made.server("postgres", POSTGRES, f"--env=POSTGRES_PASSWORD={PASSWORD}")
+        persistent = f"redis-server --requirepass {PASSWORD} --appendonly yes"
+        made.server("redis", REDIS, command=persistent)
+        made.server(
+            *("minio", MINIO, "--env=MINIO_ROOT_USER=minioadmin"),
+            f"--env=MINIO_ROOT_PASSWORD={PASSWORD}",
+            command="server /data",
+        )
+        yield made
+    finally:
+        containers = docker("ps", "--all", "--quiet", "--filter", f"label={name}").split()
+        if containers:
+            docker("rm", "--force", "--volumes", *containers)
+        docker("network", "rm", name)
+
+
+def healthy(base: str) -> dict[str, str]:
+    """Each dependency's engine, once all of them work."""
+
+    def ask() -> dict[str, str]:
+        body = call(f"{base}/health")
+        if not isinstance(body, dict) or body["status"] != "ok":
+            return {}
+        return {name: state["engine"] for name, state in body["dependencies"].items()}
+
+    return eventually(ask, 30)
+
+
+def job_in_state(base: str, job_id: str, state: str) -> dict[str, Any]:
+    def ask() -> dict[str, Any]:
+        job = call(f"{base}/jobs/{job_id}")
+        return job if isinstance(job, dict) and job["state"] == state else {}
+
+    return eventually(ask, 30)
+
+
+def job_survives_its_worker(base: str, workers: Sequence[str]) -> dict[str, Any]:
+    """A job, done, whose first worker was killed in the middle."""
+    job_id = call(f"{base}/jobs", {"text": "olá", "seconds": 2})["id"]
+    first = job_in_state(base, job_id, "running")["worker"]
+    lost = next(name for name in workers if docker("exec", name, "hostname") == first)
+    docker("kill", "--signal=KILL", lost)
+    killed = time.monotonic()
+    job = job_in_state(base, job_id, "done")
+    assert time.monotonic() - killed < 15
+    assert (job["attempts"], job["result"]["upper"]) == (2, "OLÁ")
+    assert job["worker"] != first
+    docker("start", lost)
+    return job
+
+
+def test_nutrifitcoach(lab: Lab, tmp_path: Path) -> None:
+    """PostgreSQL, Redis and S3; passwords in files; the image's own commands."""
+    s3 = f"http://{lab.address(f'{lab.name}-minio')}:9000"
+    secrets_folder = tmp_path / "secrets"
+    secrets_folder.mkdir(mode=0o755)
+    (secrets_folder / "database").write_text(f"postgresql://postgres:{ENCODED}@postgres/postgres\n")
+    (secrets_folder / "s3").write_text(f"{PASSWORD}\n")
+    settings = (
+        f"--volume={secrets_folder}:/run/secrets:ro",
+        "DATABASE_URL_FILE=/run/secrets/database",
+        f"REDIS_URL=redis://:{ENCODED}@redis:6379/0",
+        *("S3_ENDPOINT=http://minio:9000", "S3_BUCKET=videos", "S3_ACCESS_KEY=minioadmin"),
+        *("S3_SECRET_KEY_FILE=/run/secrets/s3", f"S3_PUBLIC_ENDPOINT={s3}"),
+    )
+    api = lab.application("api", "256m", (*settings, "PORT=3000", "UPLOAD_LIMIT=1000000"))
+    heartbeat = ("WORKER_CONCURRENCY=2", "HEARTBEAT_FILE=/tmp/heartbeat")
+    visibility = f"CELERY_VISIBILITY_TIMEOUT={VISIBILITY_SECONDS}"
+    workers = [
+        lab.application(f"worker-{number}", "384m", (*settings, *heartbeat, visibility))
+        for number in range(2)
+    ]
+    eventually(lambda: call(f"{s3}/minio/health/live") == b"")
+    docker("exec", api, "python3", "-c", MAKE_BUCKET)
+    base = f"http://{lab.address(api)}:3000"
+    engines = {"DATABASE_URL": "postgres", "REDIS_URL": "redis", "S3_ENDPOINT": "s3"}
+    assert healthy(base) == engines
+
+    # Past the application: with a URL that is signed, of the size that was signed.
+    signed = call(f"{base}/uploads", {"name": "a.mp4", "size": 5})["url"]
+    assert signed.startswith(f"{s3}/videos/uploads/a.mp4?")
+    assert b"SignatureDoesNotMatch" in call(signed, b"123456", "PUT")
+    assert call(signed, b"12345", "PUT") == b""
+    assert call(call(f"{base}/uploads/a.mp4")["url"]) == b"12345"
+    assert b"AccessDenied" in call(f"{s3}/videos/uploads/a.mp4")
+    # Through the application.
+    assert call(f"{base}/upload?name=b.mp4", b"x" * 900_000) == {"name": "b.mp4", "size": 900_000}
+    call(f"{base}/upload?name=c.mp4", b"x" * 1_000_001)  # refused before all of it is sent
+    assert call(f"{base}/uploads/c.mp4") == {"error": "no such object"}
+
+    alive = ("sh", "-c", 'test -n "$(find /tmp/heartbeat -mmin -1)" && echo alive')
+    for worker in workers:
+        eventually(lambda worker=worker: docker("exec", worker, *alive, check=False) == "alive")
+    job = job_survives_its_worker(base, workers)
+    assert job["result"]["object"] == f"jobs/{job['id']}.json"
+
+    # Workers find their queue again, whatever became of their connections.
+    docker("kill", "--signal=KILL", f"{lab.name}-redis")
+    docker("start", f"{lab.name}-redis")
+    assert healthy(base) == engines
+    for _ in range(3):
+        job_in_state(base, call(f"{base}/jobs", {"text": "x"})["id"], "done")
+    for container in (api, *workers):
+        assert docker("inspect", "--format", "{{.State.OOMKilled}}", container) == "false"
+        assert "s3cr" not in docker("logs", container)
+
+
+def test_pigmeu(lab: Lab) -> None:
+    """MongoDB and Redis, under the commands of its document."""
+    lab.images |= build.build([MONGO])
+    root = ("--env=MONGO_INITDB_ROOT_USERNAME=root", f"--env=MONGO_INITDB_ROOT_PASSWORD={PASSWORD}")
+    lab.server("mongo", MONGO, *root)
+    settings = (
+        f"MONGODB_URI=mongodb://root:{ENCODED}@mongo:27017/?authSource=admin",
+        *("MONGO_DB_NAME=pigmeu", f"REDIS_URL=redis://:{ENCODED}@redis:6379/1"),
+        f"CELERY_VISIBILITY_TIMEOUT={VISIBILITY_SECONDS}",
+    )
+    serve = "uvicorn src.app:app --host 0.0.0.0 --port 8000 --reload"
+    celery = "celery -A src.workers.worker"
+    api = lab.application("pigmeu-api", "256m", settings, serve)
+    workers = [
+        lab.application(
+            f"pigmeu-worker-{number}",
+            "384m",
+            settings,
+            f"{celery} worker --loglevel=info --concurrency=2",
+        )
+        for number in range(2)
+    ]
+    base = f"http://{lab.address(api)}:8000"
+    assert healthy(base) == {"MONGODB_URI": "mongo", "REDIS_URL": "redis"}
+    docker("exec", api, "curl", "-f", "http://localhost:8000/health")
+    for _ in range(2):  # what is there is left alone
+        done = docker("exec", api, "python", "-m", "src.db.migrations").splitlines()
+        assert done == [
+            "MONGODB_URI (mongo): the index amazon_url (unique) of submissions is there",
+            "MONGODB_URI (mongo): the index status of submissions is there",
+            "MONGODB_URI (mongo): the index created_at of submissions is there",
+        ]
+    event = call(f"{base}/events", {"title": "um evento"})
+    assert call(f"{base}/events") == [event]
+    for path in ("/docs", "/redoc", "/ui"):
+        assert call(f"{base}{path}").startswith(b"<!doctype html>")
+    eventually(
+        lambda: (
+            "2 nodes online" in docker("exec", api, *f"{celery} inspect ping".split(), check=False)
+        )
+    )
+    job_survives_its_worker(base, workers)
