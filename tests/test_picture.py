@@ -12,10 +12,11 @@ import pytest
 from pulumi_tiers.app_tier import AppTier
 from pulumi_tiers.model.store import Database, Store
 from pulumi_tiers.model.system import Environment, System, Target
-from pulumi_tiers.model.workload import Condition, Healthcheck, Port, Workload
+from pulumi_tiers.model.workload import Autoscale, Condition, Healthcheck, Port, Workload
 from pulumi_tiers.plan import Plan
 from pulumi_tiers.platforms.base import ConnectionArgs
 from pulumi_tiers.program import deploy, main
+from pulumi_tiers.render.details import part_of
 from pulumi_tiers.render.picture import (
     Edge,
     Kind,
@@ -195,6 +196,7 @@ def test_edges_are_what_is_waited_for_and_what_is_connected_to(target: Target) -
             alone=workload(environment={"NAME": "http", "OWN": "http://alone:80"}),
             migrate=workload(job=True, healthcheck=None, restart="no"),
             after=workload(depends_on={"migrate": Condition.SERVICE_COMPLETED}),
+            file=workload(secret_files={"DATABASE_URL": "${postgres.url}"}),
         ),
         target=target,
     )
@@ -212,7 +214,7 @@ def test_edges_are_what_is_waited_for_and_what_is_connected_to(target: Target) -
         ("list", "parts"): (),
         ("list", "http"): (),
         ("after", "migrate"): ("after",),
-        ("postgres-setup", "postgres"): (),
+        ("file", "postgres"): (),
     }
 
 
@@ -291,16 +293,105 @@ def test_nobody_is_drawn_where_nothing_is_published() -> None:
 # --- drawing --------------------------------------------------------------------------------------
 
 
-def test_a_job_that_sets_a_store_up_stands_behind_it() -> None:
-    drawn = dot(deployed(shop()))
-    assert '"shop/postgres" -> "shop/postgres-setup" [dir=back]' in drawn
-    assert (
-        '"shop/postgres-setup" [label="postgres-setup\\npostgres:15\\njob", shape=box,'
-        ' style="rounded"]' in drawn
+@pytest.mark.parametrize("target", [Target.DOCKER, Target.KUBERNETES], ids="on-{}".format)
+def test_what_helps_a_workload_is_a_detail_of_it(target: Target) -> None:
+    """The job that makes a database, and the one that writes files."""
+    recording = deployed(
+        shop(api=workload(secret_files={"KEY": "${postgres.url}"}, configs={"a.conf": "x"})),
+        target=target,
     )
-    assert 'shop_postgres_setup(["postgres-setup<br/>postgres:15<br/>job"])' in mermaid(
-        deployed(shop())
+    helpers = [item.name for item in recording.resources if part_of(item)]
+    assert "shop-data-postgres-setup" in helpers
+    assert ("shop-app-api-files" in helpers) is (target is Target.DOCKER)
+    drawn = picture(recording)
+    assert [node.name for node in drawn.nodes] == ["api", "postgres"]
+    assert [(edge.source, edge.target) for edge in drawn.edges if edge.source != "people"] == [
+        ("shop/api", "shop/postgres")
+    ]
+
+
+@cache
+def nutrifitcoach(target: str) -> Recording:
+    config: dict[str, Json] = {
+        "tiers:environment": "production",
+        "tiers:target": target,
+        "tiers:systems": ["nutrifitcoach"],
+        "tiers:tls": {"nutrifitcoach": {"mode": "self_signed"}},
+        "tiers:domains": {"nutrifitcoach": "coach.example.com"},
+    }
+    return record(main, project="tiers", stack="dev", config=config)
+
+
+@pytest.mark.parametrize(
+    ("target", "place", "ports"),
+    [
+        (
+            "docker",
+            "networks dev-nutrifitcoach-data, dev-nutrifitcoach-edge",
+            ("127.0.0.1:80 → 8080", "127.0.0.1:443 → 8443"),
+        ),
+        (
+            "kubernetes",
+            "namespace nutrifitcoach-production",
+            ("load balancer :80 → 8080", "load balancer :443 → 8443"),
+        ),
+    ],
+)
+def test_an_edge_stands_between_people_and_services(
+    target: str, place: str, ports: tuple[str, ...]
+) -> None:
+    drawn = picture(nutrifitcoach(target))
+    [system] = drawn.systems
+    assert system.place == place
+    assert {tier: [node.name for node in nodes] for tier, nodes in drawn.tiers(system).items()} == {
+        "AppTier nutrifitcoach-app": ["api", "migrations"],
+        "DataTier nutrifitcoach-data": ["minio", "postgres", "redis"],
+        "EdgeProxy nutrifitcoach-nginx": ["nginx"],
+        "MLTier nutrifitcoach-ml": ["worker"],
+    }
+    stores = ("minio", "postgres", "redis")
+    assert {
+        (edge.source.rpartition("/")[2], edge.target.rpartition("/")[2]): edge.lines
+        for edge in drawn.edges
+    } == {
+        ("people", "nginx"): ports,
+        ("nginx", "api"): (),
+        ("nginx", "minio"): (),
+        **{("api", store): () for store in stores},
+        **{("worker", store): () for store in stores},
+        ("migrations", "postgres"): (),
+        ("api", "migrations"): ("after",),
+        ("worker", "migrations"): ("after",),
+    }
+    [nginx] = [node for node in drawn.nodes if node.name == "nginx"]
+    assert nginx.kind is Kind.EDGE
+    assert 'nutrifitcoach_nginx{{"nginx<br/>nginx:alpine"}}' in mermaid(nutrifitcoach(target))
+    assert '"nutrifitcoach/nginx" [label="nginx\\nnginx:alpine", shape=hexagon' in dot(
+        nutrifitcoach(target)
     )
+
+
+def test_members_of_a_replica_set_are_one_store() -> None:
+    config: dict[str, Json] = {
+        "tiers:environment": "production",
+        "tiers:target": "kubernetes",
+        "tiers:systems": ["pigmeu"],
+        "tiers:tls": {"pigmeu": {"mode": "self_signed"}},
+    }
+    drawn = picture(record(main, project="tiers", stack="dev", config=config))
+    [mongo] = [node for node in drawn.nodes if "mongo" in node.name]
+    assert mongo.lines[0] == "mongo ×3"  # noqa: RUF001
+    assert Edge("pigmeu/worker", "pigmeu/mongo") in drawn.edges
+    assert Edge("pigmeu/nginx", "pigmeu/api") in drawn.edges
+
+
+def test_an_autoscaler_says_how_many_there_are() -> None:
+    recording = deployed(
+        shop(api=workload(autoscale=Autoscale(min=2, max=10))), target=Target.KUBERNETES
+    )
+    [api] = [node for node in picture(recording).nodes if node.name == "api"]
+    assert (api.replicas, api.most) == (2, 10)
+    assert api.lines[0] == "api ×2-10"  # noqa: RUF001
 
 
 def named(component: str) -> Recording:
@@ -327,8 +418,8 @@ def test_ids_in_mermaid_are_plain_words_and_differ() -> None:
     )
     text = mermaid(recording)
     ids = re.findall(r"^ *(?:subgraph )?(\w+)[\[(]", text, re.MULTILINE)
-    # people, and of each system: its box, two tiers, the store, the job and the services.
-    assert len(ids) == len(set(ids)) == 1 + 6 + 7
+    # people, and of each system: its box, two tiers, the store and the services.
+    assert len(ids) == len(set(ids)) == 1 + 5 + 6
     assert all(re.fullmatch(r"[a-z][a-z0-9_]*", word) for word in ids)
     assert not {"end", "graph", "class", "style", "subgraph"} & set(ids)
 
@@ -349,8 +440,8 @@ def test_svg_has_everything() -> None:
             shop("two"),
         )
     )
-    # Of each: the system and its tiers; people reach both stores, both jobs set them up.
-    assert nodes_and_boxes(text) == {"nodes": 6, "boxes": 5, "edges": 4}
+    # Of each: the system and its tiers; people reach both stores.
+    assert nodes_and_boxes(text) == {"nodes": 4, "boxes": 5, "edges": 2}
     assert ET.fromstring(text).tag == "{http://www.w3.org/2000/svg}svg"
     assert "hardening unverified" in text
     assert "stroke-dasharray" in text

@@ -84,13 +84,9 @@ def _mounted(recording: Recording, workload: Resource) -> Iterator[File]:
                     yield File(f"{paths[volume['name']]}/{key}", text, kind == "Secret")
 
 
-def _data(
-    recording: Recording, kind: str, namespace: str, name: str
-) -> Iterator[tuple[str, str]]:
+def _data(recording: Recording, kind: str, namespace: str, name: str) -> Iterator[tuple[str, str]]:
     for resource in recording.of_type(f"kubernetes:core/v1:{kind}"):
         inputs = bare(resource.inputs)
         metadata = inputs["metadata"]
         if (metadata.get("namespace"), metadata.get("name")) == (namespace, name):
             yield from {**(inputs.get("data") or {}), **(inputs.get("stringData") or {})}.items()
-
-

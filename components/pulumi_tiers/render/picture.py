@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from pulumi_tiers.model.workload import Condition
+from pulumi_tiers.model.workload import CONFIGS, Condition
 from pulumi_tiers.platforms.labels import (
     LABEL_DEPENDS_ON,
     LABEL_JOB,
@@ -19,6 +19,7 @@ from pulumi_tiers.platforms.labels import (
     LABEL_UNVERIFIED,
     tag_key,
 )
+from pulumi_tiers.render.details import CONTAINER, File, files, labels_of, part_of
 from pulumi_tiers.render.graph import shown
 from pulumi_tiers.render.recorder import Recording, Resource, bare
 
@@ -33,11 +34,12 @@ class Kind(Enum):
     SERVICE = "service"
     STORE = "store"
     JOB = "job"
+    EDGE = "edge"
 
 
 @dataclass(frozen=True)
 class System:
-    """One system, and the network or namespace that it lives in."""
+    """One system, and the networks or the namespace that it lives in."""
 
     name: str
     place: str
@@ -60,6 +62,8 @@ class Node:
     tier: str = ""
     replicas: int = 1
     unverified: bool = False
+    #: Where an autoscaler decides: up to how many.
+    most: int = 0
 
     @property
     def key(self) -> str:
@@ -67,9 +71,15 @@ class Node:
         return f"{self.system}/{self.name}"
 
     @property
+    def count(self) -> str:
+        """How many there are."""
+        return f"{self.replicas}-{self.most}" if self.most else str(self.replicas)
+
+    @property
     def lines(self) -> list[str]:
         """The label."""
-        lines = [f"{self.name} ×{self.replicas}" if self.replicas > 1 else self.name]  # noqa: RUF001
+        many = self.replicas > 1 or self.most
+        lines = [f"{self.name} ×{self.count}" if many else self.name]  # noqa: RUF001
         if self.image:
             lines.append(self.image)
         if self.kind is Kind.JOB:
@@ -79,6 +89,8 @@ class Node:
         return lines
 
 
+UPSTREAMS = f"{CONFIGS}/upstreams"
+"""The file of an edge that says where its upstreams are."""
 PEOPLE = "people"
 """Where the edges of published ports begin. The keys of nodes have a slash."""
 
@@ -124,12 +136,12 @@ class _Found:
     """A node, and what is recorded with it that tells its edges."""
 
     node: Node
-    #: Empty: not in the system's network or namespace, but beside it.
-    place: str
+    #: Its networks, or its namespace. None: it is not in the system's, but beside it.
+    places: tuple[str, ...]
     #: The label.
     depends_on: str
-    #: ``NAME=value``, secrets too: only names of hosts are taken from it.
-    environment: list[str]
+    #: ``NAME=value`` and files, secrets too: only names of hosts are taken from it.
+    texts: list[str]
     #: Where people reach it.
     published: tuple[str, ...]
 
@@ -137,17 +149,20 @@ class _Found:
 def picture(recording: Recording) -> Picture:
     """What the stack's components run. Resources without this library's labels are left out."""
     found = [*_docker(recording), *_kubernetes(recording), *_digitalocean(recording)]
-    # One box per system, whatever else its containers are connected to.
-    places = dict(sorted((each.node.system, each.place) for each in found if each.place))
+    places: defaultdict[str, set[str]] = defaultdict(set)
+    for each in found:
+        if each.places:
+            places[each.node.system].update(each.places)
     nodes = {each.node.key: each.node for each in found}
+    called = _other_names(recording)
     edges: dict[tuple[str, str], tuple[str, ...]] = {}
     for each in found:
         system, source = each.node.system, each.node.key
         if each.published:
             edges[PEOPLE, source] = each.published
         # Not everybody waits for what it uses.
-        for name in _addressed(each.environment):
-            target = f"{system}/{name}"
+        for name in _addressed(each.texts):
+            target = f"{system}/{called.get((system, name), name)}"
             if target in nodes and target != source:
                 edges[source, target] = ()
         for entry in each.depends_on.split(",") if each.depends_on else []:
@@ -156,37 +171,65 @@ def picture(recording: Recording) -> Picture:
             nodes.setdefault(node.key, node)
             edges[source, node.key] = ("after",) if condition == Condition.SERVICE_COMPLETED else ()
     return Picture(
-        systems=[System(name, place) for name, place in sorted(places.items())],
+        systems=[System(name, _place(known)) for name, known in sorted(places.items())],
         nodes=[nodes[key] for key in sorted(nodes)],
         edges=[Edge(*ends, lines) for ends, lines in sorted(edges.items())],
     )
 
 
+def _place(places: set[str]) -> str:
+    """``network a``, ``networks a, b`` or ``namespace c``."""
+    [kind, *_], names = zip(*(place.split(" ", 1) for place in sorted(places)), strict=True)
+    return f"{kind}{'s' if len(names) > 1 else ''} {', '.join(names)}"
+
+
 # ``…@postgres:5432/…``, ``http://api:8080``, ``a:27017,b:27017`` and ``DB_HOST=postgres``; what
-# stands before an @ is a user and a password.
-_ADDRESS = re.compile(r"(?:[=@,]|//)([a-z][a-z0-9-]*):\d+(?![^/,]*@)|HOST=([a-z][a-z0-9-]*)$")
+# stands before an @ is a user and a password. An edge's upstreams: ``name host port``, per line.
+_ADDRESS = re.compile(
+    r"(?:[=@,]|//)([a-z][a-z0-9-]*)(?:\.[a-z0-9.-]+)?:\d+(?![^/,]*@)"
+    r"|HOST=([a-z][a-z0-9-]*)$"
+    r"|(?m:^[a-z][a-z0-9-]* ([a-z][a-z0-9-]*) \d+$)"
+)
 
 
-def _addressed(environment: list[str]) -> Iterator[str]:
+def _addressed(texts: list[str]) -> Iterator[str]:
     """The hosts that a program is told to connect to."""
-    for variable in environment:
-        for match in _ADDRESS.finditer(variable):
-            yield match[1] or match[2]
+    for text in texts:
+        for match in _ADDRESS.finditer(text):
+            yield match[1] or match[2] or match[3]
+
+
+def _other_names(recording: Recording) -> dict[tuple[str, str], str]:
+    """Host names that are not those of their services: system and host → service."""
+    found: dict[tuple[str, str], str] = {}
+    for resource in recording.of_type("kubernetes:core/v1:Service"):
+        labels, metadata = labels_of(resource), bare(resource.inputs["metadata"])
+        if LABEL_SERVICE in labels:
+            found[labels.get(LABEL_SYSTEM, ""), metadata["name"]] = labels[LABEL_SERVICE]
+    # Members of a replica set have a name each, which begins with the service's: ``mongo-0``.
+    for resource in recording.of_type("kubernetes:apps/v1:StatefulSet"):
+        labels, spec = labels_of(resource), bare(resource.inputs["spec"])
+        for number in range(int(spec.get("replicas", 1))):
+            member = f"{labels.get(LABEL_SERVICE, '')}-{number}"
+            found[labels.get(LABEL_SYSTEM, ""), member] = labels.get(LABEL_SERVICE, "")
+    return found
 
 
 # --- targets --------------------------------------------------------------------------------------
 
 
 def _docker(recording: Recording) -> Iterator[_Found]:
-    for (system, name), containers in _by_service(recording, "docker:index/container:Container"):
-        first, labels = shown(containers[0].inputs), _labels(containers[0])
-        tier, kind = _component(containers[0], job=LABEL_JOB in labels)
+    given = files(recording)
+    for key, containers in _by_service(recording, CONTAINER):
+        first, labels = shown(containers[0].inputs), labels_of(containers[0])
+        tier, kind = _component(containers[0], given.get(key, []), job=LABEL_JOB in labels)
         image, unverified = first["image"], LABEL_UNVERIFIED in labels
+        networks = first.get("networksAdvanced") or []
         yield _Found(
-            node=Node(system, name, kind, image, tier, len(containers), unverified),
-            place=f"network {first['networksAdvanced'][0]['name']}",
+            node=Node(*key, kind, image, tier, len(containers), unverified),
+            places=tuple(f"network {network['name']}" for network in networks),
             depends_on=labels.get(LABEL_DEPENDS_ON, ""),
-            environment=bare(containers[0].inputs["envs"]),
+            texts=_texts(bare(containers[0].inputs.get("envs") or []), given.get(key, [])),
             published=tuple(_docker_ports(containers)),
         )
 
@@ -195,7 +238,7 @@ def _docker_ports(containers: Sequence[Resource]) -> Iterator[str]:
     """``127.0.0.1:8000 → 8000``. Replicas have one number each: ``127.0.0.1:8000-8001 → 8000``."""
     numbers: defaultdict[tuple[str, int], list[int]] = defaultdict(list)
     for container in containers:
-        for port in container.inputs["ports"]:
+        for port in container.inputs.get("ports") or []:
             numbers[port["ip"], port["internal"]].append(port["external"])
     for (address, internal), external in sorted(numbers.items()):
         first, last = min(external), max(external)
@@ -210,31 +253,38 @@ _KUBERNETES = (
 
 
 def _kubernetes(recording: Recording) -> Iterator[_Found]:
+    given = files(recording)
     secrets = dict(_by_service(recording, "kubernetes:core/v1:Secret"))
     services = dict(_by_service(recording, "kubernetes:core/v1:Service"))
+    scalers = dict(_by_service(recording, "kubernetes:autoscaling/v2:HorizontalPodAutoscaler"))
     for key, [workload, *_] in _by_service(recording, *_KUBERNETES):
         inputs = shown(workload.inputs)
         metadata, spec = inputs["metadata"], inputs["spec"]
         annotations = metadata.get("annotations", {})
         container = spec["template"]["spec"]["containers"][0]
-        tier, kind = _component(workload, job=workload.type.endswith(":Job"))
+        job = workload.type.endswith(":Job")
+        tier, kind = _component(workload, given.get(key, []), job=job)
         image, unverified = container["image"], LABEL_UNVERIFIED in annotations
+        replicas, most = spec.get("replicas", 1), 0
+        for scaler in scalers.get(key, []):
+            replicas, most = (scaler.inputs["spec"][end] for end in ("minReplicas", "maxReplicas"))
+        environment = [
+            f"{variable['name']}={variable.get('value', '')}"
+            for variable in container.get("env") or []
+        ] + [
+            f"{variable}={value}"
+            for secret in secrets.get(key, [])
+            for variable, value in (bare(secret.inputs).get("stringData") or {}).items()
+        ]
         yield _Found(
-            node=Node(*key, kind, image, tier, spec.get("replicas", 1), unverified),
-            place=f"namespace {metadata['namespace']}",
+            node=Node(*key, kind, image, tier, replicas, unverified, most),
+            places=(f"namespace {metadata['namespace']}",),
             depends_on=annotations.get(LABEL_DEPENDS_ON, ""),
-            environment=[
-                f"{variable['name']}={variable.get('value', '')}" for variable in container["env"]
-            ]
-            + [
-                f"{variable}={value}"
-                for secret in secrets.get(key, [])
-                for variable, value in bare(secret.inputs["stringData"]).items()
-            ],
+            texts=_texts(environment, given.get(key, [])),
             published=tuple(
                 f"load balancer :{port['port']} → {port['targetPort']}"
                 for service in services.get(key, [])
-                if service.inputs["spec"]["type"] == "LoadBalancer"
+                if service.inputs["spec"].get("type") == "LoadBalancer"
                 for port in service.inputs["spec"]["ports"]
             ),
         )
@@ -246,10 +296,10 @@ def _digitalocean(recording: Recording) -> Iterator[_Found]:
         tags = dict(tag.split(":", 1) for tag in inputs.get("tags", []) if ":" in tag)
         key = tags.get(tag_key(LABEL_SYSTEM), ""), tags.get(tag_key(LABEL_SERVICE), "")
         if all(key):
-            tier, kind = _component(database, job=False)
+            tier, kind = _component(database, [], job=False)
             what = f"DigitalOcean {inputs['engine']} {inputs['version']}, {inputs['size']}"
             node = Node(*key, kind, what, tier, inputs["nodeCount"])
-            yield _Found(node, place="", depends_on="", environment=[], published=())
+            yield _Found(node, places=(), depends_on="", texts=[], published=())
 
 
 def _by_service(
@@ -258,31 +308,39 @@ def _by_service(
     """What belongs to each service of each system, in a stable order."""
     found: defaultdict[tuple[str, str], list[Resource]] = defaultdict(list)
     for resource in sorted(recording.resources, key=lambda resource: resource.urn):
-        if resource.type in types:
-            labels = _labels(resource)
+        # What helps a workload is a detail of it.
+        if resource.type in types and not part_of(resource):
+            labels = labels_of(resource)
             if LABEL_SYSTEM in labels and LABEL_SERVICE in labels:
                 found[labels[LABEL_SYSTEM], labels[LABEL_SERVICE]].append(resource)
     yield from found.items()
 
 
-def _labels(resource: Resource) -> dict[str, str]:
-    inputs = bare(resource.inputs)
-    if "metadata" in inputs:  # Kubernetes
-        return dict(inputs["metadata"].get("labels", {}))
-    return {item["label"]: item["value"] for item in inputs.get("labels", [])}
+def _texts(environment: Sequence[str], given: Sequence[File]) -> list[str]:
+    """Where a workload is told whom to connect to."""
+    return [*environment, *(file.text for file in given), *(f"={file.text}" for file in given)]
 
 
-def _component(resource: Resource, *, job: bool) -> tuple[str, Kind]:
+def _component(resource: Resource, given: Sequence[File], *, job: bool) -> tuple[str, Kind]:
     """The title of the component that made a resource, and what the resource is in it."""
     _, _, types, name = resource.parent.split("::", 3)
     component = types.rpartition(":")[2]
-    lasting = Kind.STORE if component == "DataTier" else Kind.SERVICE
-    return f"{component} {name}", Kind.JOB if job else lasting
+    title = f"{component} {name}"
+    if job:
+        return title, Kind.JOB
+    if any(file.path == UPSTREAMS for file in given):
+        return title, Kind.EDGE
+    return title, Kind.STORE if component == "DataTier" else Kind.SERVICE
 
 
 # --- Mermaid --------------------------------------------------------------------------------------
 
-_MERMAID_SHAPES = {Kind.SERVICE: ("[", "]"), Kind.STORE: ("[(", ")]"), Kind.JOB: ("([", "])")}
+_MERMAID_SHAPES = {
+    Kind.SERVICE: ("[", "]"),
+    Kind.STORE: ("[(", ")]"),
+    Kind.JOB: ("([", "])"),
+    Kind.EDGE: ("{{", "}}"),
+}
 
 
 def mermaid(recording: Recording) -> str:
@@ -341,6 +399,7 @@ _DOT_SHAPES = {
     Kind.SERVICE: ("box", ""),
     Kind.STORE: ("cylinder", ""),
     Kind.JOB: ("box", "rounded"),
+    Kind.EDGE: ("hexagon", ""),
 }
 
 _FONT = 'fontname="Helvetica,Arial,sans-serif"'
@@ -360,7 +419,6 @@ digraph stack {{
 def dot(recording: Recording) -> str:
     """The picture in Graphviz' language."""
     drawn = picture(recording)
-    nodes = {node.key: node for node in drawn.nodes}
     lines: list[str] = []
     if drawn.has_people:
         lines.append(f"  {_quoted(PEOPLE)} [shape=circle]")
@@ -374,7 +432,7 @@ def dot(recording: Recording) -> str:
             lines.append("    }")
         lines.append("  }")
     lines += [f"  {_dot_node(node)}" for node in drawn.outside]
-    lines += [_dot_edge(edge, nodes.get(edge.source), nodes[edge.target]) for edge in drawn.edges]
+    lines += [_dot_edge(edge) for edge in drawn.edges]
     return _DOT_HEAD + "\n".join([*lines, "}", ""])
 
 
@@ -387,14 +445,9 @@ def _dot_node(node: Node) -> str:
     )
 
 
-def _dot_edge(edge: Edge, source: Node | None, target: Node) -> str:
-    ends = [_quoted(edge.source), _quoted(edge.target)]
-    attributes = [f"label={_quoted(*edge.lines)}"] if edge.lines else []
-    if source and source.tier == target.tier and target.kind is Kind.STORE:
-        # A store stands in front of the jobs that set it up, next to those who use it.
-        ends.reverse()
-        attributes.append("dir=back")
-    return f"  {' -> '.join(ends)} [{', '.join(attributes)}]"
+def _dot_edge(edge: Edge) -> str:
+    label = f"label={_quoted(*edge.lines)}" if edge.lines else ""
+    return f"  {_quoted(edge.source)} -> {_quoted(edge.target)} [{label}]"
 
 
 def _quoted(*lines: str) -> str:
