@@ -227,6 +227,13 @@ class Nginx:
             return False
 
     @property
+    def version(self) -> tuple[int, ...]:
+        said = subprocess.run([self.program, "-v"], capture_output=True, text=True, check=True)
+        found = re.search(r"nginx/(\d+)\.(\d+)\.(\d+)", said.stderr)
+        assert found is not None, said.stderr
+        return tuple(int(part) for part in found.groups())
+
+    @property
     def log(self) -> str:
         return (self.folder / "log").read_text(encoding="utf-8", errors="replace")
 

@@ -287,6 +287,31 @@ def test_nobody_notices_a_reload(edge: Make, backends: list[Backend]) -> None:
     assert nginx.log.count("reloading: a new configuration") == 5
 
 
+def test_a_reload_leaves_kept_connections_alone(edge: Make, backends: list[Backend]) -> None:
+    nginx = edge()
+    if nginx.version < (1, 27, 4):
+        pytest.skip("older ones close connections without a request on a reload")
+    connection = nginx.connection()
+    failed = 0
+    for number in range(3):
+        nginx.configure(
+            Edge.model_validate(described(headers={"X-Number": str(number)})),
+            {"app": [backends[0].address]},
+            backends[0].port,
+        )
+        for _ in range(60):
+            try:
+                connection.request("GET", "/")
+                response = connection.getresponse()
+                response.read()
+                failed += response.status != 200
+            except OSError:
+                failed += 1
+            time.sleep(0.01)
+    assert failed == 0
+    assert nginx.log.count("reloading") == 3
+
+
 def test_a_moved_container_is_found_again(edge: Make, backends: list[Backend]) -> None:
     nginx = edge()
     assert nginx.get().asked["by"] == backends[0].address

@@ -2,7 +2,8 @@
 
 What stands here loads in nginx 1.22 (Debian 12) and in today's: nothing newer is used, and of
 ``listen ... http2``, which newer ones only advise against, and ``http2 on``, which older ones
-refuse, the first. Relative paths lie where `start.sh` puts them.
+refuse, the first. What only newer ones know, `start.sh` adds. Relative paths are those of the folder
+that it makes.
 """
 
 import math
@@ -176,6 +177,7 @@ def _general(edge: Edge) -> list[Directive]:
         _d("client_body_timeout", _time(edge.timeouts.client)),
         _d("send_timeout", _time(edge.timeouts.client)),
         _d("keepalive_timeout", "65s"),
+        _d("include", "newer.conf"),
         _d("reset_timedout_connection", "on"),
     ]
 

@@ -71,6 +71,16 @@ resolve() {
     return $changed
 }
 
+# What not every nginx that is supported knows.
+newer() {
+    # shellcheck disable=SC2046 # three numbers
+    set -- $(nginx -v 2>&1 | sed 's|.*nginx/\([0-9]*\)\.\([0-9]*\)\.\([0-9]*\).*|\1 \2 \3|')
+    if [ $(($1 * 1000000 + $2 * 1000 + $3)) -ge 1027004 ]; then
+        # A reload doesn't close connections on which a request may be on its way.
+        echo 'keepalive_min_timeout 2s;'
+    fi
+}
+
 # Makes a new folder of all that nginx reads, and takes it if nginx does.
 generation=0
 take() {
@@ -80,6 +90,7 @@ take() {
     mkdir -p "$next/upstreams"
     cp "$configs/nginx.conf" "$next/nginx.conf"
     cp "$configs/upstreams" "$next/addresses"
+    newer >"$next/newer.conf"
     certificate
     if [ -e "$crt" ]; then
         pem "$crt" >"$next/tls.crt"

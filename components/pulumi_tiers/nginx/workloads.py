@@ -67,10 +67,10 @@ def edge_workloads(
     found = {name: _workload(name, edge, target, addresses, pair)}
     if docker and edge.log_volume:
         # A new volume takes its rights from the folder that it is mounted over first. Everybody may
-        # write to this one, in every image.
+        # write to this one, in every image. An empty one would take them again at the next mount.
         found[logs_name(name)] = Workload(
             image=edge.image,
-            entrypoint=["true"],
+            entrypoint=["touch", "/tmp/kept"],  # noqa: S108
             volumes=[edge.log_volume.model_copy(update={"target": "/tmp"})],  # noqa: S108
             user=f"{_USER}:{_USER}",
             resources=Resources(cpus=0.1, memory="16m"),
@@ -147,7 +147,7 @@ def _workload(
         tmpfs={"/run/nginx": f"size=64m,uid={_USER},gid={_USER},mode=0755"},
         healthcheck=Healthcheck(
             test=["CMD", "sh", f"{CONFIGS}/start.sh", "health"],
-            interval="10s",
+            interval="5s",
             timeout="5s",
             retries=3,
             start_period="10s",
