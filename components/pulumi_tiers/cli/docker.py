@@ -1,19 +1,25 @@
 """The Docker daemon of this machine, by its own command line."""
 
+import http.client
 import json
 import os
 import shutil
 import subprocess
+import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from io import BufferedReader, RawIOBase
 from pathlib import Path
+from typing import Any, cast
 
 from pulumi_tiers.cli.console import Steps, Stop
 from pulumi_tiers.platforms.labels import (
     LABEL_IMAGE,
     LABEL_JOB,
+    LABEL_ONE_OFF,
     LABEL_OWNER,
+    LABEL_PART_OF,
     LABEL_SERVICE,
     LABEL_STACK,
     LABEL_SYSTEM,
@@ -45,6 +51,8 @@ class Container:
     urls: tuple[str, ...]
     unverified: bool
     job: bool
+    #: The service or store that it helps: it writes its files, or sets it up.
+    part_of: str
     labels: dict[str, str] = field(repr=False)
 
     @property
@@ -68,6 +76,11 @@ class Container:
         ended = self.state == "exited" and self.restart == "no"
         again = not self.well and self.restarts >= _RESTARTS
         return self.condition == "unhealthy" or again or (ended and not self.well)
+
+    @property
+    def telling(self) -> bool:
+        """Whether people want to see it: a helper only where it failed."""
+        return not (self.part_of and self.job and self.well)
 
     @property
     def stand_in(self) -> bool:
@@ -206,12 +219,30 @@ def pull(reference: str, steps: Steps) -> str | None:
 
 
 def containers(stack: str) -> list[Container]:
-    """Everything that bears the stack's label, running or not."""
+    """Everything that bears the stack's label, running or not, but what `tiers run` made."""
+    return [item for item in _labelled(stack) if LABEL_ONE_OFF not in item.labels]
+
+
+def one_offs(stack: str) -> list[Container]:
+    """What `tiers run` made and has not ended."""
+    return [item for item in _labelled(stack) if LABEL_ONE_OFF in item.labels]
+
+
+def _labelled(stack: str) -> list[Container]:
     answer = run("ps", "-aq", "--no-trunc", "--filter", f"label={LABEL_STACK}={stack}")
     if answer.returncode:
         raise Stop(f"the Docker daemon doesn't answer: {answer.stderr.strip()}")
     ids = answer.stdout.split()
     return sorted(_inspect(ids), key=lambda item: (item.system, item.service, item.name))
+
+
+def inspect(container: Container) -> dict[str, Any]:
+    """Everything that Docker knows of a container."""
+    answer = run("inspect", "--type", "container", container.id)
+    if answer.returncode:
+        raise Stop(f"{container.name}: {answer.stderr.strip()}")
+    found: list[dict[str, Any]] = json.loads(answer.stdout)
+    return found[0]
 
 
 def _inspect(ids: Sequence[str]) -> Iterable[Container]:
@@ -234,6 +265,7 @@ def _inspect(ids: Sequence[str]) -> Iterable[Container]:
             urls=tuple(filter(None, labels.get(LABEL_URLS, "").split(","))),
             unverified=labels.get(LABEL_UNVERIFIED) == "true",
             job=labels.get(LABEL_JOB) == "true",
+            part_of=labels.get(LABEL_PART_OF, ""),
             labels=labels,
         )
 
@@ -253,7 +285,7 @@ def foreign(stack: str, owner: str) -> list[str]:
 
 def remove_all(stack: str) -> None:
     """Removes every container, network and volume of the stack."""
-    for container in containers(stack):
+    for container in _labelled(stack):
         remove(container)
     label = _filters(f"{LABEL_STACK}={stack}")
     for kind in ("network", "volume"):
@@ -286,3 +318,63 @@ def last_lines(container: Container, count: int) -> list[str]:
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
     )
     return log.stdout.splitlines()
+
+
+# --- the daemon's own interface -------------------------------------------------------------------
+
+_ANSWER_SECONDS = 60
+
+
+def create(name: str, body: Mapping[str, Any]) -> None:
+    """Makes a container from what the daemon's interface takes. Raises Stop.
+
+    Unlike the arguments of `docker create`, nobody else on this machine can read that.
+    """
+    status, answer = _post(f"/containers/create?name={name}", body)
+    if status != http.client.CREATED:
+        raise Stop(f"{name}: {answer.get('message', f'the Docker daemon said {status}')}")
+
+
+class _Stream:
+    """As much of a socket as `http.client` reads answers from."""
+
+    def __init__(self, stream: BufferedReader) -> None:
+        self.stream = stream
+
+    def makefile(self, _mode: str) -> BufferedReader:
+        return self.stream
+
+
+def _post(path: str, body: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
+    """Asks the daemon through the client, which knows the way there: a socket, TLS or SSH."""
+    text = json.dumps(body).encode()
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: docker\r\nConnection: close\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(text)}\r\n\r\n"
+    )
+    with subprocess.Popen(
+        ["docker", "system", "dial-stdio"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        bufsize=0,  # nothing is left to be written when it ends before its time
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        overdue = threading.Timer(_ANSWER_SECONDS, process.kill)
+        overdue.start()
+        try:
+            # It stays open: to a daemon, an end means that nobody waits for the answer.
+            process.stdin.write(head.encode() + text)
+            stream = _Stream(BufferedReader(cast("RawIOBase", process.stdout)))
+            answer = http.client.HTTPResponse(cast("Any", stream))
+            answer.begin()
+            return answer.status, json.loads(answer.read() or b"{}")
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            process.kill()
+            said = process.stderr.read().decode(errors="replace").strip().splitlines()
+            raise Stop(f"the Docker daemon doesn't answer: {said[-1] if said else error}") from None
+        finally:
+            overdue.cancel()
+            process.kill()

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
 
 import typer
 from rich.markup import escape
@@ -20,6 +20,10 @@ from pulumi_tiers.cli.console import EXIT_INPUT, EXIT_MISSING, Steps, Stop, conf
 from pulumi_tiers.cli.project import Project
 from pulumi_tiers.cli.stack import Runner
 from pulumi_tiers.model.errors import DescriptionError
+from pulumi_tiers.model.system import Target
+
+if TYPE_CHECKING:
+    from pulumi_tiers.cli import scale as scales
 
 app = typer.Typer(
     name="tiers",
@@ -130,6 +134,8 @@ def status(stack: StackOption = "dev", as_json: JsonOption = False) -> None:
     _print_containers(containers, as_json=as_json)
     if not containers and not as_json:
         err.print(_nothing(stack), markup=False)
+    for container in docker.one_offs(stack):
+        err.print(f"made by tiers run: {container.name} ({container.state})", markup=False)
     if not containers or not all(container.well for container in containers):
         raise typer.Exit(1)
 
@@ -144,11 +150,13 @@ def logs(
 ) -> None:
     """Show the logs of one service, or of all."""
     chosen = _chosen(stack, service)
+    if not service:
+        chosen = [container for container in chosen if container.telling]
     if follow and len(chosen) == 1:
         _docker("logs", "--follow", "--tail", str(tail), chosen[0].id)
         return
     if follow:
-        raise Stop(f"--follow takes one service: {_names(chosen)}", EXIT_INPUT)
+        raise Stop(f"--follow takes one container: {_names(chosen)}", EXIT_INPUT)
     for container in chosen:
         for line in docker.last_lines(container, tail):
             prefix = f"{container.name} | " if len(chosen) > 1 else ""
@@ -168,6 +176,59 @@ def exec_(
     container = _chosen(stack, service)[0]
     terminal = ["--tty"] if sys.stdin.isatty() and sys.stdout.isatty() else []
     _docker("exec", "--interactive", *terminal, container.id, *command)
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+@_for_people
+def run(
+    service: Annotated[str, typer.Argument(help="SERVICE or SYSTEM/SERVICE.")],
+    command: Annotated[
+        list[str] | None,
+        typer.Argument(help="The command and its arguments. Default: the service's own."),
+    ] = None,
+    stack: StackOption = "dev",
+    cwd: FolderOption = HERE,
+) -> None:
+    """Run one command in a container of its own, made like those of a service, then remove it."""
+    project = Project.find(cwd)
+    target = project.config(stack).get("tiers:target") or Target.DOCKER
+    if target == Target.DOCKER:
+        from pulumi_tiers.cli import one_off
+
+        code = one_off.run(_chosen(stack, service)[0], command or [])
+    else:
+        from pulumi_tiers.cli import pods
+
+        code = pods.run(project, stack, service, command or [], Steps())
+    if code:
+        raise typer.Exit(code)
+
+
+@app.command(epilog="Example: tiers scale worker=4")
+@_for_people
+def scale(
+    numbers: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[SERVICE=N]...", help="Default: shows what there is."),
+    ] = None,
+    stack: StackOption = "dev",
+    as_json: JsonOption = False,
+    cwd: FolderOption = HERE,
+) -> None:
+    """Say how many replicas a service has: in the stack's file, and on local Docker at once."""
+    from pulumi_tiers.cli import scale as scales
+
+    project = Project.find(cwd)
+    if not numbers:
+        _print_services(scales.table(project, stack), stack, as_json=as_json)
+        return
+    outcome = scales.scale(project, stack, numbers, Steps())
+    if outcome.up and not as_json:
+        _print_containers(docker.containers(stack), as_json=False)
+        return
+    _print_services(outcome.services, stack, as_json=as_json)
+    if outcome.next:
+        err.print(f"next: {outcome.next}", markup=False)
 
 
 @app.command()
@@ -366,7 +427,7 @@ def _chosen(stack: str, service: str) -> list[docker.Container]:
 
 
 def _names(containers: list[docker.Container]) -> str:
-    return ", ".join(container.service for container in containers)
+    return ", ".join(container.name for container in containers)
 
 
 def _docker(*arguments: str) -> None:
@@ -376,7 +437,8 @@ def _docker(*arguments: str) -> None:
         raise typer.Exit(code)
 
 
-def _print_containers(containers: list[docker.Container], *, as_json: bool) -> None:
+def _print_containers(everything: list[docker.Container], *, as_json: bool) -> None:
+    containers = [container for container in everything if container.telling]
     if as_json:
         _print_json(
             [
@@ -415,6 +477,40 @@ def _print_containers(containers: list[docker.Container], *, as_json: bool) -> N
         err.print(
             f"hardening not verified with the real image: {', '.join(unverified)}", style="dim"
         )
+
+
+def _print_services(services: "list[scales.Service]", stack: str, *, as_json: bool) -> None:
+    running = docker.containers(stack) if docker.server_version() else []
+    rows = [
+        {
+            "system": item.system,
+            "service": item.name,
+            "replicas": item.replicas,
+            "concurrency": item.concurrency,
+            "autoscale": item.autoscale.model_dump() if item.autoscale else None,
+            "healthy_here": sum(
+                (container.system, container.service) == (item.system, item.name)
+                for container in running
+                if container.well
+            ),
+        }
+        for item in services
+    ]
+    if as_json:
+        _print_json(rows)
+        return
+    table = Table(box=None, pad_edge=False)
+    for heading in ("SERVICE", "REPLICAS", "CONCURRENCY", "HEALTHY HERE"):
+        table.add_column(heading, overflow="fold")
+    for item, row in zip(services, rows, strict=True):
+        many = item.autoscale
+        table.add_row(
+            escape(item.key),
+            f"{many.min} to {many.max}" if many else str(item.replicas),
+            str(item.concurrency or "-"),
+            str(row["healthy_here"]),
+        )
+    out.print(table)
 
 
 def _print_json(value: object) -> None:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 
-from pulumi_tiers.cli import compose, docker, images
+from pulumi_tiers.cli import compose, docker, images, one_off
 from pulumi_tiers.cli.console import EXIT_INPUT, EXIT_MISSING, Steps, Stop
 from pulumi_tiers.cli.engine import Engine, Stack
 from pulumi_tiers.cli.engine import down as engine_down
@@ -45,7 +45,7 @@ def up(project: Project, stack: str, runner: Runner, steps: Steps) -> Outcome:
     mine: dict[str, Json] = {f"{NAMESPACE}:owner": project.owner}
     recording = project.record(stack, mine)
     ensure_docker(project, stack, recording, steps)
-    with _alone(project, stack):
+    with alone(project, stack):
         _refuse_foreign(project, stack)
         return _up(project, stack, runner, recording, mine, steps)
 
@@ -94,8 +94,9 @@ def down(project: Project, stack: str, *, data: bool, steps: Steps) -> None:
     by_engine, by_compose = _ran_by(project, stack)
     if not (by_engine or by_compose):
         raise Stop(f"stack {stack} was never brought up from this folder")
-    with _alone(project, stack):
+    with alone(project, stack):
         _refuse_foreign(project, stack)
+        one_off.remove_all(stack)
         if by_engine:
             engine, why = Engine.find()
             if engine is None:
@@ -117,8 +118,14 @@ def _ran_by(project: Project, stack: str) -> tuple[bool, bool]:
     return (folder / f"Pulumi.{stack}.yaml").is_file(), (folder / "compose.yaml").is_file()
 
 
+def runner_of(project: Project, stack: str) -> Runner:
+    """Who brings a stack up again without making all of it anew."""
+    by_engine, by_compose = _ran_by(project, stack)
+    return Runner.COMPOSE if by_compose and not by_engine else Runner.AUTO
+
+
 @contextmanager
-def _alone(project: Project, stack: str) -> Iterator[None]:
+def alone(project: Project, stack: str) -> Iterator[None]:
     """Two commands at once would undo each other's work."""
     folder = project.state(stack)
     private_folder(folder)

@@ -25,6 +25,8 @@ LABEL_SIZE = "tiers.size"
 LABEL_NETWORK = "tiers.network"
 #: The workload that this container belongs to.
 LABEL_PART_OF = "tiers.part_of"
+#: Of what `tiers run` made: the service that it is like. It is none of the service's replicas.
+LABEL_ONE_OFF = "tiers.one_off"
 #: Where it is reached from outside, separated by commas.
 LABEL_URLS = "tiers.urls"
 
