@@ -9,7 +9,7 @@ from pulumi_tiers.cli import render as renders
 from pulumi_tiers.cli.project import Project
 from pulumi_tiers.model.store import Database, Store
 from pulumi_tiers.model.system import Environment, System, Target
-from pulumi_tiers.model.workload import Healthcheck, Port, Volume, Workload
+from pulumi_tiers.model.workload import Autoscale, Healthcheck, Port, Volume, Workload
 from pulumi_tiers.plan import Plan
 from pulumi_tiers.program import deploy, main
 from pulumi_tiers.render.markdown import table, text
@@ -94,7 +94,7 @@ def test_services_and_stores_on_docker() -> None:
         "1",
         "1 CPU, 256 MiB",
         "pg_isready -h 127.0.0.1 -U doadmin, every 1s",
-        "dev-encontros-tech-postgres-data at /var/lib/postgresql/data",
+        "dev-encontros-tech-postgres-data (10Gi) at /var/lib/postgresql/data",
         "-",
     ]
 
@@ -125,6 +125,7 @@ def test_what_is_reached_from_outside() -> None:
             "encontros-tech",
             "127.0.0.1:8000-8001 → 8000",
             "http://127.0.0.1:8000, http://127.0.0.1:8001",
+            "-",
         ]
     ]
     [row] = rows(encontros_tech("production", "kubernetes"), "Reached from outside")
@@ -193,13 +194,122 @@ def test_jobs_volumes_and_what_is_not_published(target: Target) -> None:
     )
     [heading] = re.findall(r"^## (System .*)$", told, re.MULTILINE)
     found = {row[0]: row for row in rows(told, heading)}
-    assert list(found) == ["api", "postgres", "postgres-setup"]
-    assert found["postgres-setup"][1] == "job"
+    assert list(found) == ["api", "postgres"]
     assert r"curl -f localhost \|\| exit 1, every " in found["api"][5]
     assert found["api"][6].endswith(" at /files")
     if target is Target.KUBERNETES:
         assert found["api"][6] == "3Gi at /files"
     assert below(told, "Reached from outside") == "Nothing is."
+
+
+# --- NutriFitCoach: networks, files, an edge ------------------------------------------------------
+
+
+@cache
+def nutrifitcoach(target: str, mode: str = "self_signed") -> str:
+    tls: dict[str, Json] = {"mode": mode}
+    if mode == "digitalocean":
+        tls["certificate_id"] = "892071a0-bb95-49bc-8021-3afd67a210bf"
+    config: dict[str, Json] = {
+        "tiers:systems": ["nutrifitcoach"],
+        "tiers:tls": {"nutrifitcoach": tls},
+        "tiers:domains": {"nutrifitcoach": "coach.example.com"},
+    }
+    return report(recorded("production", target, **config), "dev")
+
+
+def tables(told: str, heading: str) -> list[list[list[str]]]:
+    """The rows of all tables below a heading that begins like this."""
+    [body] = re.findall(rf"^## {heading}.*?$(.*?)(?=^## |\Z)", told, re.MULTILINE | re.DOTALL)
+    blocks = [block for block in body.split("\n\n") if block.startswith("|")]
+    return [
+        [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines[2:]]
+        for lines in (block.splitlines() for block in blocks)
+    ]
+
+
+def test_networks_and_files_on_docker() -> None:
+    services, placed = tables(nutrifitcoach("docker"), "System nutrifitcoach")
+    found = {row[0]: row for row in services}
+    assert list(found) == ["api", "migrations", "minio", "nginx", "postgres", "redis", "worker"]
+    assert found["nginx"][1:5] == ["edge", "nginx:alpine", "1", "0.5 CPU, 128 MiB"]
+    assert found["nginx"][6] == "dev-nutrifitcoach-nginx-logs (500Mi) at /var/log/nginx"
+    assert found["api"][6].split("; ") == [
+        "dev-nutrifitcoach-api-uploads (5Gi) at /app/data/uploads",
+        "dev-nutrifitcoach-api-frames (10Gi) at /app/data/frames",
+        "dev-nutrifitcoach-api-results (2Gi) at /app/data/results",
+    ]
+    data, edge = "dev-nutrifitcoach-data", "dev-nutrifitcoach-edge"
+    assert {row[0]: row[1] for row in placed} == {
+        "api": f"{data}, {edge} 172.28.0.20 172.28.0.21 172.28.0.22",
+        "migrations": data,
+        "minio": f"{data} 172.28.0.120, {edge}",
+        "nginx": f"{edge} 172.28.0.10",
+        "postgres": f"{data} 172.28.0.100",
+        "redis": f"{data} 172.28.0.110",
+        "worker": f"{data}, {edge} 172.28.0.30 172.28.0.31 172.28.0.32",
+    }
+    files = {row[0]: row[2] for row in placed}
+    assert files["nginx"].split(", ") == [
+        "/run/configs/nginx.conf",
+        "/run/configs/start.sh",
+        "/run/configs/upstreams",
+        "/run/secrets/tls.crt",
+        "/run/secrets/tls.key",
+    ]
+    assert "/run/secrets/JWT_SECRET" in files["api"]
+
+
+def test_networks_and_files_on_kubernetes() -> None:
+    services, placed = tables(nutrifitcoach("kubernetes"), "System nutrifitcoach")
+    found = {row[0]: row for row in services}
+    assert found["worker"][3:5] == ["3", "2 CPU, 2048 MiB"]
+    assert found["worker"][6].split("; ") == [
+        "10Gi at /app/data/frames, scratch",
+        "2Gi at /app/data/results, scratch",
+    ]
+    assert found["minio"][6] == "50Gi at /data, of each replica"
+    # Dollar signs are doubled for Kubernetes only.
+    assert r'"\$(find /tmp/heartbeat' in found["worker"][5]
+    networks = {row[0]: row[1] for row in placed}
+    assert (networks["nginx"], networks["api"], networks["redis"]) == ("edge", "data, edge", "data")
+
+
+def test_secrets_in_files_are_told_by_the_names_of_the_files() -> None:
+    told = {tuple(row[1:]) for row in rows(nutrifitcoach("docker"), "Secrets")}
+    where = "file in /run/secrets"
+    assert {("api", "JWT_SECRET", where), ("nginx", "tls.key", where)} <= told
+    assert not any(name.endswith("-files") for name, _, _ in told)
+    told = {tuple(row[1:]) for row in rows(nutrifitcoach("kubernetes"), "Secrets")}
+    assert ("api", "JWT_SECRET", "Secret api-files") in told
+    for target in ("docker", "kubernetes"):
+        assert "__secret" not in nutrifitcoach(target)
+        assert "@postgres" not in nutrifitcoach(target)
+
+
+@pytest.mark.parametrize(
+    ("target", "mode", "scheme", "told"),
+    [
+        ("docker", "self_signed", "https", "self-signed"),
+        ("docker", "lets_encrypt", "https", "Let's Encrypt"),
+        ("docker", "off", "http", "none"),
+        ("kubernetes", "self_signed", "https", "self-signed"),
+        ("digitalocean", "digitalocean", "https", "ended by DigitalOcean's load balancer"),
+    ],
+)
+def test_the_edge_is_told_with_its_url_and_its_certificate(
+    target: str, mode: str, scheme: str, told: str
+) -> None:
+    [row] = rows(nutrifitcoach(target, mode), "Reached from outside")
+    assert row[:2] == ["nutrifitcoach", "nginx"]
+    assert row[3:] == [f"{scheme}://coach.example.com", told]
+
+
+def test_an_autoscaler_is_told() -> None:
+    scaled = Workload(image="api:1", autoscale=Autoscale(min=2, max=5, cpu=60))
+    told = deployed(Target.KUBERNETES, api=scaled)
+    [services] = tables(told, "System shop")
+    assert services[0][3] == "2-5, at 60 % of the requested CPU"
 
 
 # --- DigitalOcean ---------------------------------------------------------------------------------
@@ -340,7 +450,7 @@ def test_secrets_keep_their_values_whatever_holds_them() -> None:
 
 def test_a_stack_without_anything() -> None:
     told = report(Recording(), "dev")
-    assert below(told, "Secrets") == "No variable holds any."
+    assert below(told, "Secrets") == "Nothing holds any."
     assert below(told, "Reached from outside") == "Nothing is."
 
 
