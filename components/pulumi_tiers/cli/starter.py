@@ -51,22 +51,28 @@ class Starter:
             if databases(self.name, engine):
                 return {"DATABASE_URL": name}
         return {
-            f"{_variable(name)}_URL": name
-            for name, engine in self.stores.items()
-            if not _has_objects(engine)
+            f"{_variable(name)}_URL": name for name in self.stores if name not in self._with_objects
         }
 
     @property
     def keys(self) -> dict[str, str]:
-        """What clients of stores with objects take instead: variable -> reference."""
-        fields = {"ENDPOINT": "url", "BUCKET": "database", "ACCESS_KEY": "user"}
-        fields["SECRET_KEY"] = "password"  # noqa: S105 - the name of a field
+        """The variables that hold secret keys of stores with objects: variable -> store."""
+        return {f"{_variable(name)}_SECRET_KEY": name for name in self._with_objects}
+
+    @property
+    def plain(self) -> dict[str, str]:
+        """What clients of such stores take beside the secret key: variable -> its value."""
+        words = {"ENDPOINT": "http://${{{0}.host}}:${{{0}.port}}", "BUCKET": "${{{0}.database}}",
+                 "ACCESS_KEY": "${{{0}.user}}"}  # fmt: skip
         return {
-            f"{_variable(name)}_{word}": f"${{{name}.{field}}}"
-            for name, engine in self.stores.items()
-            if _has_objects(engine)
-            for word, field in fields.items()
+            f"{_variable(name)}_{word}": text.format(name)
+            for name in self._with_objects
+            for word, text in words.items()
         }
+
+    @property
+    def _with_objects(self) -> list[str]:
+        return [name for name, engine in self.stores.items() if _has_objects(engine)]
 
     @property
     def published(self) -> dict[tuple[str, int], int]:
@@ -311,8 +317,11 @@ def _store(system: str, engine: str) -> _Value:
 def _service(starter: Starter, name: str) -> _Value:
     service = starter.services[name]
     described: dict[str, _Value] = {"image": service.image}
+    if starter.plain:
+        described["environment"] = starter.plain
     urls = {variable: f"${{{store}.url}}" for variable, store in starter.urls.items()}
-    if secrets := {**urls, **starter.keys}:
+    keys = {variable: f"${{{store}.password}}" for variable, store in starter.keys.items()}
+    if secrets := {**urls, **keys}:
         described["secrets"] = secrets
     if service.ports:
         described["ports"] = [

@@ -124,8 +124,14 @@ def _shown(
             return value
 
 
-#: What stands around the placeholders of a URL that an engine has built.
-_URL = re.compile(r"[a-z0-9+]+://[\w.%~-]*:@[\w.-]*:\d*/[\w.%~-]*(\?sslmode=[a-z]+)?")
+_HOST = r"[\w.-]*(:\d*)?"
+#: What stands around the placeholders of a URL, or of a key, that an engine has built.
+_BUILT = re.compile(
+    rf"[a-z0-9+]+://[\w.%~-]*:@{_HOST}(,{_HOST})*/[\w.%~-]*"
+    r"(\?(sslmode=[a-z]+|authSource=admin(&replicaSet=[\w%-]+|&tls=true)?))?"
+    # MinIO's key: its name, and the end of 32 bytes in base64.
+    r"|tiers:A="
+)
 
 
 def _is_ours(secret: str) -> bool:
@@ -133,7 +139,7 @@ def _is_ours(secret: str) -> bool:
     if not any(placeholders(secret)):
         return False
     around = replace_placeholders(secret, lambda _, __: "")
-    return not around or _URL.fullmatch(around) is not None
+    return not around or _BUILT.fullmatch(around) is not None
 
 
 class _Dumper(yaml.SafeDumper):
