@@ -52,8 +52,9 @@ class GoProgram:
     lasts: str
     package: str = "."
     tags: str = ""
-    #: Applied to the module's source.
+    #: What is changed in the module's source, and files that are added to it.
     patch: Path | None = None
+    added: Path | None = None
 
     def make(self, folder: Path) -> None:
         go = tool("go", "install Go 1.24 or newer: https://go.dev/doc/install", GO_FOLDER)
@@ -61,7 +62,10 @@ class GoProgram:
         told = run(go, *offer, cwd=folder, env={"GOWORK": "off", "GOFLAGS": ""})
         module: dict[str, str] = json.loads(told[told.index("{") : told.rindex("}") + 1])
         if module.get("Sum") != self.checksum:
-            raise BuildError(f"{self.module}@{self.version} is {module.get('Sum')}: not the same")
+            raise BuildError(
+                f"{self.module}@{self.version} has the checksum {module.get('Sum')}, "
+                f"not {self.checksum}"
+            )
         source = folder / "source"
         # What Go keeps is read-only.
         shutil.copytree(module["Dir"], source, copy_function=shutil.copyfile)
@@ -72,6 +76,8 @@ class GoProgram:
             # Else it takes a repository around this folder for the one that is meant.
             alone = {"GIT_CEILING_DIRECTORIES": str(folder)}
             run(git, "apply", str(self.patch), cwd=source, env=alone)
+        if self.added:
+            shutil.copytree(self.added, source, dirs_exist_ok=True)
         run(
             *("nice", go, "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w"),
             *(f"-tags={self.tags}", f"-o={folder / self.name}", self.package),
@@ -162,15 +168,16 @@ FERRETDB = GoProgram(
     name="ferretdb",
     module="github.com/FerretDB/FerretDB",
     version="v1.24.2",
-    checksum="h1:2y/Y/C8kWg31vau3ap7Ugy7TcTK1jhMOklchFMMWSXY=",
+    checksum="h1:trrUU0LbmusMbyubhPS1IELncvrIwKrsRT2LW1UUWCw=",
     lasts="2 minutes",
     package="./cmd/ferretdb",
     tags="ferretdb_no_postgresql",
     patch=HERE / "mongo" / "ferretdb.patch",
+    added=HERE / "mongo" / "ferretdb-additions",
 )
 MONGOSH = NodeProgram(
     name="mongosh.js",
-    packages=HERE / "mongo" / "mongosh",
+    packages=HERE / "mongo" / "mongosh-packages",
     entry="@mongosh/cli-repl/bin/mongosh.js",
     lasts="1 minute",
     absent=(
@@ -397,7 +404,7 @@ def program_hash(program: Program) -> str:
         value = getattr(program, field.name)
         if isinstance(value, Path):
             value = context_tar(value) if value.is_dir() else value.read_bytes()
-        if field.name != "lasts":
+        if value and field.name != "lasts":
             digest.update(f"{field.name}={value!r};".encode())
     return digest.hexdigest()
 
