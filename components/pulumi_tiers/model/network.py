@@ -12,6 +12,12 @@ from pulumi_tiers.model.base import Flag, Model
 from pulumi_tiers.model.errors import reject, shown
 
 
+#: https://www.rfc-editor.org/rfc/rfc1918
+_PRIVATE = [
+    ipaddress.IPv4Network(network) for network in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")
+]
+
+
 def _subnet(value: object) -> object:
     if not isinstance(value, str):
         raise PydanticKnownError("string_type")
@@ -20,9 +26,11 @@ def _subnet(value: object) -> object:
         network = ipaddress.IPv4Network(value)
     except ValueError:
         raise reject(f"{shown(value)} is not an IPv4 network", remedy) from None
-    if "/" not in value or not 8 <= network.prefixlen <= 29:
+    if not 8 <= network.prefixlen <= 29:
         raise reject(f"{shown(value)} has no useful size", "use a prefix from /8 to /29")
-    if not network.is_private or network.is_loopback or network.is_link_local:
+    if str(network) != value:
+        raise reject(f"{shown(value)} is not spelled as Docker spells it", f"write '{network}'")
+    if not any(network.subnet_of(private) for private in _PRIVATE):
         raise reject(
             f"{value} is not a private network: what lies there could not be reached any more",
             "use a part of 10.0.0.0/8, 172.16.0.0/12 or 192.168.0.0/16",
@@ -94,12 +102,13 @@ def _range(value: object) -> AddressRange:
         raise PydanticKnownError("string_type")
     first, dash, last = value.partition("-")
     try:
-        found = AddressRange.of(first, last if dash else first)
+        ends = [ipaddress.IPv4Address(end) for end in (first, last if dash else first)]
     except ValueError:
         raise reject(
             f"{shown(value)} are not addresses",
             "write one, '172.28.0.10', or the first and the last, '172.28.0.20-172.28.0.29'",
         ) from None
+    found = AddressRange(*ends)
     if found.size < 1:
         raise reject(f"{value} ends before it begins", "exchange the two")
     return found

@@ -1,7 +1,13 @@
 """A system: stores and services that belong together, in one environment."""
 
+import ipaddress
+from collections.abc import Iterator
+
+from pydantic import model_validator
+
 from pulumi_tiers.model.base import Flag, Model, Name, Word
 from pulumi_tiers.model.edge import Edge
+from pulumi_tiers.model.errors import reject_all
 from pulumi_tiers.model.network import Network, Subnet
 from pulumi_tiers.model.store import Store
 from pulumi_tiers.model.workload import Workload
@@ -48,6 +54,22 @@ class System(Model):
     edges: dict[Name, Edge] = {}
     #: Its document demands that clients' connections to the edges are encrypted.
     encrypted: Flag = False
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "System":
+        reject_all(self._mistakes())
+        return self
+
+    def _mistakes(self) -> Iterator[tuple[tuple[str | int, ...], str, str]]:
+        for name in self.ml:
+            if name in self.services:
+                yield ("ml", name), f"'{name}' stands in services too", "rename one of them"
+        for name, network in self.networks.items():
+            if self.subnet and network.subnet:
+                whole = ipaddress.IPv4Network(self.subnet)
+                if not ipaddress.IPv4Network(network.subnet).subnet_of(whole):
+                    why = f"{network.subnet} is no part of {whole}, which is the system's 'subnet'"
+                    yield ("networks", name, "subnet"), why, "choose a part of it, or widen it"
 
     @property
     def workloads(self) -> dict[str, Workload]:
