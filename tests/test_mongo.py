@@ -5,10 +5,12 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from containers import Containers, stand_in
 from pulumi_tiers.engines.base import Consumer
 from pulumi_tiers.engines.mongo import Mongo
 from pulumi_tiers.limits import as_placed
@@ -291,3 +293,56 @@ def test_a_refusal_fails_the_job() -> None:
     assert code != 0
     assert "Authentication failed" in state["stderr"]
     assert "the root's" not in state["stderr"]
+
+
+# --- a server that speaks MongoDB's protocol ------------------------------------------------------
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Iterator[Containers]:
+    with Containers(tmp_path) as containers:
+        yield containers
+
+
+def ask(here: Containers, name: str, url: str, script: str) -> tuple[int, str]:
+    environment = {"HOME": "/tmp", "URL": url}
+    command = 'exec mongosh --quiet --norc "$URL" --eval "$0"'
+    done = here.execute(name, "sh", "-c", command, script, environment=environment)
+    return done.returncode, (done.stdout + done.stderr).decode()
+
+
+@pytest.mark.docker
+def test_a_stand_in_gets_its_set_its_users_and_keeps_its_data(here: Containers) -> None:
+    said = as_placed(store(image=stand_in(MONGO.image), **SET), Target.DOCKER)
+    workload = MONGO.workload("mongo", said)
+    values = {
+        "password.root": "the root's",
+        "password.writer": "the first",
+        "password.replica-set-key": "0aZ" * 14,
+    }
+    name = here.start("mongo", workload, values)
+    here.wait_healthy(name, workload)
+    for word in ("the first", EVIL):
+        values["password.writer"] = word
+        code, told = here.run("mongo-setup", setup(said), values)
+        assert code == 0, told
+        assert "p'a" not in told
+    consumer = MONGO.consumers(said)["pigmeu"]
+    url = MONGO.url(consumer, EVIL, ["mongo"], 27017, tls=False, store=said)
+    code, told = ask(here, name, url, "db.kept.insertOne({_id: 1}); db.kept.countDocuments()")
+    assert (code, told.split()[-1]) == (0, "1"), told
+    wrong = MONGO.url(consumer, "the first", ["mongo"], 27017, tls=False, store=said)
+    code, told = ask(here, name, wrong, "db.kept.countDocuments()")
+    assert code != 0
+    assert "Authentication failed" in told
+    told = str(json.loads(here.docker("inspect", name))[0]["Config"]) + here.docker("top", name)
+    assert "the root's" not in told
+    assert "0aZ0aZ" not in told
+
+    here.docker("kill", "--signal", "KILL", name)
+    assert not here.healthy(name, workload)
+    here.docker("start", name)
+    here.wait_healthy(name, workload)
+    code, told = ask(here, name, url, "db.kept.countDocuments()")
+    assert (code, told.split()[-1]) == (0, "1"), told
+    assert here.run("mongo-setup", setup(said), values)[0] == 0
