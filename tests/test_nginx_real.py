@@ -426,6 +426,24 @@ def test_headers_of_the_edge_where_the_upstream_has_none(
     assert nginx.get(method="POST", body=b"x" * 2_000_000).headers["x-frame-options"] == "DENY"
 
 
+def test_snippets_do_what_has_no_key(edge: Make) -> None:
+    server = r"""
+        # As people write it.
+        location ~* "\.(php|asp)$" { return 410 "gone: $uri\n"; }
+        if ($request_method = TRACE) { return 405; }
+        rewrite ^/old/(.*)$ /new/$1 last;
+        add_header X-Quoted "a \"b\" 'c'; {d}" always;
+    """
+    shop = "map $host $shop { default 'a shop'; ~^b b; } add_header X-Other $shop;"
+    nginx = edge(snippets={"http": shop, "server": server})
+    gone = nginx.get("/a.PHP")
+    assert (gone.status, gone.body) == (410, b"gone: /a.PHP\n")
+    answer = nginx.get("/old/x?y")
+    assert answer.asked["path"] == "/new/x?y"
+    assert answer.headers["x-quoted"] == """a "b" 'c'; {d}"""
+    assert answer.headers["x-frame-options"] == "DENY"
+
+
 def test_cors_is_for_the_listed_origins(edge: Make, backends: list[Backend]) -> None:
     backends[0].answers["Access-Control-Allow-Origin"] = "*"
     nginx = edge(cors_origins=["https://app.example.com"])

@@ -25,7 +25,7 @@ from pulumi_tiers.model.base import (
 )
 from pulumi_tiers.model.errors import nearest, reject, reject_all, shown
 from pulumi_tiers.model.network import AddressRange
-from pulumi_tiers.model.nginx_syntax import SyntaxMistakeError, parse_block
+from pulumi_tiers.model.nginx_syntax import SyntaxMistakeError, parse_block, text_of
 from pulumi_tiers.model.workload import ImageReference, Resources, Volume, _address
 
 if TYPE_CHECKING:
@@ -222,10 +222,12 @@ def _header_value(value: str) -> str:
             "this is not the value of a header: it is empty, or holds a line break or the like",
             "write it in one line of printable ASCII",
         )
-    if any(sign in value for sign in "\\$") or value != value.strip() or len(value) > 4000:
+    odd = any(sign in value for sign in "\\$") or value != value.strip() or value[0] == "#"
+    if odd or len(value) > 4000:
         raise reject(
             f"{shown(value)} can't be written into nginx's configuration as it is",
-            "leave out '\\', '$' and spaces at the ends, or write an add_header into 'snippets'",
+            "leave out '\\', '$', a '#' at its beginning and spaces at its ends,"
+            " or write an add_header into 'snippets'",
         )
     return value
 
@@ -493,7 +495,7 @@ class Snippets(Model):
     @classmethod
     def _parses(cls, value: str, info: Any) -> str:
         try:
-            parse_block(value, SNIPPET_CONTEXTS[str(info.field_name)])
+            text_of(parse_block(value, SNIPPET_CONTEXTS[str(info.field_name)]))
         except SyntaxMistakeError as error:
             why = f"nginx would not take this: {error}"
             raise reject(why, "write whole directives, as in nginx's documentation") from None

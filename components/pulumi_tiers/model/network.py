@@ -11,7 +11,6 @@ from pydantic_core import PydanticKnownError, core_schema
 from pulumi_tiers.model.base import Flag, Model
 from pulumi_tiers.model.errors import reject, shown
 
-
 #: https://www.rfc-editor.org/rfc/rfc1918
 _PRIVATE = [
     ipaddress.IPv4Network(network) for network in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")

@@ -34,7 +34,7 @@ def text_of(block: Sequence[Directive]) -> str:
     puts quotes where they are needed, and not around everything that needs them.
     """
     text: str = crossplane.build([_statement(item) for item in block])
-    if parse(text) != tuple(block):
+    if _read(text, check_ctx=False, check_args=False) != tuple(block):
         raise SyntaxMistakeError("this can't be written so that nginx reads the same")
     return f"{text}\n"
 
@@ -53,13 +53,15 @@ def parse(text: str, *, strict: bool = False) -> Block:
     whose rows begin with anything, are left out.
     Raises SyntaxMistakeError.
     """
+    return _read(text, strict=strict, ignore=_MAPS if strict else ())
+
+
+def _read(text: str, **options: Any) -> Block:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "nginx.conf"
         path.write_text(text, encoding="utf-8")
         # It has no types.
-        found: Any = crossplane.parse(
-            str(path), single=True, strict=strict, ignore=_MAPS if strict else ()
-        )
+        found: Any = crossplane.parse(str(path), single=True, **options)
     for error in found["errors"]:
         # "<what> in <file>:<line>"
         what = str(error["error"]).partition(f" in {path}")[0]

@@ -2,7 +2,7 @@
 
 What stands here loads in nginx 1.22 (Debian 12) and in today's: nothing newer is used, and of
 ``listen ... http2``, which newer ones only advise against, and ``http2 on``, which older ones
-refuse, the first. What only newer ones know, `start.sh` adds. Relative paths are those of the folder
+refuse, the first. What only newer ones know, `start.sh` adds. Relative paths lead into the folder
 that it makes.
 """
 
