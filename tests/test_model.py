@@ -9,15 +9,19 @@ import pytest
 from pulumi_tiers.app_tier import (
     AppTierArgs,
     AppTierSpec,
+    AutoscaleArgs,
     BuildArgs,
     HealthcheckArgs,
+    LoadBalancerArgs,
     PortArgs,
+    SourceArgs,
     VolumeArgs,
     WorkloadArgs,
 )
 from pulumi_tiers.cluster import ClusterArgs, ClusterSpec
 from pulumi_tiers.component import validated
 from pulumi_tiers.data_tier import (
+    BucketArgs,
     DatabaseArgs,
     DataTierArgs,
     DataTierSpec,
@@ -25,7 +29,28 @@ from pulumi_tiers.data_tier import (
     ResourcesArgs,
     StoreArgs,
 )
+from pulumi_tiers.edge_proxy import (
+    EdgePortsArgs,
+    EdgeProxyArgs,
+    EdgeProxySpec,
+    Endpoint,
+    RateLimitArgs,
+    RouteArgs,
+    SnippetsArgs,
+    TimeoutsArgs,
+    TlsArgs,
+    UpstreamArgs,
+)
 from pulumi_tiers.model.base import Model, seconds, size_in_bytes
+from pulumi_tiers.model.edge import (
+    EdgePorts,
+    RateLimit,
+    Route,
+    Snippets,
+    Timeouts,
+    Tls,
+    Upstream,
+)
 from pulumi_tiers.model.errors import (
     DescriptionError,
     Mistake,
@@ -35,22 +60,26 @@ from pulumi_tiers.model.errors import (
     shown,
 )
 from pulumi_tiers.model.image import Image, Mirrors, RegistryLogin
-from pulumi_tiers.model.place import ClusterPlace, Place
+from pulumi_tiers.model.network import AddressRange, Network
+from pulumi_tiers.model.place import ClusterPlace, NetworkPlace, Place
 from pulumi_tiers.model.references import Reference, literal, references, substitute
-from pulumi_tiers.model.store import Database, Managed, Store
+from pulumi_tiers.model.store import Bucket, Database, Managed, Store
 from pulumi_tiers.model.system import Environment, System
 from pulumi_tiers.model.workload import (
+    Autoscale,
     Build,
     Condition,
     Healthcheck,
+    LoadBalancer,
     Port,
     Resources,
     RestartPolicy,
+    Source,
     Volume,
     Workload,
 )
-from pulumi_tiers.platforms.base import ClusterRef, SiteRef
-from pulumi_tiers.site import RegistryLoginArgs, SiteArgs, SiteSpec
+from pulumi_tiers.platforms.base import ClusterRef, EndpointArgs, NetworkRef, SiteRef
+from pulumi_tiers.site import NetworkArgs, RegistryLoginArgs, SiteArgs, SiteSpec
 from pydantic import ValidationError
 
 DIGEST = "sha256:" + "0123456789abcdef" * 4
@@ -134,7 +163,8 @@ def test_an_unknown_key_suggests_the_nearest() -> None:
     [found] = mistakes(Workload, workload(enviroment={}))
     assert found.place == "enviroment"
     assert found.why == "there is no key 'enviroment' here"
-    assert found.remedy.startswith("did you mean 'environment'? valid: build, cap_add, command,")
+    valid = ", ".join(sorted(Workload.model_fields))
+    assert found.remedy == f"did you mean 'environment'? valid: {valid}"
 
 
 def test_an_unknown_key_below_names_its_own_neighbours() -> None:
@@ -811,8 +841,7 @@ def test_all_mistakes_of_a_system_are_told_together_with_their_places() -> None:
         "  environment: this is not one of the valid words (got 'prod')\n"
         "    valid: development, production\n"
         "  servcies: there is no key 'servcies' here\n"
-        "    did you mean 'services'? valid: environment, environment_label, name, namespace,"
-        " services, stores, title\n"
+        f"    did you mean 'services'? valid: {', '.join(sorted(System.model_fields))}\n"
         f"  services.Web: 'Web' is not a valid name\n    {NAME_RULE}\n"
         "  services.Web.ports[0].target: 0 is not a port\n"
         "    use 1 to 65535\n"
@@ -825,6 +854,369 @@ def test_all_mistakes_of_a_system_are_told_together_with_their_places() -> None:
         "  stores.db.size: 'big' is not a storage size\n"
         "    write it like Kubernetes does: '10Gi'"
     )
+
+
+# --- files, networks, addresses, numbers ----------------------------------------------------------
+
+FILE_RULE = "use at most 63 letters, digits, '_', '-' and '.', not beginning with '-' or '.'"
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", ".env", "a/b", "-a", "a b", "é", "a" * 64, "a\n"])
+@pytest.mark.parametrize("key", ["configs", "secret_files"])
+def test_a_file_has_a_name_without_a_folder(key: str, name: str) -> None:
+    assert mistakes(Workload, workload(**{key: {name: "x"}})) == [
+        Mistake(f"{key}.{name}", f"{name!r} is not a name for a file", FILE_RULE)
+    ]
+
+
+@pytest.mark.parametrize("name", ["a", "nginx.conf", "tls.key", "DATABASE_URL", "_x-1", "a" * 63])
+def test_usual_names_of_files_are_taken(name: str) -> None:
+    made = Workload.model_validate(
+        workload(secret_files={name: "x"}, configs={f"{name[:62]}1": ""})
+    )
+    assert f"/run/secrets/{name}" in made.files
+    assert f"/run/configs/{name[:62]}1" in made.files
+
+
+@pytest.mark.parametrize(
+    ("keys", "place", "why", "remedy"),
+    [
+        (
+            {"configs": {"a": "x"}, "secret_files": {"a": "y", "b": "z"}},
+            "configs.a",
+            "the file is also in secret_files",
+            "keep it in one of them",
+        ),
+        (
+            {"configs": {"a": "x"}, "tmpfs": {"/run/configs": ""}},
+            "Workload",
+            "two things are mounted at /run/configs",
+            "mount each path once",
+        ),
+        (
+            {"secret_files": {"a": "x"}, "volumes": [{"name": "a", "target": "/run/secrets"}]},
+            "volumes[0]",
+            "something else is mounted at /run/secrets",
+            "mount each path once",
+        ),
+        (
+            {"binds": {"/app": "."}, "tmpfs": {"/app": ""}},
+            "Workload",
+            "two things are mounted at /app",
+            "mount each path once",
+        ),
+        (
+            {"binds": {"/app": "."}, "volumes": [{"name": "a", "target": "/app"}]},
+            "volumes[0]",
+            "something else is mounted at /app",
+            "mount each path once",
+        ),
+        (
+            {"binds": {"/app": ""}},
+            "binds./app",
+            "the text is empty",
+            "write it out, or leave the key out",
+        ),
+        (
+            {"networks": ["a", "b", "a"]},
+            "networks[2]",
+            "the network 'a' stands here twice",
+            "give it once",
+        ),
+        ({"networks": ["A"]}, "networks[0]", "'A' is not a valid name", NAME_RULE),
+        ({"queue": "Re dis"}, "queue", "'Re dis' is not a valid name", NAME_RULE),
+        ({"profiles": ["A"]}, "profiles[0]", "'A' is not a valid name", NAME_RULE),
+        (
+            {"addresses": "172.28.0.20-172.28.0.21", "replicas": 3},
+            "replicas",
+            "3 replicas do not fit into the 2 addresses 172.28.0.20-172.28.0.21",
+            "lower the replicas, or widen 'addresses'",
+        ),
+        (
+            {"addresses": "172.28.0.20", "replicas": 2},
+            "replicas",
+            "2 replicas do not fit into the 1 addresses 172.28.0.20",
+            "lower the replicas, or widen 'addresses'",
+        ),
+        (
+            {"autoscale": {"min": 3, "max": 2}},
+            "autoscale",
+            "the smallest number, 3, is above the largest, 2",
+            "exchange them",
+        ),
+        ({"autoscale": {}}, "autoscale.max", "field required", "add it"),
+        (
+            {"autoscale": {"max": 2, "cpu": 0}},
+            "autoscale.cpu",
+            "input should be greater than or equal to 1 (got 0)",
+            "use at least 1",
+        ),
+        (
+            {"autoscale": {"max": 2}, "job": True},
+            "autoscale",
+            "nothing scales a job by itself",
+            "remove it",
+        ),
+        (
+            {"autoscale": {"max": 2}, "stateful": True},
+            "autoscale",
+            "nothing scales what keeps data by itself",
+            "remove it",
+        ),
+        ({"concurrency": "2"}, "concurrency", "input should be a valid integer (got '2')", WHOLE),
+        (
+            {"concurrency": 0},
+            "concurrency",
+            "input should be greater than or equal to 1 (got 0)",
+            "use at least 1",
+        ),
+        (
+            {"load_balancer": {"proxyprotocol": True}},
+            "load_balancer.proxyprotocol",
+            "there is no key 'proxyprotocol' here",
+            "did you mean 'proxy_protocol'? valid: certificate, local, proxy_protocol",
+        ),
+        (
+            {"optional_secrets": ["A-B"]},
+            "optional_secrets[0]",
+            "'A-B' is not a name for an environment variable",
+            "use letters, digits and underscores, not starting with a digit",
+        ),
+        (
+            {"optional_environment": ["1A"]},
+            "optional_environment[0]",
+            "'1A' is not a name for an environment variable",
+            "use letters, digits and underscores, not starting with a digit",
+        ),
+        (
+            {"source": {"context": ""}},
+            "source.context",
+            "the text is empty",
+            "write it out, or leave the key out",
+        ),
+        (
+            {"reloads": "yes"},
+            "reloads",
+            "input should be a valid boolean (got 'yes')",
+            "write true or false",
+        ),
+        (
+            {"volumes": [{"name": "a", "target": "/a", "scratch": 1}]},
+            "volumes[0].scratch",
+            "input should be a valid boolean (got 1)",
+            "write true or false",
+        ),
+        (
+            {"volumes": [{"name": "a", "target": "/a", "external": "true"}]},
+            "volumes[0].external",
+            "input should be a valid boolean (got 'true')",
+            "write true or false",
+        ),
+        (
+            {"healthcheck": {"test": ["CMD", "true"], "port": 0}},
+            "healthcheck.port",
+            "0 is not a port",
+            "use 1 to 65535",
+        ),
+    ],
+)
+def test_a_bad_value_of_a_workload_is_told(
+    keys: dict[str, object], place: str, why: str, remedy: str
+) -> None:
+    assert mistakes(Workload, workload(**keys)) == [Mistake(place, why, remedy)]
+
+
+ADDRESS_RULE = "write one, '172.28.0.10', or the first and the last, '172.28.0.20-172.28.0.29'"
+
+
+@pytest.mark.parametrize(
+    ("text", "why", "remedy"),
+    [
+        ("", "'' are not addresses", ADDRESS_RULE),
+        ("api", "'api' are not addresses", ADDRESS_RULE),
+        ("::1", "'::1' are not addresses", ADDRESS_RULE),
+        ("172.28.0.20-", "'172.28.0.20-' are not addresses", ADDRESS_RULE),
+        ("-172.28.0.20", "'-172.28.0.20' are not addresses", ADDRESS_RULE),
+        ("172.28.0.20-29", "'172.28.0.20-29' are not addresses", ADDRESS_RULE),
+        ("172.28.0.0/24", "'172.28.0.0/24' are not addresses", ADDRESS_RULE),
+        (
+            "172.28.0.29-172.28.0.20",
+            "172.28.0.29-172.28.0.20 ends before it begins",
+            "exchange the two",
+        ),
+        (
+            5,
+            "input should be a valid string (got 5)",
+            "write a text (in YAML, put it into quotes)",
+        ),
+    ],
+)
+def test_what_are_no_addresses_is_refused(text: object, why: str, remedy: str) -> None:
+    assert mistakes(Workload, workload(addresses=text)) == [Mistake("addresses", why, remedy)]
+    assert mistakes(Store, {"engine": "redis", "address": text}) == [
+        Mistake("address", why, remedy)
+    ]
+
+
+def test_addresses_are_counted_moved_and_compared() -> None:
+    ten = AddressRange.of("172.28.0.20", "172.28.0.29")
+    one = AddressRange.of("172.28.0.29")
+    assert (ten.size, str(ten)) == (10, "172.28.0.20-172.28.0.29")
+    assert (one.size, str(one)) == (1, "172.28.0.29")
+    assert [str(address) for address in ten][::9] == ["172.28.0.20", "172.28.0.29"]
+    assert ten.overlaps(one)
+    assert one.overlaps(ten)
+    assert not one.overlaps(one.moved(1))
+    assert str(ten.moved(65536)) == "172.29.0.20-172.29.0.29"
+    made = Workload.model_validate(workload(addresses="172.28.0.20-172.28.0.29", replicas=10))
+    assert made.addresses == ten
+
+
+@pytest.mark.parametrize(
+    ("addresses", "fits"),
+    [
+        ("172.28.0.0", False),
+        # Docker's gateway.
+        ("172.28.0.1", False),
+        ("172.28.0.2", True),
+        ("172.28.0.62", True),
+        ("172.28.0.63", False),
+        ("172.28.0.62-172.28.0.63", False),
+        ("172.28.0.64", False),
+        ("10.0.0.5", False),
+    ],
+)
+def test_the_ends_of_a_network_and_its_gateway_are_taken(addresses: str, *, fits: bool) -> None:
+    made = Workload.model_validate(workload(addresses=addresses, replicas=1)).addresses
+    assert made
+    assert made.fits("172.28.0.0/26") is fits
+
+
+NOT_PRIVATE = "is not a private network: what lies there could not be reached any more"
+PRIVATE_RULE = "use a part of 10.0.0.0/8, 172.16.0.0/12 or 192.168.0.0/16"
+NETWORK_RULE = "write it like '172.28.0.0/16', with the first address of the network"
+SIZE_RULE = "use a prefix from /8 to /29"
+
+
+@pytest.mark.parametrize(
+    ("subnet", "why", "remedy"),
+    [
+        ("x", "'x' is not an IPv4 network", NETWORK_RULE),
+        ("", "'' is not an IPv4 network", NETWORK_RULE),
+        ("fd00::/64", "'fd00::/64' is not an IPv4 network", NETWORK_RULE),
+        ("172.28.0.1/16", "'172.28.0.1/16' is not an IPv4 network", NETWORK_RULE),
+        ("172.28.0.0/33", "'172.28.0.0/33' is not an IPv4 network", NETWORK_RULE),
+        ("172.28.0.0", "'172.28.0.0' has no useful size", SIZE_RULE),
+        ("10.0.0.0/7", "'10.0.0.0/7' has no useful size", SIZE_RULE),
+        ("10.0.0.0/30", "'10.0.0.0/30' has no useful size", SIZE_RULE),
+        (
+            "10.0.0.0/255.0.0.0",
+            "'10.0.0.0/255.0.0.0' is not spelled as Docker spells it",
+            "write '10.0.0.0/8'",
+        ),
+        *(
+            (subnet, f"{subnet} {NOT_PRIVATE}", PRIVATE_RULE)
+            for subnet in (
+                "8.8.8.0/24",
+                "127.0.0.0/8",
+                "169.254.0.0/16",
+                "100.64.0.0/10",
+                "0.0.0.0/8",
+                "172.0.0.0/8",
+                "192.0.2.0/24",
+            )
+        ),
+    ],
+)
+def test_a_subnet_is_private_and_of_use(subnet: str, why: str, remedy: str) -> None:
+    assert mistakes(Network, {"subnet": subnet}) == [Mistake("subnet", why, remedy)]
+    assert mistakes(System, system(subnet=subnet)) == [Mistake("subnet", why, remedy)]
+    assert mistakes(SiteSpec, {"networks": {"data": {"subnet": subnet}}}) == [
+        Mistake("networks.data.subnet", why, remedy)
+    ]
+
+
+@pytest.mark.parametrize("subnet", ["10.0.0.0/8", "172.28.0.0/16", "192.168.1.8/29"])
+def test_a_private_subnet_is_taken(subnet: str) -> None:
+    assert Network(subnet=subnet).subnet == subnet
+
+
+def test_networks_of_a_system_are_parts_of_its_subnet() -> None:
+    networks = {"a": {"subnet": "172.28.1.0/24"}, "b": {"subnet": "172.29.0.0/24"}}
+    assert mistakes(System, system(subnet="172.28.0.0/16", networks=networks)) == [
+        Mistake(
+            "networks.b.subnet",
+            "172.29.0.0/24 is no part of 172.28.0.0/16, which is the system's 'subnet'",
+            "choose a part of it, or widen it",
+        )
+    ]
+    assert System.model_validate(system(networks=networks))
+
+
+def test_a_service_stands_in_one_tier() -> None:
+    assert mistakes(System, system(services={"api": workload()}, ml={"api": workload()})) == [
+        Mistake("ml.api", "'api' stands in services too", "rename one of them")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("site", "place", "why"),
+    [
+        (
+            {"target": "docker", "networks": {"data": {}}},
+            "site.networks.data.name",
+            "is missing, and the target is docker",
+        ),
+        (
+            {"target": "docker", "networks": {"data": {"name": ""}}},
+            "site.networks.data.name",
+            "is missing, and the target is docker",
+        ),
+        (
+            {"target": "docker", "networks": {}},
+            "site.network",
+            "is missing, and the target is docker",
+        ),
+        (
+            {"target": "docker", "networks": {"A": {"name": "x"}}},
+            "site.networks.A",
+            "'A' is not a valid name",
+        ),
+        (
+            {"target": "docker", "networks": {"data": {"name": "x", "intern": True}}},
+            "site.networks.data.intern",
+            "there is no key 'intern' here",
+        ),
+        (
+            {
+                "target": "kubernetes",
+                "namespace": "shop",
+                "networks": {"data": {"internal": "yes"}},
+            },
+            "site.networks.data.internal",
+            "input should be a valid boolean (got 'yes')",
+        ),
+    ],
+)
+def test_networks_of_a_site_that_is_written_by_hand_are_checked(
+    site: dict[str, object], place: str, why: str
+) -> None:
+    with pytest.raises(DescriptionError) as caught:
+        validated(DataTierSpec, {"stores": {}, "site": {"name": "dev-shop", **site}}, "DataTier d")
+    [found] = caught.value.mistakes
+    assert (found.place, found.why) == (f"DataTier d: {place}", why)
+    assert found.remedy
+
+
+def test_networks_stand_in_for_the_network() -> None:
+    """On Kubernetes they are labels, which have no other name."""
+    sites: list[dict[str, Any]] = [
+        {"target": "docker", "networks": {"data": {"name": "dev-shop-data"}}},
+        {"target": "kubernetes", "namespace": "shop", "networks": {"data": {}}},
+    ]
+    for site in sites:
+        args: dict[str, Any] = {"stores": {}, "site": {"name": "dev-shop", **site}}
+        assert validated(DataTierSpec, args, "DataTier d").site.networks["data"]
 
 
 def test_defaults_are_what_is_documented() -> None:
@@ -849,6 +1241,13 @@ PASSWORD = "correct-horse-battery"
     ("kind", "values"),
     [
         (Workload, workload(secrets=PASSWORD)),
+        (Workload, workload(secret_files=PASSWORD)),
+        (Workload, workload(secret_files=[PASSWORD])),
+        (Workload, workload(secret_files={"a": [PASSWORD]})),
+        (Workload, workload(secret_files={"a": PASSWORD + "\0"})),
+        (Workload, workload(secret_files={"a": PASSWORD}, configs={"a": "b"})),
+        (Tls, {"mode": "given", "certificate": "x", "key": PASSWORD}),
+        (Tls, {"mode": "given", "certificate": "x", "key": {PASSWORD: PASSWORD}}),
         (Workload, workload(secrets=[PASSWORD])),
         (Workload, workload(secrets={"A": [PASSWORD]})),
         (Workload, workload(secrets={"A": {"b": PASSWORD}})),
@@ -895,10 +1294,26 @@ def test_a_password_never_appears_in_a_message(
         (AppTierArgs, AppTierSpec),
         (SiteRef, Place),
         (ClusterRef, ClusterPlace),
+        (NetworkRef, NetworkPlace),
+        (NetworkArgs, Network),
+        (AutoscaleArgs, Autoscale),
+        (LoadBalancerArgs, LoadBalancer),
+        (SourceArgs, Source),
+        (BucketArgs, Bucket),
+        (EndpointArgs, Endpoint),
+        (EdgeProxyArgs, EdgeProxySpec),
+        (UpstreamArgs, Upstream),
+        (RouteArgs, Route),
+        (RateLimitArgs, RateLimit),
+        (TimeoutsArgs, Timeouts),
+        (TlsArgs, Tls),
+        (EdgePortsArgs, EdgePorts),
+        (SnippetsArgs, Snippets),
     ],
 )
 def test_public_arguments_are_the_models_fields(args: Any, model: type[Model]) -> None:
-    from_components = {"connections"} - set(model.model_fields)  # not described
+    # What other components give, and is not described.
+    from_components = {"connections", "endpoints"} - set(model.model_fields)
     assert set(args.__annotations__) - from_components == set(model.model_fields)
     required = {key for key, field in model.model_fields.items() if field.is_required()}
     assert args.__required_keys__ == required

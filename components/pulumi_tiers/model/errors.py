@@ -92,7 +92,9 @@ _WHYS = {
     "string_too_short": "the text is empty",
 }
 """Where pydantic's own words are not those of a description."""
-_SECRET_KEYS = frozenset({"secrets", "password", "passwords", "registry_logins"})
+_SECRET_KEYS = frozenset(
+    {"secrets", "secret_files", "password", "passwords", "key", "registry_logins"}
+)
 """What stands below them is never repeated, whatever is wrong with it."""
 
 
