@@ -345,4 +345,3 @@ def test_a_stand_in_gets_its_set_its_users_and_keeps_its_data(here: Containers) 
     here.wait_healthy(name, workload)
     code, told = ask(here, name, url, "db.kept.countDocuments()")
     assert (code, told.split()[-1]) == (0, "1"), told
-    assert here.run("mongo-setup", setup(said), values)[0] == 0
