@@ -46,7 +46,7 @@ def check_systems(
         yield from check_stores(at, system.stores, target, system.environment, site=site)
         at = f"{system.name}: services"
         keys = connection_keys(system.stores, target)
-        yield from check_services(at, system.workloads, target, keys)
+        yield from check_services(at, system.workloads, target, keys, disabled=system.disabled)
         yield from _check_queues(at, system.workloads, system.stores)
         yield from _check_system_edges(system, target)
         yield from check_networks(
@@ -246,6 +246,7 @@ def check_stores(
                 )
             else:
                 yield from check_password(f"{at}.passwords.{user}", password, environment)
+                yield from check_secret(f"{at}.passwords.{user}", engine, user, password)
 
 
 def _check_store(at: str, store: Store, engine: Engine) -> Iterator[Mistake]:
@@ -312,10 +313,12 @@ def check_services(
     target: Target,
     connections: Iterable[str],
     elsewhere: Collection[str] = (),
+    disabled: Collection[str] = (),
 ) -> Iterator[Mistake]:
     """The services of one tier of a system, which has these connections to stores.
 
-    `elsewhere`: services of other tiers.
+    `elsewhere`: services of other tiers. `disabled`: services that the stack leaves out, with their
+    profile.
     """
     connections = list(connections)
     yield from _check_claims(_service_claims(place, services))
@@ -324,13 +327,22 @@ def check_services(
     for name, workload in services.items():
         at = f"{place}.{name}"
         yield from check_references(at, workload, connections)
-        yield from _check_dependencies(at, name, workload, services, connections, elsewhere)
+        yield from _check_dependencies(
+            at, name, workload, services, connections, elsewhere, disabled
+        )
         yield from check_limits(at, workload, target)
     yield from _check_cycles(place, services)
 
 
+_NO_CONCURRENCY = "the workload has no concurrency"
+
+
 def check_references(place: str, workload: Workload, known: Collection[str]) -> Iterator[Mistake]:
     """References that lead nowhere, or out of the secrets. `known`: the connections' keys."""
+    for position, text in enumerate(workload.command):
+        if isinstance(text, str) and CONCURRENCY in text and workload.concurrency is None:
+            remedy = "set the workload's 'concurrency'"
+            yield Mistake(f"{place}.command[{position}]", _NO_CONCURRENCY, remedy)
     for section in ("environment", "secrets", "secret_files"):
         values: Mapping[str, object] = getattr(workload, section)
         for variable, value in values.items():
@@ -339,7 +351,7 @@ def check_references(place: str, workload: Workload, known: Collection[str]) -> 
                 if f"${{{found.text}}}" == CONCURRENCY and section == "environment":
                     if workload.concurrency is None:
                         remedy = "set the workload's 'concurrency'"
-                        yield Mistake(at, "the workload has no concurrency", remedy)
+                        yield Mistake(at, _NO_CONCURRENCY, remedy)
                 elif not found.store:
                     # In a secret it may be a part of the password.
                     text = f"${{{found.text}}}" if section == "environment" else "${...}"
@@ -370,6 +382,7 @@ def _check_dependencies(
     services: Mapping[str, Workload],
     connections: Collection[str],
     elsewhere: Collection[str],
+    disabled: Collection[str],
 ) -> Iterator[Mistake]:
     # A database is ready when its store is.
     known = {*services, *elsewhere, *(key for key in connections if "." not in key)} - {name}
@@ -377,6 +390,10 @@ def _check_dependencies(
         where = f"{at}.depends_on.{other}"
         if other == name:
             continue  # the smallest circle
+        if other in disabled:
+            why = f"'{other}' is not a part of this stack: its profile is off"
+            yield Mistake(where, why, "switch its profile on, or remove the dependency")
+            continue
         if other not in known:
             yield Mistake(where, f"there is no '{other}' in this system", nearest(other, known))
             continue
@@ -410,6 +427,8 @@ class Member:
     place: str
     networks: list[str]
     addresses: AddressRange | None
+    #: What the description calls the addresses.
+    key: str = "addresses"
 
 
 def members(place: str, workloads: Mapping[str, Workload]) -> list[Member]:
@@ -423,7 +442,8 @@ def members(place: str, workloads: Mapping[str, Workload]) -> list[Member]:
 def store_members(place: str, stores: Mapping[str, Store]) -> list[Member]:
     """The stores as members of networks."""
     return [
-        Member(f"{place}.{name}", store.networks, store.address) for name, store in stores.items()
+        Member(f"{place}.{name}", store.networks, store.address, "address")
+        for name, store in stores.items()
     ]
 
 
@@ -443,7 +463,7 @@ def check_networks(
         for other in seen:
             if other.addresses and other.addresses.overlaps(member.addresses):
                 why = f"{member.addresses} overlaps with {other.addresses} of {other.place}"
-                yield Mistake(f"{member.place}.addresses", why, "give each its own")
+                yield Mistake(f"{member.place}.{member.key}", why, "give each its own")
         seen.append(member)
 
 
@@ -457,10 +477,10 @@ def _check_addresses(member: Member, networks: Mapping[str, Network]) -> Iterato
     ]
     if not subnets:
         why = "a fixed address needs a network that has a subnet"
-        yield Mistake(f"{member.place}.addresses", why, "give the network one, or remove it")
+        yield Mistake(f"{member.place}.{member.key}", why, "give the network one, or remove it")
     elif not any(addresses.fits(subnet) for subnet in subnets):
         yield Mistake(
-            f"{member.place}.addresses",
+            f"{member.place}.{member.key}",
             f"{addresses} lies outside of {', '.join(subnets)}, or on an address that is taken"
             " there: its first two and its last",
             "choose others, or another network",
@@ -572,6 +592,12 @@ def _check_host_ports(ports: Iterable[HostPort]) -> Iterator[Mistake]:
 def doubts(systems: Iterable[System], target: Target) -> Iterator[str]:
     """What is right as described, and dangerous all the same."""
     for system in systems:
+        for name, store in system.stores.items():
+            if as_placed(store, target).replicas < store.replicas:
+                yield (
+                    f"{system.name}: stores.{name}: on Docker, the replica set has one member"
+                    f" instead of {store.replicas}: nothing takes its place while it is away"
+                )
         for name, workload in system.workloads.items():
             public = target is not Target.DOCKER and public_ports(workload)
             if public and str(workload.environment.get("DEBUG", "")).lower() in {"true", "1"}:
@@ -607,6 +633,12 @@ def weakness(password: str) -> str | None:
     return None
 
 
+def check_secret(place: str, engine: Engine, name: str, value: object) -> Iterator[Mistake]:
+    """What the store's own server would refuse of it."""
+    if isinstance(value, str) and value:
+        yield from (Mistake(place, why, remedy) for why, remedy in engine.check_secret(name, value))
+
+
 def check_password(
     place: str, password: object, environment: Environment | None
 ) -> Iterator[Mistake]:
@@ -624,7 +656,10 @@ def check_password(
 
 def _check_literal_secrets(system: System) -> Iterator[Mistake]:
     for name, workload in system.workloads.items():
-        for variable, value in workload.secrets.items():
-            if isinstance(value, str) and not references(value) and (why := weakness(value)):
-                place = f"{system.name}: services.{name}.secrets.{variable}"
-                yield Mistake(place, why, "set the real one, random and of 16 characters or more")
+        for section in ("secrets", "secret_files"):
+            values: Mapping[str, object] = getattr(workload, section)
+            for key, value in values.items():
+                if isinstance(value, str) and not references(value) and (why := weakness(value)):
+                    place = f"{system.name}: services.{name}.{section}.{key}"
+                    remedy = "set the real one, random and of 16 characters or more"
+                    yield Mistake(place, why, remedy)

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from pulumi_tiers.checks import check_password, check_size, check_systems
+from pulumi_tiers.checks import check_password, check_secret, check_size, check_systems
 from pulumi_tiers.engines import ENGINES
 from pulumi_tiers.limits import check_logins, is_managed
 from pulumi_tiers.model.base import Model
@@ -68,6 +68,7 @@ def make_plan(stack: str, settings: Settings) -> Plan:
             systems.append(SYSTEMS[name](settings.environment))
         except ValidationError as error:  # a mistake in systems/, or in one that was added
             mistakes += mistakes_of(error, name)
+    mistakes += _check_wanted(settings, systems)
     # Only what there is can be meant by the other keys.
     systems = [chosen(system, settings) for system in systems]
     if len(systems) == len(settings.systems):
@@ -93,6 +94,21 @@ def _check_systems_named(settings: Settings) -> Iterator[Mistake]:
             if name not in settings.systems:
                 why = f"the stack has no system '{name}'"
                 yield Mistake(f"tiers:{key}.{name}", why, nearest(name, settings.systems))
+
+
+def _check_wanted(settings: Settings, systems: list[System]) -> Iterator[Mistake]:
+    """Whether the systems have what is chosen of them."""
+    for system in systems:
+        workloads = system.workloads.values()
+        known = {profile for workload in workloads for profile in workload.profiles}
+        for position, profile in enumerate(settings.profiles.get(system.name, [])):
+            if profile not in known:
+                place = f"tiers:profiles.{system.name}[{position}]"
+                why = f"'{system.name}' has no profile '{profile}'"
+                yield Mistake(place, why, nearest(profile, known))
+        if system.name in settings.sources and not any(item.source for item in workloads):
+            why = f"nothing of '{system.name}' is built from a checkout"
+            yield Mistake(f"tiers:sources.{system.name}", why, "remove it")
 
 
 def _check_edges(settings: Settings, systems: list[System]) -> Iterator[Mistake]:
@@ -193,18 +209,19 @@ def _check_secrets(
         if store.engine in ENGINES
         for user in ENGINES[store.engine].secrets(store)
     ]
-    own = [
-        f"{system.name}/{variable}"
-        for system in systems
-        for workload in system.workloads.values()
-        for variable in (*workload.optional_secrets, *_generated(workload))
-    ]
+    every = [(system.name, item) for system in systems for item in system.workloads.values()]
+    own = [f"{system}/{name}" for system, item in every for name in _generated(item)]
+    # In production, they are judged where the services have them.
+    optional = [f"{system}/{name}" for system, item in every for name in item.optional_secrets]
     for key, value in settings.secrets.items():
         place = f"tiers:secrets.{key}"
-        if key in own:
-            yield from check_password(place, value, None)
+        if key in own or key in optional:
+            environment = settings.environment if key in own else None
+            yield from check_password(place, value, environment)
         elif key not in users:
-            yield Mistake(place, "the stack has no such secret", nearest(key, [*users, *own]))
+            yield Mistake(
+                place, "the stack has no such secret", nearest(key, [*users, *own, *optional])
+            )
         elif is_managed(stores[key.rpartition("/")[0]], settings.target):
             yield Mistake(
                 place,
@@ -212,7 +229,9 @@ def _check_secrets(
                 "remove it, or set 'enabled: false' for the store in tiers:managed",
             )
         else:
+            store, _, user = key.rpartition("/")
             yield from check_password(place, value, settings.environment)
+            yield from check_secret(place, ENGINES[stores[store].engine], user, value)
 
 
 def _generated(workload: Workload) -> list[str]:
