@@ -641,11 +641,13 @@ def build(images: Sequence[str]) -> dict[str, str]:
         for image, recipe in recipes.items():
             try:
                 build_image(image, recipe, base)
-            except BuildError as error:  # the others do not need what this one lacks
+            except BuildError as error:
                 failures.append(BuildError(f"{image}: {error}", error.code))
+                if error.code != 3:
+                    break
+                # The others do not need the tool that this one lacks.
     if failures:
-        message = "\n".join(str(failure) for failure in failures)
-        raise BuildError(message, max(failure.code for failure in failures))
+        raise BuildError("\nerror: ".join(map(str, failures)), failures[-1].code)
     return {image: stand_in_name(image) for image in images}
 
 

@@ -17,7 +17,7 @@ import tarfile
 import time
 from collections.abc import Generator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -29,6 +29,12 @@ from offline import build
 SCRIPT = Path(build.__file__)
 POSTGRES = "postgres:15"
 APPLICATION = "marcospaulo1991/encontros-tech:develop"
+CERTBOT = "certbot/certbot:v2.11.0"
+FLOWER = "mher/flower:2.0"
+MINIO = "quay.io/minio/minio:RELEASE.2025-09-07T16-13-09Z"
+MONGO = "mongo:7"
+NGINX = "nginx:1.27-alpine"
+REDIS = "redis:7-alpine"
 
 
 # --- names -----------------------------------------------------------------------------------
@@ -87,6 +93,13 @@ def test_what_is_not_an_image_name_is_refused(image: str) -> None:
         ("docker.io/library/postgres:15", build.POSTGRES),
         (APPLICATION, build.REFERENCE),
         ("someone/postgres:15", build.REFERENCE),
+        (CERTBOT, build.CERTBOT),
+        (FLOWER, build.FLOWER),
+        (MINIO, build.MINIO),
+        ("minio/minio", build.MINIO),
+        (MONGO, build.MONGO),
+        (NGINX, build.NGINX),
+        (REDIS, build.REDIS),
     ],
 )
 def test_recipe_of_an_image(image: str, recipe: build.Recipe) -> None:
@@ -96,7 +109,8 @@ def test_recipe_of_an_image(image: str, recipe: build.Recipe) -> None:
 @pytest.mark.parametrize(
     "image",
     [
-        "mongo:7",
+        "rabbitmq:3-management",
+        "minio/mc:latest",
         "grafana/grafana:latest",
         "mcr.microsoft.com/mssql/server:2022-latest",
         "docker.elastic.co/elasticsearch/elasticsearch:8.8.0",
@@ -164,15 +178,124 @@ def test_the_base_is_named_after_all_that_goes_in(
 @pytest.mark.parametrize("recipe", [*build.SERVERS.values(), build.REFERENCE])
 def test_a_recipe_brings_what_its_dockerfile_copies(recipe: build.Recipe) -> None:
     with tarfile.open(fileobj=io.BytesIO(build.context_tar(recipe.context))) as tar:
-        names = tar.getnames()
+        names = {*tar.getnames(), *(program.name for program in recipe.programs)}
     dockerfile = (recipe.context / "Dockerfile").read_text()
     assert "FROM ${BASE}" in dockerfile
     copied = [
         name for line in re.findall(r"^COPY (.*)$", dockerfile, re.M) for name in line.split()[:-1]
     ]
-    assert copied
+    assert {program.name for program in recipe.programs} <= set(copied)
     for pattern in copied:  # a file, files or a folder
         assert fnmatch.filter(names, pattern) or fnmatch.filter(names, f"{pattern}/*"), pattern
+
+
+# --- programs that are made here ---------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Noted:
+    """A program whose making is only counted."""
+
+    name: str = "noted"
+    lasts: str = "no time"
+    source: Path = Path()
+    fails: bool = False
+
+    def make(self, folder: Path) -> None:
+        with (self.source / "made").open("a") as notes:
+            notes.write("once ")
+        (folder / self.name).write_text("half")
+        if self.fails:
+            raise build.BuildError("it broke")
+        (folder / self.name).write_text("whole")
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "pulumi-tiers"
+
+
+def test_a_program_is_made_once_and_complete(cache: Path, tmp_path: Path) -> None:
+    (tmp_path / "source").mkdir()
+    program: Any = Noted(source=tmp_path / "source")
+    with pytest.raises(build.BuildError, match="it broke"):
+        build.make_program(replace(program, fails=True))
+    assert list(cache.iterdir()) == []
+    (tmp_path / "source" / "made").unlink()
+
+    identity = build.program_hash(program)
+    made = build.make_program(program)
+    assert made.read_text() == "whole"
+    assert made.parent.name == f"noted-{identity[:12]}"
+    (tmp_path / "source" / "made").rename(tmp_path / "made")  # it was part of what it is made of
+    assert build.make_program(program) == made
+    assert (tmp_path / "made").read_text() == "once "
+    assert [path.name for path in cache.iterdir()] == [made.parent.name]
+
+
+def test_a_program_is_another_when_its_sources_are(tmp_path: Path) -> None:
+    program: Any = Noted(source=tmp_path)
+    hashes = [build.program_hash(program), build.program_hash(replace(program, name="other"))]
+    (tmp_path / "file").write_text("more")
+    hashes.append(build.program_hash(program))
+    assert len(set(hashes)) == 3
+    assert build.program_hash(replace(program, lasts="an hour")) == hashes[2]
+    plain = build.recipe_hash("base:1", b"context")
+    assert build.recipe_hash("base:1", b"context", [program]) != plain
+
+
+def test_programs_lie_beside_the_files_of_the_context(context: Path, tmp_path: Path) -> None:
+    (tmp_path / "server").write_bytes(b"\x7fELF")
+    whole = build.with_programs(build.context_tar(context), [tmp_path / "server"])
+    with tarfile.open(fileobj=io.BytesIO(whole)) as tar:
+        assert tar.getnames() == ["Dockerfile", "sub/run.sh", "server"]
+        assert tar.getmember("server").mode == 0o755
+
+
+FAKE_GO = """#!/bin/sh
+case "$1 $2" in
+    "mod download") printf '{"Dir": "%s", "Sum": "h1:right"}' "$MODULE" ;;
+    "build "*)
+        for argument; do case $argument in -o=*) to=${argument#-o=} ;; esac; done
+        cat main.go version.txt > "$to"
+        ;;
+esac
+"""
+
+
+@pytest.fixture
+def go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> build.GoProgram:
+    """A program of a module that a Go gives that only copies."""
+    for name in ("bin", "module", "added"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "bin" / "go").write_text(FAKE_GO)
+    (tmp_path / "bin" / "go").chmod(0o755)
+    (tmp_path / "module" / "main.go").write_text("one\n")
+    (tmp_path / "module" / "main.go").chmod(0o444)
+    (tmp_path / "module").chmod(0o555)
+    (tmp_path / "added" / "version.txt").write_text("v1\n")
+    (tmp_path / "change").write_text("--- a/main.go\n+++ b/main.go\n@@ -1 +1 @@\n-one\n+two\n")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("MODULE", str(tmp_path / "module"))
+    return build.GoProgram(
+        name="server",
+        module="example.com/server",
+        version="v1.0.0",
+        checksum="h1:right",
+        lasts="no time",
+        patch=tmp_path / "change",
+        added=tmp_path / "added",
+    )
+
+
+def test_a_module_is_patched_and_compiled(cache: Path, go: build.GoProgram) -> None:
+    assert build.make_program(go).read_text() == "two\nv1\n"
+
+
+def test_a_module_that_is_not_the_known_one_is_refused(cache: Path, go: build.GoProgram) -> None:
+    with pytest.raises(build.BuildError, match="h1:right, not h1:wrong"):
+        build.make_program(replace(go, checksum="h1:wrong"))
 
 
 # --- the machine's package sources -----------------------------------------------------------
@@ -312,7 +435,7 @@ def test_what_is_up_to_date_is_left_alone(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("image", "code", "words"),
     [
-        ("mongo:7", 1, "mongo:7: no stand-in exists yet for mongo"),
+        ("mysql:8", 1, "mysql:8: no stand-in exists yet for mysql"),
         ("mcr.microsoft.com/mssql/server:2022-latest", 1, "no stand-in exists yet"),
         ("Not An Image", 2, "is not an image name"),
         ("postgres@sha256:0", 2, "a digest names exact bytes"),
@@ -370,6 +493,24 @@ def test_a_build_that_fails_ends_it_and_shows_what_was_said(bench: Bench) -> Non
     assert len([call for call in bench.calls if call.startswith("build ")]) == 1
 
 
+def test_a_missing_tool_fails_only_the_image_that_needs_it(
+    bench: Bench,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    cache: Path,
+) -> None:
+    bench.base_exists()
+    monkeypatch.setenv("NOTES", str(bench.folder))
+    monkeypatch.setenv("PATH", f"{bench.folder}/bin")
+    monkeypatch.setattr(build, "GO_FOLDER", str(bench.folder))
+    assert build.main([MINIO, REDIS]) == 3
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert f"error: {MINIO}: go is missing: install Go" in said.err
+    assert "standin.local/redis:7-alpine is Redis" in said.err
+    assert [call for call in bench.calls if call.startswith("build ")] != []
+
+
 def alive(pid: int) -> bool:
     status = subprocess.run(
         ["ps", "-o", "stat=", "-p", str(pid)], stdout=subprocess.PIPE, text=True, check=False
@@ -421,7 +562,7 @@ class Lab:
     """A network, a volume and containers as hardened as the platforms make them."""
 
     name: str
-    images: dict[str, str]
+    images: Images
 
     def start(self, alias: str, image: str, user: str, memory: str, *arguments: str) -> str:
         container = f"{self.name}-{alias}"
@@ -481,17 +622,27 @@ def ready(container: str) -> None:
     eventually("accepting", container, "pg_isready", "-h", "127.0.0.1")
 
 
+class Images(dict[str, str]):
+    """The stand-in of each image, built when it is asked for."""
+
+    def __missing__(self, image: str) -> str:
+        done = subprocess.run(
+            [sys.executable, SCRIPT, image], capture_output=True, check=False, text=True
+        )
+        if done.returncode == 3:
+            pytest.skip(done.stderr.splitlines()[-1])
+        assert done.returncode == 0, done.stderr
+        self.update(json.loads(done.stdout))
+        return self[image]
+
+
 @pytest.fixture(scope="module")
-def images() -> dict[str, str]:
-    done = subprocess.run(
-        [sys.executable, SCRIPT, POSTGRES, APPLICATION], stdout=subprocess.PIPE, check=True
-    )
-    built: dict[str, str] = json.loads(done.stdout)
-    return built
+def images() -> Images:
+    return Images()
 
 
 @pytest.fixture
-def lab(images: dict[str, str]) -> Generator[Lab]:
+def lab(images: Images) -> Generator[Lab]:
     name = f"standin-{secrets.token_hex(4)}"
     docker("network", "create", name)
     docker("volume", "create", name)
@@ -504,10 +655,10 @@ def lab(images: dict[str, str]) -> Generator[Lab]:
 
 
 @pytest.mark.docker
-def test_the_images_say_that_they_are_stand_ins(images: dict[str, str]) -> None:
-    for image, name in images.items():
-        labels = json.loads(docker("inspect", "--format", "{{json .Config.Labels}}", name))
-        assert (labels["standin"], labels["standin.for"]) == ("true", image)
+@pytest.mark.parametrize("image", [POSTGRES, APPLICATION, REDIS, MONGO])
+def test_the_images_say_that_they_are_stand_ins(images: Images, image: str) -> None:
+    labels = json.loads(docker("inspect", "--format", "{{json .Config.Labels}}", images[image]))
+    assert (labels["standin"], labels["standin.for"]) == ("true", image)
 
 
 @pytest.mark.docker
