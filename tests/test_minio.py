@@ -113,13 +113,26 @@ def test_a_key_reaches_its_buckets_and_no_others() -> None:
     [
         ({"admin": "me"}, "S3's access key 'me' is too short"),
         ({"buckets": [{"name": "videos", "owner": "a"}]}, "S3's access key 'a' is too short"),
-        ({"passwords": {"minio": "short"}}, "the password of 'minio' has fewer than 8 characters"),
-        ({"passwords": {"minio": " longer one"}}, "the password of 'minio' begins or ends with a"),
     ],
 )
 def test_keys_that_it_refuses_are_refused_before(keys: dict[str, object], why: str) -> None:
     [(found, _)] = MINIO.check(store(**keys))
     assert found.startswith(why)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "why"),
+    [
+        ("minio", "short", "the password has fewer than 8 characters"),
+        ("minio", " long enough", "the password begins or ends with a space"),
+        ("encryption-key", "k" * 41, "a key is 42 letters and digits, and this is not"),
+        ("encryption-key", "k" * 41 + "=", "a key is 42 letters and digits, and this is not"),
+    ],
+)
+def test_secrets_that_it_refuses_are_refused_before(name: str, value: str, why: str) -> None:
+    assert [found for found, _ in MINIO.check_secret(name, value)] == [why]
+    assert MINIO.check_secret("encryption-key", "k" * 42) == []
+    assert MINIO.check_secret("minio", EVIL) == []
 
 
 def test_it_has_no_queue_and_spaces_need_buckets() -> None:

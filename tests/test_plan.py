@@ -715,7 +715,7 @@ def test_an_unknown_engine_is_one_mistake() -> None:
         Mistake(
             "shop: stores.db.engine",
             "there is no engine 'postgras'",
-            "did you mean 'postgres'? valid: postgres",
+            "did you mean 'postgres'? valid: minio, mongo, postgres, redis",
         )
     ]
 

@@ -7,13 +7,14 @@ from typing import Any, ClassVar
 import pulumi
 import pytest
 from pulumi_tiers import Cluster, DataTier, Site, Target
-from pulumi_tiers.checks import check_stores, connection_keys
+from pulumi_tiers.checks import check_stores, connection_keys, doubts
 from pulumi_tiers.component import RefusedError
 from pulumi_tiers.engines import ENGINES, Consumer, Engine
 from pulumi_tiers.engines.base import SPECIFIC
 from pulumi_tiers.limits import as_placed, is_managed
 from pulumi_tiers.model.errors import mistakes_of
 from pulumi_tiers.model.store import Bucket, Store
+from pulumi_tiers.model.system import System
 from pulumi_tiers.model.workload import Healthcheck, Port, Resources, Volume, Workload
 from pulumi_tiers.render.recorder import Recording, Secret, record
 from pydantic import ValidationError
@@ -225,6 +226,21 @@ def test_a_policy_is_set_on_a_managed_server_too() -> None:
     assert refused({"db": store}, Target.DIGITALOCEAN) == []
 
 
+def test_a_replica_set_of_one_is_told_as_a_doubt() -> None:
+    described = {"name": "shop", "title": "Shop", "environment": "development"}
+    system = System.model_validate({**described, "stores": {"mongo": SET}, "services": {}})
+    [doubt] = doubts([system], Target.DOCKER)
+    assert doubt.startswith("shop: stores.mongo: on Docker, the replica set has one member instead")
+    assert list(doubts([system], Target.KUBERNETES)) == []
+
+
+def test_secrets_that_a_server_refuses_are_refused() -> None:
+    stores = {"db": {"engine": "minio", "passwords": {"minio": "short"}}}
+    assert refused(stores, Target.DOCKER) == [
+        ("stores.db.passwords.minio", "the password has fewer than 8 characters")
+    ]
+
+
 # --- the resources --------------------------------------------------------------------------------
 
 
@@ -257,7 +273,9 @@ def test_every_store_on_kubernetes_is_valid_and_restricted() -> None:
     assert [list(violations(pod)) for pod in pods] == [[]] * 7
     mongo = objects.get("StatefulSet", "mongo")["spec"]
     assert (mongo["replicas"], mongo["serviceName"]) == (3, "mongo")
-    assert objects.get("Service", "mongo")["spec"]["clusterIP"] == "None"
+    service = objects.get("Service", "mongo")["spec"]
+    # A member finds itself and the others before any is ready.
+    assert (service["clusterIP"], service["publishNotReadyAddresses"]) == ("None", True)
     assert objects.names("PodDisruptionBudget") == ["mongo"]
 
 

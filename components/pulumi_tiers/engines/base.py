@@ -1,5 +1,6 @@
 """What is known of a kind of store. One file per engine; nothing of Pulumi here."""
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -197,6 +198,13 @@ class Engine(ABC):
     def check(self, store: Store) -> list[tuple[str, str]]:
         """What is wrong with the description for this engine: why, and what to do."""
         del store
+        return []
+
+    def check_secret(self, name: str, value: str) -> list[tuple[str, str]]:
+        """Why the server would not take this password of a user, or this key; what to do."""
+        if "-" in name and not re.fullmatch(rf"[A-Za-z0-9]{{{KEY_LENGTH}}}", value):
+            why = f"a key is {KEY_LENGTH} letters and digits, and this is not"
+            return [(why, "remove it to have one generated")]
         return []
 
     def check_managed(self, store: Store) -> list[tuple[str, str]]:

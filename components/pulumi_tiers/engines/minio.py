@@ -209,20 +209,18 @@ class Minio(Engine):
         return store
 
     def check(self, store: Store) -> list[tuple[str, str]]:
-        found: list[tuple[str, str]] = []
-        found += [
+        return [
             (f"S3's access key '{user}' is too short", "give it 3 characters or more")
             for user in self.users(store)
             if len(user) < 3
         ]
-        for user, password in store.passwords.items():
-            if isinstance(password, str) and password:
-                if len(password) < 8:
-                    why = f"the password of '{user}' has fewer than 8 characters"
-                    found.append((why, "S3's secret keys have 8 or more"))
-                elif password != password.strip():
-                    why = f"the password of '{user}' begins or ends with a space"
-                    found.append((why, "MinIO cuts it off: remove it"))
+
+    def check_secret(self, name: str, value: str) -> list[tuple[str, str]]:
+        found = super().check_secret(name, value)
+        if len(value) < 8:
+            found.append(("the password has fewer than 8 characters", "S3's keys have 8 or more"))
+        elif value != value.strip():
+            found.append(("the password begins or ends with a space", "MinIO cuts it off"))
         return found
 
     def check_managed(self, store: Store) -> list[tuple[str, str]]:

@@ -284,8 +284,10 @@ class KubernetesPlatform(Platform):
             "type": "LoadBalancer" if public else "ClusterIP",
         }
         if workload.stateful:
-            # Clients reach the server itself, and members of a cluster each other.
+            # Clients reach the server itself, and members of a cluster each other. A member must
+            # find itself by its name before it can be ready.
             spec["cluster_ip"] = "None"
+            spec["publish_not_ready_addresses"] = True
         if public and "source_ranges" in site:
             spec["load_balancer_source_ranges"] = site["source_ranges"]
         if public and workload.load_balancer.local:
