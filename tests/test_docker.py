@@ -1,5 +1,6 @@
 """Encontros Tech on real Docker, without the engine: the rendered Compose file does it."""
 
+import json
 import os
 import shutil
 import signal
@@ -254,6 +255,68 @@ def test_another_folders_stack_of_the_same_name_is_left_alone(
     sandbox.tiers("up", *COMPOSE)
     assert sandbox.titles() == ["kept"]
     sandbox.tiers("down", "--data")
+
+
+def test_scaling_and_one_off_containers_touch_nothing_else(sandbox: Sandbox) -> None:
+    sandbox.tiers("up", *COMPOSE)
+    sandbox.write("kept")
+    path = sandbox.root / f"Pulumi.{sandbox.stack}.yaml"
+    path.write_text(f"# mine\n{path.read_text()}")
+    before = sandbox.ids()
+    said = sandbox.tiers("scale", "encontros-tech=2")
+    assert len([row for row in said.stdout.splitlines() if APP in row]) == 2
+    # Those that were there are the same; what brought the stack up does it again.
+    assert before < sandbox.ids()
+    assert len(sandbox.ids()) == len(before) + 1
+    assert path.read_text().startswith("# mine\n")
+    ids, written = sandbox.ids(), path.stat().st_mtime_ns
+    sandbox.tiers("scale", "encontros-tech=2")
+    assert (sandbox.ids(), path.stat().st_mtime_ns) == (ids, written)
+    [row] = [
+        row for row in json.loads(sandbox.tiers("scale", "--json").stdout) if row["service"] in APP
+    ]
+    assert (row["replicas"], row["healthy_here"]) == (2, 2)
+
+    # Variables, user, hardening and network of the service; its exit code.
+    script = (
+        "import os, psycopg2; d = psycopg2.connect(os.environ['DATABASE_URL']).cursor();"
+        " d.execute('select title from events'); print(d.fetchall(), os.getuid())"
+    )
+    done = sandbox.tiers("run", "encontros-tech", "--", "python3", "-c", script)
+    assert done.stdout.strip() == "[('kept',)] 1000"
+    assert sandbox.tiers("run", "encontros-tech", "sh", "-c", "exit 7", code=7).stdout == ""
+    refused = sandbox.tiers("run", "postgres", code=2).stderr
+    assert f"writes into {sandbox.stack}-encontros-tech-postgres-data" in refused
+    assert sandbox.ids() == ids
+
+    password = sandbox.inspect("encontros-tech")["Config"]["Env"]
+    [url] = [entry for entry in password if entry.startswith("DATABASE_URL=")]
+    process = sandbox.start("run", "encontros-tech", "sleep", "100")
+    label = f"label=tiers.stack={sandbox.stack}"
+    one_off = ("ps", "-q", "--filter", label, "--filter", "label=tiers.one_off=encontros-tech")
+    while not (container := sandbox.docker(*one_off)):
+        assert process.poll() is None, process.communicate()
+    found = json.loads(sandbox.docker("inspect", container))[0]
+    assert found["NetworkSettings"]["Ports"] in ({}, {"8000/tcp": None})
+    assert found["HostConfig"]["CapDrop"] == ["ALL"]
+    assert found["HostConfig"]["ReadonlyRootfs"] is True
+    assert found["HostConfig"]["Memory"] == 256 * 1024**2
+    commands = [
+        path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.parent.exists()
+    ]
+    assert not any(url.partition("=")[2].encode() in command for command in commands)
+    # It is no replica: nobody finds it by the service's name, or counts it.
+    names = sandbox.tiers("exec", "postgres", "getent", "ahosts", "encontros-tech").stdout
+    assert len({line.split()[0] for line in names.splitlines()}) == 2
+    status = sandbox.tiers("status")
+    assert len([row for row in status.stdout.splitlines() if APP in row]) == 2
+    assert f"made by tiers run: {found['Name'][1:]} (running)" in status.stderr
+
+    sandbox.tiers("scale", "encontros-tech=1")
+    assert sandbox.ids() == before | {found["Id"]}
+    sandbox.tiers("down", "--data")
+    assert process.wait(60) == 137
+    assert sandbox.left() == {"containers": [], "networks": [], "volumes": []}
 
 
 def test_two_commands_at_once_do_not_undo_each_other(sandbox: Sandbox) -> None:

@@ -50,8 +50,6 @@ def _changed(text: str, key: str, entries: Mapping[str, Json]) -> str:
     config = content["config"]
     if isinstance(config.get(key), CommentedMap):
         found = config[key]
-        for name in [name for name in found if name not in entries]:
-            del found[name]
         for name, value in entries.items():
             _put(found, name, value)
     else:
