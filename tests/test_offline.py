@@ -813,3 +813,281 @@ def test_postgres_started_as_root_goes_on_as_postgres(lab: Lab) -> None:
     ready(container)
     owner = docker("exec", container, "stat", "--format=%u:%g", "/proc/1").strip()
     assert owner == "999:999"
+
+
+@pytest.mark.docker
+def test_redis_keeps_the_official_contract_and_its_data(lab: Lab) -> None:
+    redis = lab.start(
+        *("redis", REDIS, "999:1000", "64m", f"--volume={lab.name}:/data"),
+        "--appendonly yes --appendfsync always --requirepass secret",
+    )
+
+    def ask(*words: str, password: str = "secret") -> str:
+        environment = f"--env=REDISCLI_AUTH={password}"
+        return docker("exec", environment, redis, "redis-cli", *words, check=False).strip()
+
+    eventually("NOAUTH", redis, "redis-cli", "ping")
+    assert "WRONGPASS" in ask("get", "key", password="wrong")
+    assert ask("set", "key", "kept") == "OK"
+    docker("kill", "--signal=KILL", redis)
+    docker("start", redis)
+    eventually("kept", redis, "redis-cli", "-a", "secret", "get", "key")
+    assert docker("exec", redis, "sh", "-c", "id -u; id -g; pwd").split() == [
+        "999",
+        "1000",
+        "/data",
+    ]
+
+    # From another container, as there is no password in this one: not in protected mode.
+    lab.start(
+        *("open", REDIS, "999:1000", "64m", "--tmpfs=/data:uid=999,gid=1000", "--tmpfs=/tmp"),
+        "",
+    )
+    eventually("PONG", redis, "redis-cli", "-h", "open", "ping")
+    docker("stop", redis)
+    assert docker("inspect", "--format", "{{.State.ExitCode}}", redis).strip() == "0"
+
+
+@pytest.mark.docker
+def test_redis_reads_a_configuration_file(lab: Lab, tmp_path: Path) -> None:
+    (tmp_path / "redis.conf").write_text("port 7777\nprotected-mode yes\n")
+    tmp_path.chmod(0o755)
+    arguments = (f"--volume={tmp_path}:/run/secrets:ro", "--tmpfs=/data:uid=999,gid=1000")
+    redis = lab.start(
+        "redis", REDIS, "999:1000", "64m", *arguments, "redis-server /run/secrets/redis.conf"
+    )
+    mode = ("redis-cli", "-p", "7777", "config", "get", "protected-mode")
+    assert eventually("protected-mode", redis, *mode).split() == ["protected-mode", "yes"]
+
+
+@pytest.mark.docker
+def test_nginx_keeps_the_official_contract(lab: Lab) -> None:
+    owner = "uid=101,gid=101"
+    nginx = lab.start(
+        *("edge", NGINX, "101:101", "64m", f"--tmpfs=/run:{owner}"),
+        *(f"--tmpfs=/var/lib/nginx:{owner}", ""),
+    )
+    assert "Welcome to nginx!" in eventually("Welcome", nginx, "curl", "--silent", "127.0.0.1")
+    assert docker("exec", nginx, "id", "-nu").strip() == "nginx"
+    assert "STREAM" in docker("exec", nginx, "getent", "ahostsv4", "edge")
+    modules = docker("exec", nginx, "nginx", "-V")
+    for module in ("realip", "ssl", "v2", "stub_status"):
+        assert f"--with-http_{module}_module" in modules
+    docker("exec", nginx, "nginx", "-s", "reload")
+    assert "Welcome" in eventually("Welcome", nginx, "curl", "--silent", "127.0.0.1")
+    docker("stop", nginx)
+    logs = docker("logs", nginx)
+    assert '"GET / HTTP/1.1" 200' in logs
+    assert "signal 3 (SIGQUIT)" in logs
+
+
+S3_CLIENT = """
+import json, os, boto3, botocore.exceptions
+from botocore.config import Config
+
+def client(key, secret):
+    return boto3.client("s3", endpoint_url="http://127.0.0.1:9000", region_name="us-east-1",
+                        aws_access_key_id=key, aws_secret_access_key=secret,
+                        config=Config(signature_version="s3v4", retries={"max_attempts": 1}))
+
+def code(call, *a, **k):
+    try:
+        call(*a, **k)
+        return "ok"
+    except botocore.exceptions.ClientError as error:
+        return error.response["Error"]["Code"]
+
+app = client("app", "app-secret")
+print(json.dumps({
+    "put": code(app.put_object, Bucket="mine", Key="a/b", Body=b"kept"),
+    "encrypted": app.head_object(Bucket="mine", Key="a/b").get("ServerSideEncryption"),
+    "foreign": code(app.put_object, Bucket="other", Key="x", Body=b""),
+    "wrong": code(client("app", "wrong-secret").list_objects_v2, Bucket="mine"),
+    "presigned_put": app.generate_presigned_url("put_object", {"Bucket": "mine", "Key": "up"}),
+    "presigned_get": app.generate_presigned_url("get_object", {"Bucket": "mine", "Key": "a/b"}),
+}))
+"""
+S3_SETUP = """set -eu
+mc --quiet alias set site http://127.0.0.1:9000 admin "$(cat /run/secrets/password)"
+mc --quiet mb --ignore-existing site/mine site/other
+mc --quiet admin user add site app app-secret
+printf '%s' "$POLICY" >/tmp/policy.json
+mc --quiet admin policy create site app /tmp/policy.json
+mc --quiet admin policy attach site app --user app
+mc --quiet encrypt set sse-s3 site/mine
+"""
+
+
+@pytest.mark.docker
+def test_minio_is_a_real_s3_server(lab: Lab, tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("p@ss/word")
+    (tmp_path / "key").write_text("tiers:" + "0" * 42 + "A=")
+    tmp_path.chmod(0o755)
+    policy = {
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "arn:aws:s3:::mine/*"}],
+    }
+    prepare = ("--entrypoint=sh", lab.images[MINIO], "-c", "chown 1000:1000 /data")
+    # As in the official image, its folder is root's.
+    docker("run", "--rm", f"--volume={lab.name}:/data", *prepare)
+    minio = lab.start(
+        *("minio", MINIO, "1000:1000", "512m", "--tmpfs=/tmp", f"--volume={lab.name}:/data"),
+        f"--volume={tmp_path}:/run/secrets:ro",
+        "--env=MINIO_ROOT_USER=admin",
+        "--env=MINIO_ROOT_PASSWORD_FILE=/run/secrets/password",
+        "--env=MINIO_KMS_SECRET_KEY_FILE=/run/secrets/key",
+        f"--env=POLICY={json.dumps(policy)}",
+        "server /data --console-address :9001",
+    )
+    eventually("ready", minio, "mc", "ready", "local")
+    docker("exec", minio, "sh", "-c", S3_SETUP)
+    seen = json.loads(docker("exec", minio, "python3", "-c", S3_CLIENT))
+    assert (seen["put"], seen["encrypted"]) == ("ok", "AES256")
+    assert (seen["foreign"], seen["wrong"]) == ("AccessDenied", "SignatureDoesNotMatch")
+
+    def curl(*arguments: str) -> str:
+        return docker("exec", minio, "curl", "--silent", "--show-error", *arguments)
+
+    status = ("--output", "/dev/null", "--write-out", "%{http_code}")
+    assert curl(*status, "--data", "up", "--request", "PUT", seen["presigned_put"]) == "200"
+    assert curl(*status, "http://127.0.0.1:9000/mine/up") == "403"
+
+    docker("kill", "--signal=KILL", minio)
+    docker("start", minio)
+    eventually("ready", minio, "mc", "ready", "local")
+    assert curl(seen["presigned_get"]) == "kept"
+    assert curl(*status, "http://127.0.0.1:9001/") == "200"
+
+
+MONGO_SETUP = """
+const open = (host) => new Mongo(`mongodb://root:p%40ss%2Fw@${host}/admin?directConnection=true`);
+const admin = open("mongo").getDB("admin");
+const said = (call) => {
+  try {
+    const answer = call();
+    return answer;
+  } catch (error) {
+    return error.codeName;
+  }
+};
+const config = (name, host) => ({ _id: name, members: [{ _id: 0, host: host }] });
+const user = { createUser: "app", pwd: "secret", roles: [{ role: "readWrite", db: "app" }] };
+print(JSON.stringify([
+  said(() => admin.runCommand({ replSetGetStatus: 1 })),
+  said(() => admin.runCommand(user)),
+  said(() => admin.runCommand({ replSetInitiate: config("rs1", "mongo:27017") })),
+  said(() => admin.runCommand({ replSetInitiate: config("rs0", "nobody:27017") })),
+  said(() => admin.runCommand({ replSetInitiate: config("rs0", "mongo:27017") })).ok,
+  said(() => admin.runCommand({ replSetInitiate: config("rs0", "mongo:27017") })),
+  said(() => admin.runCommand({ replSetGetStatus: 1 })).members.map((m) => [m.name, m.stateStr]),
+  said(() => admin.runCommand({ ...user, roles: ["reader"] })),
+  said(() => admin.runCommand(user)).ok,
+]));
+"""
+MONGO_CLIENT = """
+import json, pymongo, sys
+
+def attempt(url, database="app", write=True):
+    try:
+        things = pymongo.MongoClient(url, serverSelectionTimeoutMS=3000)[database].things
+        if write:
+            things.insert_one({"_id": "one", "list": [1, {"a": 2}]})
+        return things.find_one({"list.a": 2})
+    except pymongo.errors.PyMongoError as error:
+        return type(error).__name__ if error.__class__ is not pymongo.errors.OperationFailure \\
+            else error.details["codeName"]
+
+url = "mongodb://app:secret@mongo/app?authSource=admin"
+print(json.dumps([
+    attempt(url + "&replicaSet=rs0"),
+    attempt(url + "&replicaSet=rs0"),
+    attempt(url + "&replicaSet=rs0", write=False),
+    attempt(url + "&replicaSet=rs1"),
+    attempt(url.replace("secret", "wrong")),
+    attempt(url, "other"),
+    attempt("mongodb://mongo/app"),
+]))
+"""
+
+
+@pytest.mark.docker
+def test_mongo_has_users_a_set_of_one_and_keeps_its_data(lab: Lab) -> None:
+    start = "umask 077; echo a1b2c3d4 >/tmp/key; exec docker-entrypoint.sh mongod"
+    options = "--replSet rs0 --keyFile /tmp/key --bind_ip_all --wiredTigerCacheSizeGB 0.25"
+    docker(
+        *("run", "--detach", "--name", f"{lab.name}-mongo", "--label", lab.name),
+        *("--network", lab.name, "--network-alias", "mongo", "--read-only", "--cap-drop=ALL"),
+        *("--security-opt=no-new-privileges", "--user=999:999", "--memory=512m"),
+        *("--tmpfs=/tmp", "--tmpfs=/data/configdb", f"--volume={lab.name}:/data/db"),
+        *("--env=HOME=/tmp", "--env=MONGO_INITDB_ROOT_USERNAME=root"),
+        *("--env=MONGO_INITDB_ROOT_PASSWORD=p@ss/w", lab.images[MONGO]),
+        *("sh", "-c", f"{start} {options}"),
+    )
+    mongo = f"{lab.name}-mongo"
+    ping = ("mongosh", "--quiet", "--norc", "--eval", "db.adminCommand('ping').ok")
+    eventually("1", mongo, *ping)
+    said = docker("exec", mongo, "mongosh", "--nodb", "--norc", "--quiet", "--eval", MONGO_SETUP)
+    assert json.loads(said.splitlines()[-1]) == [
+        *("NotYetInitialized", "NotWritablePrimary"),
+        *("InvalidReplicaSetConfig", "NodeNotFound", 1, "AlreadyInitialized"),
+        *([["mongo:27017", "PRIMARY"]], "RoleNotFound", 1),
+    ]
+
+    def client() -> list[Any]:
+        return list(json.loads(docker("exec", mongo, "python3", "-c", MONGO_CLIENT)))
+
+    document = {"_id": "one", "list": [1, {"a": 2}]}
+    rest = [
+        *("ServerSelectionTimeoutError", "AuthenticationFailed"),
+        *("Unauthorized", "Unauthorized"),
+    ]
+    assert client() == [document, "DuplicateKeyError", document, *rest]
+    docker("kill", "--signal=KILL", mongo)
+    docker("start", mongo)
+    eventually("1", mongo, *ping)
+    assert client() == ["DuplicateKeyError", "DuplicateKeyError", document, *rest]
+    docker("stop", mongo)
+    assert docker("inspect", "--format", "{{.State.ExitCode}}", mongo).strip() == "0"
+    assert "p@ss" not in docker("logs", mongo)
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ("--replSet", "--replSet needs a value"),
+        ("--config /etc/mongod.conf", "--config: not in this stand-in"),
+        ("--keyFile /etc/hostname", "permissions on /etc/hostname are too open"),
+        ("--keyFile /none", "cannot read /none"),
+        ("nonsense", "nonsense is not an option of mongod"),
+    ],
+)
+def test_mongo_refuses_what_it_cannot_do(images: Images, options: str, words: str) -> None:
+    run = ("run", "--rm", "--user=999:999", "--network=none", images[MONGO], "mongod")
+    assert words in docker(*run, *options.split(), check=False)
+
+
+@pytest.mark.docker
+def test_flower_wants_the_password(lab: Lab) -> None:
+    lab.start(
+        *("redis", REDIS, "999:1000", "64m", "--tmpfs=/data:uid=999,gid=1000"),
+        "",
+    )
+    flower = lab.start(
+        *("flower", FLOWER, "1000:1000", "128m", "--tmpfs=/tmp", "--tmpfs=/data"),
+        "celery --broker=redis://redis/0 flower --basic-auth=me:secret",
+    )
+    status = ("curl", "--silent", "--output", "/dev/null", "--write-out", "%{http_code}")
+    eventually("401", flower, *status, "127.0.0.1:5555/workers")
+    assert docker("exec", flower, *status, "--user", "me:secret", "127.0.0.1:5555/workers") == "200"
+
+
+@pytest.mark.docker
+def test_certbot_runs_without_privileges(images: Images) -> None:
+    hardening = ("--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges")
+    folders = [f"--{name}-dir=/tmp/{name}" for name in ("config", "work", "logs")]
+    said = docker(
+        *("run", "--rm", "--user=1000:1000", "--network=none", *hardening, "--tmpfs=/tmp"),
+        *(images[CERTBOT], "certificates", *folders),
+    )
+    assert "No certificates found" in said
