@@ -69,7 +69,7 @@ def run(project: Project, stack: str, service: str, command: Sequence[str], step
                 kubectl.create(policy_like(policy, made))
             steps.say(f"job {name} in namespace {place.namespace}; kept for an hour")
             pod = _started(kubectl, name, steps)
-            kubectl.show("logs", "--follow", pod)
+            kubectl.log(pod)
             return _ended(kubectl, name, steps)
         except BaseException:
             kubectl.run("delete", "job", name, "--wait=false", "--ignore-not-found")
@@ -131,10 +131,10 @@ class _Kubectl:
     def items(self, *arguments: str) -> list[dict[str, Any]]:
         return list(self.read("get", *arguments)["items"])
 
-    def show(self, *arguments: str) -> None:
-        subprocess.run(
-            ["kubectl", *self.options, *arguments], stdin=subprocess.DEVNULL, check=False
-        )
+    def log(self, pod: str, *arguments: str) -> None:
+        """Shows it until it ends."""
+        command = ["kubectl", *self.options, "logs", "--follow", "--pod-running-timeout=5s"]
+        subprocess.run([*command, *arguments, pod], stdin=subprocess.DEVNULL, check=False)
 
 
 def _absent(said: str) -> bool:
@@ -322,7 +322,7 @@ def _ended(kubectl: _Kubectl, job: str, steps: Steps) -> int:
                 steps.say(reason)
             return code
         time.sleep(1)
-        kubectl.show("logs", "--follow", "--tail=0", str(pod["metadata"]["name"]))
+        kubectl.log(str(pod["metadata"]["name"]), "--tail=0")
 
 
 def exit_code(pod: Mapping[str, Any]) -> int | None:
