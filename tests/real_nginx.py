@@ -18,6 +18,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from containers import stand_in
 from pulumi_tiers.model.edge import Edge
 from pulumi_tiers.nginx import Address, Facts, Ports, addresses_file, configuration, start_script
 
@@ -26,7 +27,12 @@ BINARY = "TIERS_TEST_NGINX"
 
 
 def binary() -> str | None:
+    """The program; None where there is none on this machine."""
     return os.environ.get(BINARY) or shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
+
+
+_STAND_IN = "nginx:1.30-alpine"
+_IN_IMAGE = "/usr/sbin/nginx"
 
 
 def free_ports(count: int) -> list[int]:
@@ -77,6 +83,8 @@ class Backend(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    # An answer is sent as a whole: nobody could ask another replica for the rest of one.
+    wbufsize = 1 << 16
 
     def _answer(self) -> None:
         server = self.server
@@ -120,6 +128,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Upgrade", "websocket")
         self.send_header("Connection", "Upgrade")
         self.end_headers()
+        self.wfile.flush()
         while data := self.connection.recv(1000):
             self.connection.sendall(data)
         self.close_connection = True
@@ -153,15 +162,21 @@ class Nginx:
     facts: Facts
     trust: Path | None = None
     environment: dict[str, str] = field(default_factory=dict)
+    #: The stand-in's, where there is no nginx on this machine.
+    image: str = ""
     process: "subprocess.Popen[bytes] | None" = None
 
     @classmethod
-    def make(cls, folder: Path, program: str, *, proxy_protocol: bool = False) -> "Nginx":
+    def make(cls, folder: Path, *, proxy_protocol: bool = False) -> "Nginx":
+        program, image = binary(), ""
+        if program is None:
+            program, image = _IN_IMAGE, stand_in(_STAND_IN)
         # Others than root may use it: nginx's workers are nobody where its master is root.
         for part in ("configs", "secrets", "run", "hosts"):
             (folder / part).mkdir(parents=True)
         ports = Ports(*free_ports(3))
-        return cls(folder, program, ports, Facts(proxy_protocol, ports.https, ports))
+        facts = Facts(proxy_protocol, ports.https, ports)
+        return cls(folder, program, ports, facts, image=image)
 
     def configure(
         self,
@@ -203,7 +218,6 @@ class Nginx:
         link.unlink(missing_ok=True)
         link.symlink_to(self.program)
         environment = {
-            **os.environ,
             "PATH": f"{tools}:{os.environ['PATH']}",
             "EDGE_CONFIGS": str(self.folder / "configs"),
             "EDGE_SECRETS": str(self.folder / "secrets"),
@@ -212,11 +226,19 @@ class Nginx:
             "EDGE_INTERVAL": "0.2",
             **self.environment,
         }
+        command = self._in_container(environment) if self.image else ["sh"]
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                ["sh", str(script)], env=environment, stdout=log, stderr=log
+                [*command, str(script)], env={**os.environ, **environment}, stdout=log, stderr=log
             )
         self.wait_for(self.healthy, "nginx answers")
+
+    def _in_container(self, environment: Mapping[str, str]) -> list[str]:
+        """The same with the stand-in's programs: its network is this machine's."""
+        variables = [f"--env={name}={value}" for name, value in environment.items()]
+        folder = f"--volume={self.folder}:{self.folder}"
+        options = ("--rm", "--init", "--network=host", "--user=0:0", "--entrypoint=sh", folder)
+        return ["docker", "run", f"--name={self.folder.name}", *options, *variables, self.image]
 
     def healthy(self) -> bool:
         assert self.process is not None
@@ -228,7 +250,9 @@ class Nginx:
 
     @property
     def version(self) -> tuple[int, ...]:
-        said = subprocess.run([self.program, "-v"], capture_output=True, text=True, check=True)
+        run = ["docker", "run", "--rm", "--entrypoint", self.program, self.image]
+        command = [*(run if self.image else [self.program]), "-v"]
+        said = subprocess.run(command, capture_output=True, text=True, check=True)
         found = re.search(r"nginx/(\d+)\.(\d+)\.(\d+)", said.stderr)
         assert found is not None, said.stderr
         return tuple(int(part) for part in found.groups())
@@ -261,6 +285,9 @@ class Nginx:
         finally:
             self.process.kill()
             self.process = None
+            if self.image:
+                left = ["docker", "rm", "--force", self.folder.name]
+                subprocess.run(left, capture_output=True, check=False)
 
     def connection(self, *, tls: bool = False, port: int = 0) -> http.client.HTTPConnection:
         port = port or (self.ports.https if tls else self.ports.http)
