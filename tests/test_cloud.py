@@ -594,7 +594,7 @@ def test_settings_of_a_managed_server_are_refused() -> None:
     places = [mistake.place for mistake in told.value.mistakes]
     assert places == [
         "DataTier shop-data: stores.db.passwords.postgres",
-        "DataTier shop-data: stores.db.settings",
+        "DataTier shop-data: stores.db.settings.max_connections",
     ]
 
 

@@ -34,6 +34,20 @@ SYSTEM: dict[str, object] = {
     "namespace": "shop-production",
     "environment_label": "production",
     "stores": {
+        "redis": {"engine": "redis", "settings": {"maxmemory-policy": "noeviction"}},
+        "mongo": {
+            "engine": "mongo",
+            "replica_set": "rs0",
+            "replicas": 3,
+            "databases": [{"name": "app", "owner": "writer"}],
+            "settings": {"wiredTigerCacheSizeGB": "0.3"},
+        },
+        "minio": {
+            "engine": "minio",
+            "encryption": True,
+            "buckets": [{"name": "videos", "owner": "nfc", "versioning": True}],
+            "passwords": {"nfc": PASSWORD},
+        },
         "postgres": {
             "engine": "postgres",
             "image": "postgres:15",
@@ -293,6 +307,8 @@ def assert_more_can_be_made(made: System) -> None:
     for name, store in made.stores.items():
         ENGINES[store.engine].workload(name, store)
         ENGINES[store.engine].setup(name, store)
+        ENGINES[store.engine].prepare(name, store)
+        ENGINES[store.engine].backups(store)
 
 
 @repeatable
