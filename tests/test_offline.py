@@ -594,7 +594,7 @@ class Lab:
             "application",
             APPLICATION,
             "1000:1000",
-            "128m",
+            "256m",
             "--tmpfs=/tmp",
             "--publish=127.0.0.1::8000",
             f"--env=DATABASE_URL={url}",
