@@ -11,7 +11,8 @@ import pulumi
 import pytest
 import yaml
 from pulumi_tiers.app_tier import AppTier, WorkloadArgs
-from pulumi_tiers.cli.compose import Compose, read_secrets, write
+from pulumi_tiers.cli.compose import Compose, read_secrets, write, write_secrets
+from pulumi_tiers.cli.console import Stop
 from pulumi_tiers.data_tier import DataTier
 from pulumi_tiers.model.errors import DescriptionError
 from pulumi_tiers.model.workload import Condition
@@ -22,6 +23,8 @@ from pulumi_tiers.site import Site
 
 SCHEMA = json.loads((Path(__file__).parent / "data" / "compose-spec.json").read_text())
 PASSWORD = "ENCONTROS_TECH_DATA_POSTGRES_DOADMIN_PASSWORD"
+#: Several lines, as keys and certificates have.
+PEM = "-----BEGIN PRIVATE KEY-----\nMIIEvQ+/ab==\n\n# it's $x\n-----END PRIVATE KEY-----\n"
 
 
 def encontros_tech(environment: str) -> Recording:
@@ -245,14 +248,27 @@ def test_resource_options_are_the_escape_hatch() -> None:
 
 
 def test_secrets_stand_in_one_file_and_keep_their_values(tmp_path: Path) -> None:
-    recording = one({"image": "api:1", "secrets": {"KEY": "it's $ecret"}})
+    recording = one({"image": "api:1", "secrets": {"KEY": "it's $ecret", "PEM": PEM}})
     _, secrets = write(recording, "dev", tmp_path)
     assert secrets.stat().st_mode & 0o777 == 0o600
     first = read_secrets(tmp_path)
     assert first["SHOP_APP_API_KEY"] == "it's $ecret"
+    assert first["SHOP_APP_API_PEM"] == PEM
     assert re.fullmatch(r"[0-9a-f]{32}", first["SHOP_DATA_POSTGRES_POSTGRES_PASSWORD"])
     write(recording, "dev", tmp_path)
     assert read_secrets(tmp_path) == first
+
+
+def test_a_line_that_cannot_be_read_is_named_and_not_repeated(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("# mine\n\nA=b\nKEY=-----BEGIN KEY-----\nMIIEvQ\n")
+    with pytest.raises(Stop, match=r"\.env:4: this value can't be used") as told:
+        read_secrets(tmp_path)
+    assert "BEGIN" not in str(told.value)
+    (tmp_path / ".env").write_text("A='it\\'s\ntwo lines'\n\n  # more\nB=c")
+    assert read_secrets(tmp_path) == {"A": "it's\ntwo lines", "B": "c"}
+    for value in ("a\\b", "a\r\nb"):
+        with pytest.raises(Stop, match="can't go through Docker Compose"):
+            write_secrets(tmp_path, set(), {"A": value})
 
 
 @pytest.mark.skipif(Compose.find() is None, reason="no Docker Compose on PATH")
@@ -263,7 +279,7 @@ def test_a_real_docker_compose_reads_what_we_meant(tmp_path: Path) -> None:
         {
             "image": "api:1",
             "command": ["echo", "$HOME"],
-            "secrets": {"KEY": 'it\'s $ecret "quoted"'},
+            "secrets": {"KEY": 'it\'s $ecret "quoted"', "PEM": PEM},
         }
     )
     write(recording, "dev", tmp_path)
@@ -278,6 +294,7 @@ def test_a_real_docker_compose_reads_what_we_meant(tmp_path: Path) -> None:
     api = yaml.safe_load(done.stdout)["services"]["shop-api"]
     # `config` writes a dollar as it would have to be written in a file.
     assert api["environment"]["KEY"].replace("$$", "$") == 'it\'s $ecret "quoted"'
+    assert api["environment"]["PEM"].replace("$$", "$") == PEM
     assert [part.replace("$$", "$") for part in api["command"]] == ["echo", "$HOME"]
 
 

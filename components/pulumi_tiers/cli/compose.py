@@ -181,14 +181,19 @@ def write_secrets(
 
 
 _UNRESERVED = re.compile(r"[A-Za-z0-9._~-]+")
+#: A value between quotes may have several lines: a key in PEM.
+_ENTRY = re.compile(
+    r"([A-Za-z_][A-Za-z0-9_]*)=(?:'((?:[^'\\]|\\.)*)'|([A-Za-z0-9._~-]+))[ \t]*(?:\n|\Z)", re.DOTALL
+)
+_REST = re.compile(r"[ \t]*(?:#[^\n]*)?(?:\n|\Z)")
 
 
 def _quoted(value: str) -> str:
     if _UNRESERVED.fullmatch(value):
         return value
-    # Compose 1.29 and today's read a backslash differently, and neither a line break.
-    if "\n" in value or "\\" in value:
-        raise Stop("a secret with a backslash or a line break can't go through Docker Compose")
+    # Compose 1.29 and today's read a backslash differently, and line breaks of other systems.
+    if "\r" in value or "\\" in value:
+        raise Stop("a secret with a backslash or a carriage return can't go through Docker Compose")
     return "'" + value.replace("'", "\\'") + "'"
 
 
@@ -198,16 +203,20 @@ def read_secrets(folder: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
     values: dict[str, str] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        if not line.strip() or line.startswith("#"):
-            continue
-        name, found, value = line.partition("=")
+    text, place = path.read_text(encoding="utf-8"), 0
+    while place < len(text):
         # Generated ones stand inside URLs as they are, and Compose interprets quotes and dollars.
-        quoted = re.fullmatch(r"'((?:[^'\\]|\\.)*)'", value)
-        if not found or not (quoted or _UNRESERVED.fullmatch(value)):
+        if entry := _ENTRY.match(text, place):
+            name, quoted, plain = entry.groups()
+            values[name] = re.sub(r"\\(.)", r"\1", quoted) if quoted is not None else plain
+            place = entry.end()
+        elif rest := _REST.match(text, place):
+            place = rest.end()
+        else:
+            # Not what stands there: it may be a line of a key.
             raise Stop(
-                f"{path}:{number}: the value of {name} can't be used.\n"
-                "  Write NAME=value, the value of letters, digits and . _ ~ - only."
+                f"{path}:{text.count(chr(10), 0, place) + 1}: this value can't be used.\n"
+                "  Write NAME=value, the value of letters, digits and . _ ~ - only, or between"
+                " single quotes."
             )
-        values[name] = re.sub(r"\\(.)", r"\1", quoted[1]) if quoted else value
     return values
