@@ -91,6 +91,13 @@ def test_postgres_is_run_as_its_image_wants_it() -> None:
     assert workload.healthcheck.test == ["CMD", "pg_isready", "-h", "127.0.0.1", "-U", "boss"]
 
 
+def test_the_password_may_be_a_file() -> None:
+    workload = POSTGRES.workload("db", store(admin="boss", secret_files=True))
+    assert workload.secrets == {}
+    assert workload.secret_files == {"password": "${password.boss}"}
+    assert workload.environment["POSTGRES_PASSWORD_FILE"] == "/run/secrets/password"
+
+
 def test_the_connections_of_a_store_are_its_databases() -> None:
     said = store(admin="boss", databases=[{"name": "shop"}, {"name": "blog", "owner": "writer"}])
     assert POSTGRES.consumers(said) == {
@@ -377,6 +384,31 @@ def test_sql_that_fails_leaves_nothing_behind_and_fails_the_job(
     url = server.url(said, "", ADMIN_PASSWORD)
     assert server.query(url, "SELECT count(*) FROM tiers_init") == "0"
     assert server.query(url, "SELECT to_regclass('gone') IS NULL") == "t"
+
+
+def test_a_copy_brings_a_database_back(server: Server) -> None:
+    said = store(admin="boss", databases=[{"name": "copied"}, {"name": "other"}])
+    assert server.run(setup(said), {"boss": ADMIN_PASSWORD}).returncode == 0
+    url = server.url(said, "copied", ADMIN_PASSWORD)
+    server.query(url, "CREATE TABLE kept AS SELECT 1 AS n")
+    backups = POSTGRES.backups(said)
+    assert set(backups) == {"copied", "other"}
+    backup = backups["copied"]
+    assert {**backup.environment, **backup.secrets}["PGPASSWORD"] == "${password.boss}"
+    environment = {
+        **backup.environment,
+        "PGHOST": "127.0.0.1",
+        "PGPORT": str(server.port),
+        "PGPASSWORD": ADMIN_PASSWORD,
+        "PATH": f"{server.programs}:{os.environ['PATH']}",
+    }
+    copy = subprocess.run(backup.dump, env=environment, capture_output=True, check=True)
+    server.query(url, "UPDATE kept SET n = 2")
+    server.query(url, "CREATE TABLE later ()")
+    done = subprocess.run(backup.restore, env=environment, input=copy.stdout, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    assert server.query(url, "SELECT n FROM kept") == "1"
+    assert POSTGRES.backups(said, managed=True)["copied"].environment["PGSSLMODE"] == "require"
 
 
 def test_a_changed_password_is_set(server: Server) -> None:

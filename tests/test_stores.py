@@ -119,6 +119,7 @@ SAID: dict[str, Any] = {
     "encryption": True,
     "replica_set": "rs0",
     "replicas": 3,
+    "secret_files": True,
     "settings": {"a": "1"},
 }
 
@@ -202,6 +203,11 @@ MANAGED = {"enabled": True}
             {"engine": "minio", "managed": MANAGED},
             "stores.db",
             "Spaces have no server, only buckets",
+        ),
+        (
+            {**OBJECTS, "managed": {**MANAGED, "nodes": 3, "size": "db-s-2vcpu-4gb"}},
+            "stores.db",
+            "Spaces have neither a size nor nodes",
         ),
         (
             {**OBJECTS, "managed": {**MANAGED, "version": "1"}},

@@ -19,6 +19,7 @@ SPECIFIC = (
     "encryption",
     "replica_set",
     "replicas",
+    "secret_files",
     "settings",
 )
 """Keys of a Store that mean something to some engines only: see `Engine.takes`."""

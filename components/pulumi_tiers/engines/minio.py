@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from pulumi_tiers.engines.base import Backup, Consumer, Engine, Service, placement
 from pulumi_tiers.model.references import literal
-from pulumi_tiers.model.store import Store
+from pulumi_tiers.model.store import Managed, Store
 from pulumi_tiers.model.workload import (
     SECRET_FILES,
     Condition,
@@ -224,9 +224,13 @@ class Minio(Engine):
         return found
 
     def check_managed(self, store: Store) -> list[tuple[str, str]]:
-        if store.buckets:
-            return []
-        return [("Spaces have no server, only buckets", "describe the 'buckets'")]
+        found: list[tuple[str, str]] = []
+        if not store.buckets:
+            found.append(("Spaces have no server, only buckets", "describe the 'buckets'"))
+        usual = Managed()
+        if (store.managed.size, store.managed.nodes) != (usual.size, usual.nodes):
+            found.append(("Spaces have neither a size nor nodes", "remove both from 'managed'"))
+        return found
 
     def check_queue(self, store: Store) -> list[tuple[str, str]]:
         del store

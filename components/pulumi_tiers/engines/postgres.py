@@ -9,6 +9,7 @@ from pulumi_tiers.model.errors import shown
 from pulumi_tiers.model.references import literal
 from pulumi_tiers.model.store import Database, Store
 from pulumi_tiers.model.workload import (
+    SECRET_FILES,
     Condition,
     Healthcheck,
     Port,
@@ -33,7 +34,7 @@ class Postgres(Engine):
     admin = "postgres"
     resources: ClassVar[Resources] = Resources(cpus=1.0, memory="256m")
     least_memory = "64m"
-    takes: ClassVar[frozenset[str]] = frozenset({"admin", "databases", "settings"})
+    takes: ClassVar[frozenset[str]] = frozenset({"admin", "databases", "secret_files", "settings"})
     service: ClassVar[Service] = Service(
         engine="pg",
         port=25060,
@@ -78,16 +79,20 @@ class Postgres(Engine):
         settings = [
             part for key, value in store.settings.items() for part in ("-c", f"{key}={value}")
         ]
+        password = f"${{password.{admin}}}"
+        files = {"POSTGRES_PASSWORD_FILE": f"{SECRET_FILES}/password"} if store.secret_files else {}
         return Workload(
             image=store.image or self.image,
             command=["postgres", *settings] if settings else [],
             environment={
+                **files,
                 "POSTGRES_USER": admin,
                 "POSTGRES_DB": self.databases(store)[0].name,
                 # Below the mount: a file system's own "lost+found" would stop the first start.
                 "PGDATA": f"{_DATA}/pgdata",
             },
-            secrets={"POSTGRES_PASSWORD": f"${{password.{admin}}}"},
+            secrets={} if store.secret_files else {"POSTGRES_PASSWORD": password},
+            secret_files={"password": password} if store.secret_files else {},
             ports=[Port(target=self.port, published=store.published, scheme="postgresql")],
             volumes=[Volume(name=store.volume or f"{name}-data", target=_DATA, size=store.size)],
             tmpfs={"/var/run/postgresql": "uid=999,gid=999", "/tmp": ""},  # noqa: S108
