@@ -127,7 +127,10 @@ def test_a_user_gets_the_mistakes_without_a_traceback_and_nothing_is_made(
 
 # --- host ports -----------------------------------------------------------------------------------
 
-ANOTHER = "publish another port, or none; replicas take the numbers after the first"
+ANOTHER = (
+    "publish another port, or none (tiers:port_offsets moves a system's);"
+    " replicas take the numbers after the first"
+)
 
 
 def published(number: int, **keys: object) -> dict[str, object]:

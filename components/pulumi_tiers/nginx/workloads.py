@@ -77,7 +77,8 @@ def edge_workloads(
             networks=edge.networks,
             job=True,
         )
-    if edge.tls.mode is TlsMode.LETS_ENCRYPT:
+    # Without a name, the edge is refused; until that is told, the rest of it is looked at.
+    if edge.tls.mode is TlsMode.LETS_ENCRYPT and edge.server_names:
         found[certbot_name(name)] = _certbot(name, edge)
     return found
 
@@ -112,7 +113,7 @@ def _workload(
         environment["EDGE_LOGS_SIZE"] = str(int(size[:-2]) * _STORAGE_KIB[size[-2:]])
     if edge.tls.mode is TlsMode.LETS_ENCRYPT:
         volumes.append(Volume(name=_letsencrypt(name), target=_ISSUED, size="16Mi", read_only=True))
-        environment["EDGE_ISSUED"] = f"{_ISSUED}/live/{edge.server_names[0]}"
+        environment["EDGE_ISSUED"] = f"{_ISSUED}/live/{next(iter(edge.server_names), '')}"
     ports = [("http", _PORTS.http)]
     if edge.tls.on:
         ports.append(("https", _PORTS.https))
