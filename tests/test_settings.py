@@ -9,6 +9,7 @@ import yaml
 from pulumi_tiers.model.errors import DescriptionError, Mistake
 from pulumi_tiers.model.image import Mirrors
 from pulumi_tiers.model.system import Environment, Target
+from pulumi_tiers.model.workload import Autoscale
 from pulumi_tiers.settings import STRUCTURED, Names, Settings, read_settings
 
 PROJECT = Path(__file__).parent.parent
@@ -91,15 +92,16 @@ def test_all_mistakes_are_told_together_and_in_order() -> None:
     assert str(caught.value) == (
         "5 mistakes in the description; nothing was changed\n"
         "  tiers:enviroment: there is no such configuration key\n"
-        "    did you mean 'environment'? valid: databases, digitalocean, edge,"
-        " environment, images, managed, names, owner, port_offset, protect, registry,"
-        " registry_logins, secrets, systems, target\n"
+        "    did you mean 'environment'? valid: autoscale, concurrency, databases, digitalocean,"
+        " domains, edge, environment, images, managed, names, owner, port_offset, port_offsets,"
+        " profiles, protect, registry, registry_logins, replicas, secrets, sources, subnets,"
+        " systems, target, tls, variables\n"
         "  tiers:images.encontros-tech/postgres: 'Postgres' is not an image reference\n"
         "    write it like 'postgres:15' or 'ghcr.io/owner/name:tag', in lower case\n"
         "  tiers:port_offset: input should be a valid integer (got 'many')\n"
         "    write a whole number, without quotes\n"
         "  tiers:systems[0]: there is no system 'encontros-tec'\n"
-        "    did you mean 'encontros-tech'? valid: encontros-tech\n"
+        "    did you mean 'encontros-tech'? valid: encontros-tech, nutrifitcoach, pigmeu\n"
         "  tiers:target: this is not one of the valid words (got 'dokcer')\n"
         "    did you mean 'docker'? valid: digitalocean, docker, kubernetes"
     )
@@ -110,7 +112,7 @@ def test_an_unknown_key_is_refused(key: str) -> None:
     found = mistake(key, "x")
     assert found.place == f"tiers:{key}"
     assert found.why == "there is no such configuration key"
-    assert found.remedy.endswith("registry_logins, secrets, systems, target")
+    assert found.remedy.endswith("subnets, systems, target, tls, variables")
 
 
 @pytest.mark.parametrize(
@@ -274,6 +276,139 @@ def test_a_secret_is_a_text_and_never_shown(value: object) -> None:
         assert found == Mistake(f"tiers:secrets.{key}", "input should be a valid string", QUOTES)
 
 
+# --- maps by system, or by a part of one ----------------------------------------------------------
+
+
+def test_what_a_stack_can_say_of_its_systems() -> None:
+    given: dict[str, Any] = {
+        "replicas": {"pigmeu/worker": 4},
+        "autoscale": {"pigmeu/api": {"min": 2, "max": 8, "cpu": 60}},
+        "concurrency": {"pigmeu/worker": 8},
+        "profiles": {"pigmeu": ["flower"]},
+        "port_offsets": {"pigmeu": 100},
+        "subnets": {"nutrifitcoach": "172.29.0.0/16"},
+        "domains": {"pigmeu": "copilot.example.com"},
+        "tls": {"pigmeu": {"mode": "lets_encrypt", "email": "me@example.com"}},
+        "sources": {"pigmeu": "../pigmeu"},
+        "variables": {"pigmeu/WORDPRESS_URL": "https://blog.example.com"},
+        "secrets": {"pigmeu/OPENAI_API_KEY": PASSWORD},
+    }
+    plain = read_settings({f"tiers:{key}": value for key, value in given.items()})
+    # The engine hands maps over as JSON.
+    texts = read_settings({f"tiers:{key}": json.dumps(value) for key, value in given.items()})
+    assert plain == texts
+    assert plain.model_dump(mode="json", include=set(given), exclude_unset=True) == given
+    assert read_settings({"tiers:autoscale": {"a/b": {"max": 3}}}).autoscale["a/b"] == Autoscale(
+        min=1, max=3, cpu=70
+    )
+
+
+INTEGER = "write a whole number, without quotes"
+MAP = "write a map of its keys"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "below", "why", "remedy"),
+    [
+        ("replicas", 0, "", "input should be greater than or equal to 1 (got 0)", "use at least 1"),
+        ("replicas", 101, "", "input should be less than or equal to 100 (got 101)",
+         "use at most 100"),
+        ("replicas", "3", "", "input should be a valid integer (got '3')", INTEGER),
+        ("replicas", 2.5, "", "input should be a valid integer (got 2.5)", INTEGER),
+        ("replicas", True, "", "input should be a valid integer (got True)", INTEGER),
+        ("replicas", None, "", "input should be a valid integer (got nothing)", INTEGER),
+        ("autoscale", 3, "", "input should be a map (got 3)", MAP),
+        ("autoscale", {}, ".max", "field required", "add it"),
+        ("autoscale", {"min": 5, "max": 2}, "",
+         "the smallest number, 5, is above the largest, 2", "exchange them"),
+        ("autoscale", {"max": 2, "memory": 70}, ".memory", "there is no key 'memory' here",
+         "valid: cpu, max, min"),
+        ("concurrency", 1001, "", "input should be less than or equal to 1000 (got 1001)",
+         "use at most 1000"),
+        ("concurrency", "two", "", "input should be a valid integer (got 'two')", INTEGER),
+        ("profiles", "flower", "", "input should be a valid list (got 'flower')", "write a list"),
+        ("port_offsets", -1, "", "input should be greater than or equal to 0 (got -1)",
+         "use at least 0"),
+        ("subnets", "172.29.0.1/16", "", "'172.29.0.1/16' is not an IPv4 network",
+         "write it like '172.28.0.0/16', with the first address of the network"),
+        ("subnets", "8.8.0.0/16", "",
+         "8.8.0.0/16 is not a private network: what lies there could not be reached any more",
+         "use a part of 10.0.0.0/8, 172.16.0.0/12 or 192.168.0.0/16"),
+        ("subnets", "172.29.0.0", "", "'172.29.0.0' has no useful size",
+         "use a prefix from /8 to /29"),
+        ("domains", "https://x.example.com", "", "'https://x.example.com' is not a host name",
+         "write it in lower case, such as 'api.example.com' or '*.example.com'"),
+        ("domains", 5, "", "input should be a valid string (got 5)", QUOTES),
+        ("tls", "self_signed", "", "input should be a map", MAP),
+        # What YAML makes of `off`.
+        ("tls", {"mode": False}, ".mode", "input should be a valid string (got False)", QUOTES),
+        ("tls", {"mode": "givn"}, ".mode", "this is not one of the valid words (got 'givn')",
+         "did you mean 'given'? valid: digitalocean, given, lets_encrypt, off, self_signed"),
+        ("tls", {"mode": "digitalocean"}, ".certificate_id",
+         "is missing, and the mode is digitalocean", "add it, or choose a mode"),
+        ("tls", {"mode": "self_signed", "email": "me@example.com"}, ".email",
+         "'email' says nothing where the mode is self_signed",
+         "remove it, or set the mode to lets_encrypt"),
+        ("sources", ["../pigmeu"], "", "input should be a valid string (got a list)", QUOTES),
+        # Somebody may have put a password there.
+        ("variables", 1234, "", "input should be a valid string", QUOTES),
+    ],
+)  # fmt: skip
+def test_a_wrong_value_in_a_map_is_named(
+    key: str, value: object, below: str, why: str, remedy: str
+) -> None:
+    found = mistake(key, {"pigmeu/worker": value})
+    assert found == Mistake(f"tiers:{key}.pigmeu/worker{below}", why, remedy)
+
+
+def test_mistakes_in_maps_are_told_together() -> None:
+    found = mistakes(
+        replicas={"a/b": 0, "a/c": "many"},
+        autoscale={"a/b": {"max": 0}},
+        subnets={"a": "no"},
+        domains="x.example.com",
+        tls={"a": {"mode": "given"}},
+        profiles={"a": ["X"]},
+    )
+    assert [item.place for item in found] == [
+        "tiers:autoscale.a/b.max",
+        "tiers:domains",
+        "tiers:profiles.a[0]",
+        "tiers:replicas.a/b",
+        "tiers:replicas.a/c",
+        "tiers:subnets.a",
+        "tiers:tls.a.certificate",
+        "tiers:tls.a.key",
+    ]
+
+
+KEY = "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkq\n-----END PRIVATE KEY-----\n"
+
+
+@pytest.mark.parametrize(
+    "tls",
+    [
+        KEY,
+        [KEY],
+        {"pigmeu": KEY},
+        {"pigmeu": [KEY]},
+        json.dumps({"pigmeu": {"key": KEY}})[:-1],
+        {"pigmeu": {"mode": KEY}},
+        {"pigmeu": {"mode": "given", "keyy": KEY}},
+        {"pigmeu": {"mode": "given", "key": [KEY]}},
+        {"pigmeu": {"mode": "given", "key": {"pem": KEY}, "certificate": KEY}},
+        {"pigmeu": {"mode": "given", "key": KEY, "certificate": KEY}},
+        {"pigmeu": {"mode": "lets_encrypt", "email": KEY, "directory": KEY}},
+        {"pigmeu": {"mode": "digitalocean", "certificate_id": KEY}},
+    ],
+)
+def test_a_private_key_is_never_repeated(tls: object) -> None:
+    with pytest.raises(DescriptionError) as told:
+        read_settings({"tiers:tls": tls})
+    assert "MIIEv" not in str(told.value)
+    assert "tiers:tls" in str(told.value)
+
+
 # --- mirrors --------------------------------------------------------------------------------------
 
 
@@ -340,7 +475,7 @@ def test_the_project_file_declares_the_same_keys_types_and_defaults() -> None:
         (PROJECT / "Pulumi.yaml").read_text(encoding="utf-8")
     )["config"]
     # Maps are checked by the library alone.
-    maps = {"images", "secrets", "edge", "registry_logins", "digitalocean", "managed"}
+    maps = STRUCTURED - {"systems"}
     assert set(declared) == set(Settings.model_fields) - maps
     schema = Settings.model_json_schema(mode="serialization")["properties"]
     words = ("registry", "environment", "target", "names", "databases", "protect")
@@ -351,7 +486,6 @@ def test_the_project_file_declares_the_same_keys_types_and_defaults() -> None:
         assert entry["default"] == defaults.get(key, schema[key].get("default")), key
         assert entry["description"], key
     assert declared["systems"]["items"] == schema["systems"]["items"] == {"type": "string"}
-    assert STRUCTURED - {"systems"} == set(Settings.model_fields) - set(declared)
 
 
 @pytest.mark.parametrize(

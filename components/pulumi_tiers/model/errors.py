@@ -51,7 +51,7 @@ def reject_all(mistakes: Iterable[tuple[tuple[str | int, ...], str, str]]) -> No
 
 def nearest(word: str, words: Iterable[str]) -> str:
     """A sentence that names the valid words, the nearest first where one is near."""
-    known = sorted(words)
+    known = sorted(set(words))
     # The time that it takes grows with the square of the length.
     close = difflib.get_close_matches(word[:100], known, n=1)
     listing = ", ".join(known) or "none"
@@ -93,7 +93,7 @@ _WHYS = {
 }
 """Where pydantic's own words are not those of a description."""
 _SECRET_KEYS = frozenset(
-    {"secrets", "secret_files", "password", "passwords", "key", "registry_logins"}
+    {"secrets", "secret_files", "password", "passwords", "key", "registry_logins", "variables"}
 )
 """What stands below them is never repeated, whatever is wrong with it."""
 
@@ -108,7 +108,10 @@ def mistakes_of(error: ValidationError, place: str = "") -> list[Mistake]:
             parts = [str(part).rpartition("@")[2] for part in parts]
         where = ": ".join(part for part in (place, place_of(parts)) if part) or error.title
         context = entry.get("ctx", {})
-        got = "" if _SECRET_KEYS.intersection(parts) else f" (got {shown(entry['input'])})"
+        # A key that stands one line too high or too low; the mode is a word.
+        hidden = "tls" in parts and parts[-1] != "mode"
+        secret = hidden or _SECRET_KEYS.intersection(parts)
+        got = "" if secret else f" (got {shown(entry['input'])})"
         if entry["type"] == "tiers":
             found.append(Mistake(where, context["why"], context["remedy"]))
         elif entry["type"] == "enum":
@@ -126,6 +129,8 @@ def shown(value: object) -> str:
     """A value for a message: short, on one line; of what holds others only what it is."""
     if value is None:
         return "nothing"
+    if isinstance(value, str) and "PRIVATE KEY" in value:
+        return "a private key"
     if isinstance(value, str):
         return repr(value) if len(value) <= 80 else f"{value[:77]!r}..."
     # Python itself refuses to write out a number of thousands of digits.
