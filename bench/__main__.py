@@ -23,9 +23,8 @@ QUICK_INSTANCES = (1, 3, 6)
 def main() -> int:
     """Exit code: 0, 1 where something could not be measured, 130 after Ctrl-C."""
     options = _arguments()
-    machine = Machine.examine(
-        options.image, with_compose=bool({"chain", "slow-health"} & set(options.only))
-    )
+    with_compose = bool({"chain", "slow-health", "systems"} & set(options.only))
+    machine = Machine.examine(options.image, with_compose=with_compose)
     load = [os.getloadavg()[0]]
     rows: list[Row] = []
     failures: list[str] = []

@@ -2,17 +2,23 @@
 
 import importlib.util
 import json
+import secrets
+import socket
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pulumi_tiers.cli import docker
+from pulumi_tiers.cli import project as projects
 from pulumi_tiers.cli.engine import Engine
+from pulumi_tiers.cli.images import wanted
 
 from bench import compose, same
 from bench.figures import Comparison, Measure, Row, Samples, rows
 from bench.workplace import MeasureError, Project, Workplace
+from bench.written import written
+from offline.build import stand_in_name
 from tests.cluster import Cluster, NoClusterError, why_no_cluster
 
 FLAT = "flat program"
@@ -147,10 +153,15 @@ def _life(
 
 
 def _compose_life(
-    run: Run, config: dict[str, str], suffix: str, samples: Samples, name: str = "compose"
+    run: Run,
+    config: dict[str, str],
+    suffix: str,
+    samples: Samples,
+    name: str = "compose",
+    program: str = "chain",
 ) -> Callable[[], None]:
     assert run.machine.compose is not None
-    project = run.place.project("chain", f"{name}{suffix}", config)
+    project = run.place.project(program, f"{name}{suffix}", config)
     project.render(project.folder)
     rendered = compose.Rendered(run.place, run.machine.compose, project.folder, project.stack)
 
@@ -199,6 +210,101 @@ def slow_health(run: Run) -> list[Row]:
             _compose_life(run, gated, "", samples, name="slow-compose"),
         )
     return rows(_with_compose(_SLOW, run.machine.compose), samples, missing)
+
+
+# --- documented systems ---------------------------------------------------------------------------
+
+_SYSTEMS = ("nutrifitcoach", "pigmeu")
+#: What they publish in development, without the offset.
+_PORTS = (80, 443, 6379, 8000, 27017)
+
+
+def systems(run: Run) -> list[Row]:
+    """Two whole systems in development, with stand-ins for images that cannot be pulled."""
+    return [row for name in _SYSTEMS for row in _system(run, name)]
+
+
+def _system(run: Run, name: str) -> list[Row]:
+    images, no_images = _stand_ins(run, name)
+    machine = run.machine
+    missing: dict[str, str] = {}
+    if why := machine.engine or machine.daemon or no_images:
+        missing = {"ours": why, "flat": why}
+    if why := machine.no_compose or machine.daemon or no_images:
+        missing["compose"] = why
+    config = {
+        "tiers:systems": json.dumps([name]),
+        "tiers:images": json.dumps(images),
+        "tiers:port_offset": str(_free_offset()),
+    }
+    if name == "nutrifitcoach":
+        # Not the documented network: another stack on this machine may have it.
+        config["tiers:subnets"] = json.dumps({name: f"10.{64 + secrets.randbelow(128)}.0.0/16"})
+    short = name[:3]
+    ours = run.place.project("system", f"ours-{short}", config)
+    flat = _written(run, f"flat-{short}", config)
+    same.check(ours, flat)
+    samples = Samples()
+    sides: list[Callable[[], None]] = []
+    if "ours" not in missing:
+        rendered = run.place.root / f"rendered-{short}"
+        sides = [_life(ours, "ours", "", samples, rendered), _life(flat, "flat", "", samples)]
+    if "compose" not in missing:
+        sides.append(_compose_life(run, config, "", samples, f"comp-{short}", "system"))
+    run.rounds(name, *sides)
+    comparisons = [
+        replace(item, what=f"{name}: {item.what}")
+        for item in _with_compose(_OF_A_SYSTEM, machine.compose)
+    ]
+    return rows(comparisons, samples, missing)
+
+
+_OF_A_SYSTEM = (
+    Comparison("up", "ours up", "flat up", FLAT, 1.15),
+    Comparison("up, nothing changed", "ours no-op", "flat no-op", FLAT, 1.15),
+    Comparison("preview, nothing changed", "ours preview", "flat preview", FLAT, 1.15),
+    Comparison("tiers render --to compose", "ours render", "ours preview", "our preview", 0.5),
+    Comparison("destroy", "ours destroy", "flat destroy", FLAT, 1.15),
+    Comparison("up", "ours up", "compose up", "compose"),
+    Comparison("up, nothing changed", "ours no-op", "compose no-op", "compose"),
+    Comparison("destroy", "ours destroy", "compose destroy", "compose"),
+)
+
+
+def _written(run: Run, stack: str, config: dict[str, str]) -> Project:
+    """A flat program of what our own registers under that stack's name."""
+    source = run.place.project("system", stack, config)
+    recording = projects.Project.find(source.folder).record(source.stack)
+    resources = source.folder / "resources.json"
+    resources.write_text(json.dumps(written(recording)), encoding="utf-8")
+    return run.place.project("system_flat", stack, {"resources": str(resources)})
+
+
+def _stand_ins(run: Run, name: str) -> tuple[dict[str, str], str]:
+    """``<system>/<service>`` -> image, and which of them this machine doesn't have."""
+    plain = run.place.project("system", f"see-{name[:3]}", {"tiers:systems": json.dumps([name])})
+    documented = wanted(projects.Project.find(plain.folder).record(plain.stack))
+    images = {key: stand_in_name(image.reference) for key, image in documented.items()}
+    absent = {
+        image.reference
+        for key, image in documented.items()
+        if not run.machine.daemon and not docker.has_image(images[key])
+    }
+    missing = f"no stand-ins: run offline/build.py {' '.join(sorted(absent))}" if absent else ""
+    return images, missing
+
+
+def _free_offset() -> int:
+    """For the ports of every side: only one is up at a time."""
+    while True:
+        offset = 10_000 + secrets.randbelow(20_000)
+        if all(_is_free(port + offset) for port in _PORTS):
+            return offset
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
 # --- imports --------------------------------------------------------------------------------------
@@ -360,5 +466,6 @@ CASES: dict[str, Callable[[Run], list[Row]]] = {
     "slow-health": slow_health,
     "import": imports,
     "instances": instances,
+    "systems": systems,
     "kubernetes": kubernetes,
 }

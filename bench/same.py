@@ -27,10 +27,16 @@ def check(ours: Project, flat: Project) -> None:
 def _made(project: Project) -> dict[str, dict[str, Any]]:
     """Inputs by kind and physical name, both without what is allowed to differ."""
     recording = projects.Project.find(project.folder).record(project.stack)
+    names = {
+        item.urn: f"{kind} {str(item.inputs['name']).removeprefix(project.stack)}"
+        for kind in (*_KINDS, "RemoteImage")
+        for item in recording.of_type(f"docker:index/{kind[0].lower()}{kind[1:]}:{kind}")
+    }
     made = {
-        f"{kind} {str(item.inputs['name']).removeprefix(project.stack)}": _inputs(
-            item.inputs, project.stack
-        )
+        names[item.urn]: {
+            **_inputs(item.inputs, project.stack),
+            "what it waits for": sorted({names[urn] for urn in item.depends_on if urn in names}),
+        }
         for kind in _KINDS
         for item in recording.of_type(f"docker:index/{kind.lower()}:{kind}")
     }
@@ -65,12 +71,13 @@ def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _others(recording: Recording) -> dict[str, Any]:
-    """Images by name: one resource may stand for several containers. Passwords by number."""
+    """Images by name: one resource may stand for several containers. Secrets by number."""
     images = recording.of_type("docker:index/remoteImage:RemoteImage")
-    passwords = recording.of_type("random:index/randomPassword:RandomPassword")
     return {
         "images": sorted({str(image.inputs["name"]) for image in images}),
-        "passwords": len(passwords),
+        "passwords": len(recording.of_type("random:index/randomPassword:RandomPassword")),
+        "keys": len(recording.of_type("tls:index/privateKey:PrivateKey")),
+        "certificates": len(recording.of_type("tls:index/selfSignedCert:SelfSignedCert")),
     }
 
 

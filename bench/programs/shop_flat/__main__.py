@@ -107,6 +107,7 @@ def service(name: str, port: int, *, headless: bool = False) -> None:
     }
     if headless:
         spec["cluster_ip"] = "None"
+        spec["publish_not_ready_addresses"] = True
     kubernetes.core.v1.Service(
         name, metadata=metadata(name, {"pulumi.com/skipAwait": "true"}), spec=spec
     )
