@@ -4,10 +4,12 @@ import contextlib
 import json
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pulumi
 import pytest
 import yaml
+from pulumi_tiers.cli.docker import Container
 from pulumi_tiers.cli.main import app
 from pulumi_tiers.component import RefusedError
 from sandbox import ROOT, TIERS
@@ -38,7 +40,18 @@ def configure(project: Path, **config: object) -> None:
 
 def test_help_teaches() -> None:
     said = tiers("--help").stdout
-    for command in ("up", "down", "status", "logs", "exec", "restart", "render", "doctor"):
+    for command in (
+        "up",
+        "down",
+        "status",
+        "logs",
+        "exec",
+        "run",
+        "scale",
+        "restart",
+        "render",
+        "doctor",
+    ):
         assert f" {command} " in said
         assert "Usage: tiers" in tiers(command, "--help").stdout
 
@@ -192,3 +205,54 @@ def test_mistakes_in_a_program_of_ones_own_are_told_like_ours(project: Path) -> 
     assert "Site shop: target: this is not one of the valid words (got 'dokcer')" in told
     # The engine prints what is a RunError without a traceback.
     assert issubclass(RefusedError, pulumi.RunError)
+
+
+def a_container(name: str, **different: Any) -> Container:
+    values: dict[str, Any] = {
+        "id": name,
+        "name": f"dev-shop-{name}",
+        "system": "shop",
+        "service": name,
+        "image": "postgres:15",
+        "state": "running",
+        "health": "healthy",
+        "exit_code": 0,
+        "restarts": 0,
+        "restart": "no",
+        "urls": (),
+        "unverified": False,
+        "job": False,
+        "part_of": "",
+        "labels": {},
+    }
+    return Container(**{**values, **different})
+
+
+def test_helpers_are_shown_only_where_they_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = {"state": "exited", "health": "", "job": True}
+    edge = a_container("nginx")
+    files = a_container("nginx-files", part_of="nginx", **ended)
+    migrations = a_container("migrations", **ended)
+    here = [edge, files, migrations]
+    monkeypatch.setattr("pulumi_tiers.cli.docker.server_version", lambda: "1")
+
+    def log(container: Container, _count: int) -> list[str]:
+        return [f"of {container.name}"]
+
+    monkeypatch.setattr("pulumi_tiers.cli.docker.containers", lambda *_: here)
+    monkeypatch.setattr("pulumi_tiers.cli.docker.one_offs", lambda *_: [])
+    monkeypatch.setattr("pulumi_tiers.cli.docker.last_lines", log)
+
+    rows = json.loads(tiers("status", "--json").stdout)
+    assert [row["service"] for row in rows] == ["nginx", "migrations"]
+    assert [row["health"] for row in rows] == ["healthy", "completed"]
+    assert "nginx-files" not in tiers("status").stdout
+    assert "nginx-files" not in tiers("logs").stdout
+    # By its name it is there.
+    assert tiers("logs", "nginx-files").stdout == "of dev-shop-nginx-files\n"
+
+    here[1] = a_container("nginx-files", part_of="nginx", **{**ended, "exit_code": 1})
+    assert "shop/nginx-files" in tiers("status", code=1).stdout
+    assert "of dev-shop-nginx-files" in tiers("logs").stdout
+    # While it works it is told, too.
+    assert a_container("nginx-files", part_of="nginx", job=True, health="").telling
