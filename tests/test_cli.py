@@ -239,8 +239,14 @@ def test_helpers_are_shown_only_where_they_failed(monkeypatch: pytest.MonkeyPatc
     def log(container: Container, _count: int) -> list[str]:
         return [f"of {container.name}"]
 
-    monkeypatch.setattr("pulumi_tiers.cli.docker.containers", lambda *_: here)
-    monkeypatch.setattr("pulumi_tiers.cli.docker.one_offs", lambda *_: [])
+    def containers(_stack: str) -> list[Container]:
+        return here
+
+    def one_offs(_stack: str) -> list[Container]:
+        return []
+
+    monkeypatch.setattr("pulumi_tiers.cli.docker.containers", containers)
+    monkeypatch.setattr("pulumi_tiers.cli.docker.one_offs", one_offs)
     monkeypatch.setattr("pulumi_tiers.cli.docker.last_lines", log)
 
     rows = json.loads(tiers("status", "--json").stdout)

@@ -1,6 +1,7 @@
 """`tiers run` on Docker: a container like those of a service, for one command."""
 
 import os
+import re
 import secrets
 import subprocess
 import sys
@@ -19,6 +20,8 @@ from pulumi_tiers.platforms.labels import (
 )
 
 _SECONDS_TO_END = 10
+#: A volume that the image asks for: each container has one of its own.
+_ANONYMOUS = re.compile(r"[0-9a-f]{64}")
 _KEPT = (LABEL_STACK, LABEL_SYSTEM, LABEL_OWNER, LABEL_IMAGE)
 
 
@@ -69,7 +72,7 @@ def _refuse_second_writer(model: docker.Container, found: Mapping[str, Any]) -> 
     written = [
         str(mount["Name"])
         for mount in found["Mounts"]
-        if mount["Type"] == "volume" and mount["RW"] and mount.get("Name")
+        if mount["Type"] == "volume" and mount["RW"] and not _ANONYMOUS.fullmatch(mount["Name"])
     ]
     if found["State"]["Running"] and written and not model.job:
         raise Stop(
