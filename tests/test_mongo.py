@@ -118,6 +118,7 @@ def test_the_connections_are_its_databases() -> None:
             {"settings": {"wiredTigerCacheSizeGB": "1"}},
             "with a wiredTigerCacheSizeGB of 1, MongoDB",
         ),
+        ({"admin": "__system"}, "members know each other as '__system'"),
         ({"databases": [{"name": "admin"}]}, "MongoDB has a database 'admin' of its own"),
         ({"databases": [{"name": "a"}, {"name": "A"}]}, "MongoDB takes 'A' for another database's"),
         ({"databases": [{"name": "a", "init_sql": {"b": "c"}}]}, "the database 'a' has init_sql"),

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import pulumi
 import pytest
-from pulumi_tiers import Cluster, DataTier, Site, Target
+from pulumi_tiers import AppTier, Cluster, DataTier, Site, Target
 from pulumi_tiers.checks import check_stores, connection_keys, doubts
 from pulumi_tiers.component import RefusedError
 from pulumi_tiers.engines import ENGINES, Consumer, Engine
@@ -354,6 +354,32 @@ def test_managed_stores_are_the_clouds_own_and_protected() -> None:
     for name in ("postgres", "redis", "mongo"):
         assert connections[name]["ca"].startswith("__later.digitalocean.")
     assert videos["ca"] == ""
+
+
+def test_a_service_reads_the_certificate_of_a_managed_server() -> None:
+    def program() -> None:
+        cluster = Cluster("cloud", {"region": "nyc1"})
+        options = pulumi.ResourceOptions(providers=[cluster.provider])
+        site = Site("shop", {"target": Target.DIGITALOCEAN, "cluster": cluster.ref}, options)
+        data = DataTier("data", {"site": site.ref, "stores": {"db": EVERY["postgres"]}}, options)
+        given: Any = {**data.connections["db"]}
+        del given["ca"]
+        connections = {**data.connections, "other": given}
+        files = {"db.crt": "${db.ca}", "other.crt": "none:${other.ca}"}
+        services: Any = {"web": {"image": "web:1", "secret_files": files}}
+        args: Any = {"site": site.ref, "connections": connections, "services": services}
+        AppTier("app", args, options)
+
+    recording = record(program, project="shop", stack="dev", config={})
+    [data] = [
+        item.inputs["stringData"]
+        for item in recording.of_type("kubernetes:core/v1:Secret")
+        if item.inputs["metadata"]["name"] == "web-files"
+    ]
+    secret = data.value if isinstance(data, Secret) else data
+    assert text(secret["db.crt"]) == "__later.digitalocean.data-db-id.ca__"
+    # A connection that was written by hand needn't have one.
+    assert text(secret["other.crt"]) == "none:"
 
 
 def test_a_key_is_a_secret_like_a_password() -> None:

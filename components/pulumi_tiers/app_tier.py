@@ -304,7 +304,7 @@ class AppTier(Component):
 
 def _field(connection: pulumi.Input[ConnectionArgs], field: str) -> pulumi.Input[str]:
     if isinstance(connection, Mapping):
-        return cast("Mapping[str, pulumi.Input[str]]", connection)[field]
+        return cast("Mapping[str, pulumi.Input[str]]", connection).get(field, "")
     # In other languages the whole connection is an output.
     known = cast("pulumi.Output[Mapping[str, str]]", pulumi.Output.from_input(connection))
-    return known.apply(lambda connection: connection[field])
+    return known.apply(lambda connection: connection.get(field, ""))

@@ -241,7 +241,7 @@ def _no_use(
     for name, store in stores.items():
         engine = ENGINES[store.engine]
         if is_managed(store, site["target"]):
-            for user in {*engine.users(store), *engine.users(engine.as_managed(store))}:
+            for user in {*engine.secrets(store), *engine.users(engine.as_managed(store))}:
                 key = _secret_key(site, name, user)
                 if key in configured:
                     yield Mistake(

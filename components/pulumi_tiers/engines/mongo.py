@@ -367,6 +367,8 @@ class Mongo(Engine):
                 found.append((why, "write its value, or '' where it has none"))
         if _CACHE in store.settings:
             found += self._check_cache(store, store.settings[_CACHE])
+        if "__system" in self.users(store):
+            found.append(("members know each other as '__system'", "choose another user"))
         names: set[str] = set()
         for database in store.databases:
             if database.name in _DATABASES:

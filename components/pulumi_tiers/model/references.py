@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-FIELDS = ("host", "port", "user", "database", "password", "url")
+FIELDS = ("host", "port", "user", "database", "password", "url", "ca")
 GENERATED = "secret"
 """``${secret.NAME}`` is a secret of the system's own: generated, or set in `tiers:secrets`."""
 CONCURRENCY = "${concurrency}"
