@@ -100,10 +100,16 @@ def _dependencies(
                 found[names[urn]] = {"condition": condition}
     for urn in container.depends_on:
         if urn in peers.by_urn:
-            job = peers.by_urn[urn].inputs.get("mustRun") is False
-            condition = "service_completed_successfully" if job else "service_healthy"
-            found[names[urn]] = {"condition": condition}
+            found[names[urn]] = {"condition": _ready(peers.by_urn[urn])}
     return dict(sorted(found.items()))
+
+
+def _ready(container: Resource) -> str:
+    """What the engine takes for ready. Compose refuses to wait for health that nobody tells."""
+    if container.inputs.get("mustRun") is False:
+        return "service_completed_successfully"
+    told = (bare(container.inputs.get("healthcheck")) or {}).get("tests") or ["NONE"]
+    return "service_started" if told == ["NONE"] else "service_healthy"
 
 
 class _Peers:
