@@ -165,12 +165,12 @@ def test_a_real_server_keeps_its_password_and_its_data(here: Containers) -> None
 
 
 @pytest.mark.docker
-def test_a_server_that_hangs_is_not_healthy(here: Containers) -> None:
+def test_a_server_with_another_password_is_not_healthy(here: Containers) -> None:
     said = store(image=stand_in(REDIS.image))
     workload = REDIS.workload("redis", said)
     name = here.start("redis", workload, {"password.default": EVIL})
     here.wait_healthy(name, workload)
-    # It listens, and does not answer.
+    # It listens, and lets nobody in.
     assert "OK" in ask(here, name, "config", "set", "requirepass", "another")
     assert not here.healthy(name, workload)
 

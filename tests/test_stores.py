@@ -247,6 +247,13 @@ def test_secrets_that_a_server_refuses_are_refused() -> None:
     ]
 
 
+def test_a_helping_container_has_its_name_for_itself() -> None:
+    stores = {"files": OBJECTS, "files-volume": {"engine": "redis"}}
+    [(_, why)] = refused(stores, Target.DOCKER)
+    assert why == "the container 'files-volume' is already that of stores.files"
+    assert refused(stores, Target.KUBERNETES) == []
+
+
 # --- the resources --------------------------------------------------------------------------------
 
 

@@ -134,6 +134,9 @@ def _store_claims(
         setup = engine.setup(name, store)
         if setup:
             yield from _claims(place, name, f"{name}-setup", setup)
+        if target is Target.DOCKER and engine.prepare(name, store):
+            # The volume is the server's.
+            yield from _claims(place, name, f"{name}-volume", None)
 
 
 def _service_claims(place: str, services: Mapping[str, Workload]) -> Iterator[Claim]:
