@@ -474,6 +474,7 @@ def test_the_project_file_declares_the_same_keys_types_and_defaults() -> None:
     declared: dict[str, dict[str, Any]] = yaml.safe_load(
         (PROJECT / "Pulumi.yaml").read_text(encoding="utf-8")
     )["config"]
+    declared = {key: entry for key, entry in declared.items() if ":" not in key}
     # Maps are checked by the library alone.
     maps = STRUCTURED - {"systems"}
     assert set(declared) == set(Settings.model_fields) - maps

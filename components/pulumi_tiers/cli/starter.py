@@ -490,7 +490,7 @@ def _ending(engine: Engine) -> str:
 
 
 def _pulumi_yaml(starter: Starter) -> str:
-    config = {
+    config: dict[str, object] = {
         "replicas": {
             "type": "integer",
             "default": 1,
@@ -503,6 +503,10 @@ def _pulumi_yaml(starter: Starter) -> str:
             "default": False,
             "description": "Whether the engine refuses to delete the cluster and what holds data.",
         }
+    if starter.production is Target.KUBERNETES:
+        # The components' own provider is told the same.
+        for kind in ("ConfigMap", "Secret"):
+            config[f"kubernetes:enable{kind}Mutable"] = {"value": True}
     where = starter.in_cloud("DigitalOcean", "Kubernetes")
     project = {
         "name": starter.name,

@@ -208,6 +208,9 @@ def make_cluster(owner: Component, cloud: Cloud, name: str, *, protect: bool) ->
         kubeconfig=kubeconfig,
         # A renewed certificate is no other cluster.
         cluster_identifier=made.ref["id"],
+        # Else a changed file or secret is deleted first, and missing until it is made again.
+        enable_config_map_mutable=True,
+        enable_secret_mutable=True,
         opts=owner.child_options(),
     )
     return MadeCluster(made.ref, kubeconfig, provider)

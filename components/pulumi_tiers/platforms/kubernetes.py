@@ -127,19 +127,19 @@ class KubernetesPlatform(Platform):
     ) -> Running:
         # Types are a part of a URN: everything of one workload can have the same logical name.
         child, options = owner.child(name), owner.child_options()
-        secret: pulumi.Input[str] = workload.secret_name or name
+        # What pods read is made before them, or they could start with the values of yesterday.
+        read: list[pulumi.Resource] = []
         if workload.secrets:
-            made = kubernetes.core.v1.Secret(
-                child,
-                metadata=_metadata(site, name, secret),
-                string_data=workload.secrets,
-                opts=options,
+            read.append(
+                kubernetes.core.v1.Secret(
+                    child,
+                    metadata=_metadata(site, name, _secret(name, workload)),
+                    string_data=workload.secrets,
+                    opts=options,
+                )
             )
-            # From the resource: nothing may start with the values of yesterday.
-            secret = made.metadata.name
-        files: list[pulumi.Resource] = []
         if workload.configs:
-            files.append(
+            read.append(
                 kubernetes.core.v1.ConfigMap(
                     child,
                     metadata=_metadata(site, name, name),
@@ -148,7 +148,7 @@ class KubernetesPlatform(Platform):
                 )
             )
         if workload.secret_files:
-            files.append(
+            read.append(
                 kubernetes.core.v1.Secret(
                     owner.child(files_name(name)),
                     metadata=_metadata(site, name, files_name(name)),
@@ -156,9 +156,12 @@ class KubernetesPlatform(Platform):
                     opts=options,
                 )
             )
-        if files:
-            # Else pods that are rolled for a changed file could still find the old one.
-            after = [*after, ready(*files)]
+        if read:
+            # Not by what they are called: the engine replaces what has a property of something
+            # replaced, and a Deployment would be gone until all before it is done.
+            after = [*after, ready(*read)]
+        if pull_secret := site.get("pull_secret"):
+            after = [*after, pulumi.Output.from_input(pull_secret).apply(lambda _: [])]
         if not workload.stateful:
             for volume in _claimed(workload):
                 kubernetes.core.v1.PersistentVolumeClaim(
@@ -183,7 +186,7 @@ class KubernetesPlatform(Platform):
                 },
                 opts=options,
             )
-        controller = self._controller(owner, site, name, workload, secret, after, part_of)
+        controller = self._controller(owner, site, name, workload, after, part_of)
         if workload.autoscale:
             kubernetes.autoscaling.v2.HorizontalPodAutoscaler(
                 child,
@@ -207,7 +210,6 @@ class KubernetesPlatform(Platform):
         site: SiteRef,
         name: str,
         workload: Workload,
-        secret: pulumi.Input[str],
         after: After,
         part_of: str,
     ) -> pulumi.Resource:
@@ -217,7 +219,7 @@ class KubernetesPlatform(Platform):
             # The documented "rollout status" waits as long ("PIPELINE CI/CD" of Encontros Tech).
             custom_timeouts=pulumi.CustomTimeouts(create="5m", update="5m"),
         )
-        template = _template(site, name, workload, secret)
+        template = _template(site, name, workload)
         annotations = _annotations(workload)
         if part_of:
             annotations[LABEL_PART_OF] = part_of
@@ -342,6 +344,11 @@ def _labels(site: SiteRef, name: str) -> dict[str, str]:
     return {**site["labels"], LABEL_SERVICE: name, **_selector(site, name)}
 
 
+def _secret(name: str, workload: Workload) -> str:
+    """The Secret with the workload's variables."""
+    return workload.secret_name or name
+
+
 def _network_label(network: str) -> str:
     """On the pods that are in it."""
     return f"{LABEL_NETWORK}.{network}"
@@ -439,11 +446,11 @@ def _url(port: Port, address: pulumi.Input[str], number: int) -> pulumi.Output[s
 
 
 def _template(
-    site: SiteRef, name: str, workload: Workload, secret: pulumi.Input[str]
+    site: SiteRef, name: str, workload: Workload
 ) -> kubernetes.core.v1.PodTemplateSpecArgsDict:
     user, _, group = workload.user.partition(":")
     pod: kubernetes.core.v1.PodSpecArgsDict = {
-        "containers": [_container(name, workload, secret)],
+        "containers": [_container(name, workload)],
         # No workload speaks to the API server.
         "automount_service_account_token": False,
         # A Service called postgres would set POSTGRES_PORT to tcp://… in every container.
@@ -462,8 +469,8 @@ def _template(
     if workload.job:
         pod["restart_policy"] = "Never"
     # In other languages, a Site without logins hands an empty text on.
-    if secret_name := site.get("pull_secret"):
-        pod["image_pull_secrets"] = [{"name": secret_name}]
+    if site.get("pull_secret"):
+        pod["image_pull_secrets"] = [{"name": _PULL_SECRET}]
     volumes: list[kubernetes.core.v1.VolumeArgsDict] = [
         # A container that restarts within its pod finds what it left there; on Docker it doesn't.
         {
@@ -522,10 +529,9 @@ def _template(
     return {"metadata": metadata, "spec": pod}
 
 
-def _container(
-    name: str, workload: Workload, secret: pulumi.Input[str]
-) -> kubernetes.core.v1.ContainerArgsDict:
+def _container(name: str, workload: Workload) -> kubernetes.core.v1.ContainerArgsDict:
     always = workload.pull_policy is PullPolicy.ALWAYS
+    secret = _secret(name, workload)
     environment: list[kubernetes.core.v1.EnvVarArgsDict] = [
         {"name": variable, "value_from": {"secret_key_ref": {"name": secret, "key": variable}}}
         if variable in workload.secrets
