@@ -156,10 +156,13 @@ class Minio(Engine):
         script = [_SETUP]
         environment = {**_HOME, "SERVER": f"{name}:{self.port}", "ADMIN": admin}
         secrets = {"ADMIN_PASSWORD": f"${{password.{admin}}}"}
-        for bucket in store.buckets:
-            script.append(f"mc --quiet mb --ignore-existing site/{bucket.name}\n")
-            if bucket.versioning:
-                script.append(f"mc --quiet version enable site/{bucket.name}\n")
+        names = " ".join(f"site/{bucket.name}" for bucket in store.buckets)
+        script.append(f"mc --quiet mb --ignore-existing {names}\n")
+        script += [
+            f"mc --quiet version enable site/{bucket.name}\n"
+            for bucket in store.buckets
+            if bucket.versioning
+        ]
         for number, user in enumerate(user for user in store.users if user != admin):
             variable = f"PASSWORD_{number}"
             secrets[variable] = f"${{password.{user}}}"
