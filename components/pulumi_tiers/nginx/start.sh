@@ -1,7 +1,7 @@
 #!/bin/sh
 # Runs nginx, and reloads it when its configuration, its certificate or the addresses of its
 # upstreams change. What nginx would refuse is told in the log and left aside: what runs goes on.
-# Needs: sh, getent, cksum, sort, base64 and the usual file tools, as Alpine's and Debian's images have.
+# Needs: sh, getent, sha256sum, sort, base64 and the usual file tools, as Alpine's and Debian's images have.
 set -u
 configs=${EDGE_CONFIGS:-/run/configs} # nginx.conf, upstreams
 secrets=${EDGE_SECRETS:-/run/secrets} # tls.crt, tls.key
@@ -40,7 +40,7 @@ pem() { # a file's text; those that came in one line are in base64
 
 fingerprint() { # of everything but addresses
     certificate
-    cat "$configs/nginx.conf" "$configs/upstreams" "$crt" "$key" 2>/dev/null | cksum
+    cat "$configs/nginx.conf" "$configs/upstreams" "$crt" "$key" 2>/dev/null | sha256sum
 }
 
 # Writes the servers of each upstream into a folder. Says whether any changed.
