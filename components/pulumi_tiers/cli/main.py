@@ -245,7 +245,9 @@ def restart(
         if container.job:
             continue
         with steps.during(f"restarting {container.name}"):
-            answer = docker.run("restart", container.id, timeout=180)
+            # A worker may finish its jobs first.
+            grace = docker.inspect(container)["Config"].get("StopTimeout") or 10
+            answer = docker.run("restart", container.id, timeout=grace + 180)
         if answer.returncode:
             raise Stop(f"{container.name}: {answer.stderr.strip()}")
     if not compose.wait(stack, 300, steps):
