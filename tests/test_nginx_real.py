@@ -147,6 +147,18 @@ def test_proxy_protocol_tells_the_clients_address(edge: Make) -> None:
     assert nginx.healthy()
 
 
+def test_proxy_protocol_comes_before_tls(edge: Make) -> None:
+    nginx = edge(proxy_protocol=True, tls=TLS, server_names=["localhost"])
+    context = ssl.create_default_context(cafile=str(nginx.trust))
+    with socket.create_connection(("127.0.0.1", nginx.ports.https), 5) as plain:
+        plain.sendall(b"PROXY TCP4 203.0.113.9 10.0.0.2 40000 443\r\n")
+        with context.wrap_socket(plain, server_hostname="localhost") as connection:
+            connection.sendall(b"GET / HTTP/1.0\r\nHost: localhost\r\n\r\n")
+            answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert b'"x-real-ip": "203.0.113.9"' in answer
+    assert b'"x-forwarded-proto": "https"' in answer
+
+
 def test_a_stripped_prefix_is_told(edge: Make) -> None:
     nginx = edge(route={"path": "/api/", "strip_prefix": True})
     asked = nginx.get("/api/users?x=1").asked
