@@ -90,6 +90,36 @@ def test_the_documented_database_is_not_published() -> None:
     assert database["environment"]["POSTGRES_PASSWORD"] == f"${{{PASSWORD}}}"
 
 
+def test_a_volume_that_another_container_has_prepared_takes_nothing_from_the_image() -> None:
+    """Compose makes all containers before any runs: an empty volume would take the image's rights.
+
+    As the last one that was made has them, so the one that prepares could not write.
+    """
+    found = services(
+        one(
+            {
+                "image": "web:1",
+                "volumes": [
+                    {"name": "logs", "target": "/var/log/web", "external": True},
+                    {"name": "keys", "target": "/keys", "external": True, "read_only": True},
+                    {"name": "data", "target": "/data"},
+                ],
+            },
+            logs={
+                "image": "web:1",
+                "job": True,
+                "volumes": [{"name": "logs", "target": "/tmp"}],
+            },
+        )
+    )
+    assert found["shop-logs"]["volumes"] == ["dev-shop-logs:/tmp"]
+    assert found["shop-api"]["volumes"] == [
+        "dev-shop-logs:/var/log/web:nocopy",
+        "dev-shop-keys:/keys:ro,nocopy",
+        "dev-shop-data:/data",
+    ]
+
+
 def test_production_runs_two_replicas_on_ports_that_follow() -> None:
     found = services(encontros_tech("production"))
     first, second = (found[f"encontros-tech-encontros-tech{n}"] for n in ("", "-2"))

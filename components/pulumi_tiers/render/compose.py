@@ -160,10 +160,7 @@ def _service(
             f"{port['ip']}:{port['external']}:{port['internal']}"
             for port in inputs.get("ports") or []
         ],
-        volumes=[
-            f"{mount['source']}:{mount['target']}{':ro' if mount.get('readOnly') else ''}"
-            for mount in inputs.get("mounts") or []
-        ],
+        volumes=[_mount(mount) for mount in inputs.get("mounts") or []],
         tmpfs=[
             f"{path}:{options}" if options else path
             for path, options in sorted((inputs.get("tmpfs") or {}).items())
@@ -188,6 +185,15 @@ def _service(
         stop_grace_period=f"{inputs['stopTimeout']}s" if inputs.get("stopTimeout") else None,
         logging=_if_set(driver=inputs.get("logDriver"), options=inputs.get("logOpts")),
     )
+
+
+def _mount(mount: Mapping[str, Json]) -> str:
+    flags = {
+        "ro": mount.get("readOnly"),
+        "nocopy": (mount.get("volumeOptions") or {}).get("noCopy"),
+    }
+    mode = ",".join(flag for flag, given in flags.items() if given)
+    return ":".join(filter(None, (mount["source"], mount["target"], mode)))
 
 
 def literal_secrets(recording: Recording) -> dict[str, str]:
