@@ -101,9 +101,9 @@ def test_a_volume_that_another_container_has_prepared_takes_nothing_from_the_ima
                 "image": "web:1",
                 "volumes": [
                     {"name": "logs", "target": "/var/log/web", "external": True},
-                    {"name": "keys", "target": "/keys", "external": True, "read_only": True},
-                    {"name": "data", "target": "/data"},
+                    {"name": "data", "target": "/data", "read_only": True},
                 ],
+                "depends_on": {"logs": "service_completed_successfully"},
             },
             logs={
                 "image": "web:1",
@@ -115,8 +115,7 @@ def test_a_volume_that_another_container_has_prepared_takes_nothing_from_the_ima
     assert found["shop-logs"]["volumes"] == ["dev-shop-logs:/tmp"]
     assert found["shop-api"]["volumes"] == [
         "dev-shop-logs:/var/log/web:nocopy",
-        "dev-shop-keys:/keys:ro,nocopy",
-        "dev-shop-data:/data",
+        "dev-shop-data:/data:ro",
     ]
 
 

@@ -3,7 +3,7 @@
 Only keys that Docker Compose 1.29 and today's both understand; see docs/rendering.md.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import yaml
@@ -37,7 +37,9 @@ def compose(recording: Recording, stack: str) -> dict[str, Json]:
     }
     peers = _Peers(containers)
     services = {
-        names[container.urn]: _service(container, builds, _dependencies(container, peers, names))
+        names[container.urn]: _service(
+            container, builds, _dependencies(container, peers, names), _prepared(container, peers)
+        )
         for container in sorted(containers, key=lambda item: names[item.urn])
     }
     return {
@@ -125,7 +127,10 @@ class _Peers:
 
 
 def _service(
-    container: Resource, builds: Mapping[str, Json], dependencies: Mapping[str, Json]
+    container: Resource,
+    builds: Mapping[str, Json],
+    dependencies: Mapping[str, Json],
+    prepared: Collection[str],
 ) -> dict[str, Json]:
     inputs = bare(container.inputs)
     image = inputs["image"]
@@ -160,7 +165,7 @@ def _service(
             f"{port['ip']}:{port['external']}:{port['internal']}"
             for port in inputs.get("ports") or []
         ],
-        volumes=[_mount(mount) for mount in inputs.get("mounts") or []],
+        volumes=[_mount(mount, prepared) for mount in inputs.get("mounts") or []],
         tmpfs=[
             f"{path}:{options}" if options else path
             for path, options in sorted((inputs.get("tmpfs") or {}).items())
@@ -187,13 +192,24 @@ def _service(
     )
 
 
-def _mount(mount: Mapping[str, Json]) -> str:
-    flags = {
-        "ro": mount.get("readOnly"),
-        "nocopy": (mount.get("volumeOptions") or {}).get("noCopy"),
-    }
+def _mount(mount: Mapping[str, Json], prepared: Collection[str]) -> str:
+    flags = {"ro": mount.get("readOnly"), "nocopy": mount["source"] in prepared}
     mode = ",".join(flag for flag, given in flags.items() if given)
     return ":".join(filter(None, (mount["source"], mount["target"], mode)))
+
+
+def _prepared(container: Resource, peers: "_Peers") -> set[str]:
+    """Volumes that a container prepares before this one runs.
+
+    Compose makes all containers before any runs: an empty volume would take the rights of this
+    one's image, and the other could not write.
+    """
+    return {
+        mount["source"]
+        for urn in container.depends_on
+        if urn in peers.by_urn
+        for mount in bare(peers.by_urn[urn].inputs.get("mounts") or [])
+    }
 
 
 def literal_secrets(recording: Recording) -> dict[str, str]:
