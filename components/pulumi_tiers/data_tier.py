@@ -152,7 +152,8 @@ class DataTier(Component):
             check_stores(place, spec.stores, target, site=site["name"]),
             check_networks(store_members(place, spec.stores), spec.site.networks, target),
         )
-        if not all(is_managed(store, target) for store in spec.stores.values()):
+        # A managed store may need a NetworkPolicy.
+        if spec.site.networks or not all(is_managed(item, target) for item in spec.stores.values()):
             refuse(check_provider(f"DataTier {name}", target, opts))
         secrets = configured()
         refuse(_no_use(secrets, site, spec.stores))

@@ -14,7 +14,12 @@ from pulumi_tiers.model.cloud import CREDENTIAL_VERSION, LATEST, Cloud
 from pulumi_tiers.model.store import Store
 from pulumi_tiers.model.workload import Workload
 from pulumi_tiers.platforms.base import ClusterRef, Server, SiteRef, ready
-from pulumi_tiers.platforms.kubernetes import KubernetesPlatform
+from pulumi_tiers.platforms.kubernetes import (
+    EVERYWHERE,
+    KubernetesPlatform,
+    metadata_of,
+    network_label,
+)
 from pulumi_tiers.platforms.labels import LABEL_SERVICE, tag_key
 
 #: What people read who run kubectl or Pulumi where the command isn't on PATH.
@@ -31,9 +36,27 @@ class DigitalOceanPlatform(KubernetesPlatform):
     def managed(self, owner: Component, site: SiteRef, name: str, store: Store) -> Server:
         service = ENGINES[store.engine].service
         assert service is not None
+        self._let_out(owner, site, name, store, service.port)
         if service.engine == "spaces":
             return _spaces(owner, site, name, store)
         return _database(owner, site, name, store, service)
+
+    def _let_out(self, owner: Component, site: SiteRef, name: str, store: Store, port: int) -> None:
+        """Lets pods reach the store's port from internal networks: the server is outside."""
+        networks = site.get("networks", {})
+        for network in store.networks or networks:
+            if networks[network].get("internal"):
+                kubernetes.networking.v1.NetworkPolicy(
+                    owner.child(f"{name}-{network}"),
+                    metadata=metadata_of(site, name, f"{name}-{network}"),
+                    spec={
+                        "pod_selector": {"match_labels": {network_label(network): "true"}},
+                        "policy_types": ["Egress"],
+                        # Its address is the cloud's choice.
+                        "egress": [{"to": [{"ip_block": EVERYWHERE}], "ports": [{"port": port}]}],
+                    },
+                    opts=owner.child_options(),
+                )
 
     def _service_annotations(
         self, site: SiteRef, name: str, workload: Workload

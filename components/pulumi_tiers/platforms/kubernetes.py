@@ -51,6 +51,11 @@ _CONFIGS, _FILES = "tiers-configs", "tiers-files"
 _PULL_SECRET = "registries"  # noqa: S105 - a name
 #: What `docker login` calls Docker Hub.
 _DOCKER_HUB = "https://index.docker.io/v1/"
+#: 169.254.169.254 hands out the cloud's credentials.
+EVERYWHERE: kubernetes.networking.v1.IPBlockArgsDict = {
+    "cidr": "0.0.0.0/0",
+    "except_": ["169.254.0.0/16"],
+}
 #: What a URL does not repeat.
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -133,7 +138,7 @@ class KubernetesPlatform(Platform):
             read.append(
                 kubernetes.core.v1.Secret(
                     child,
-                    metadata=_metadata(site, name, _secret(name, workload)),
+                    metadata=metadata_of(site, name, _secret(name, workload)),
                     string_data=workload.secrets,
                     opts=options,
                 )
@@ -142,7 +147,7 @@ class KubernetesPlatform(Platform):
             read.append(
                 kubernetes.core.v1.ConfigMap(
                     child,
-                    metadata=_metadata(site, name, name),
+                    metadata=metadata_of(site, name, name),
                     data=workload.configs,
                     opts=options,
                 )
@@ -151,7 +156,7 @@ class KubernetesPlatform(Platform):
             read.append(
                 kubernetes.core.v1.Secret(
                     owner.child(files_name(name)),
-                    metadata=_metadata(site, name, files_name(name)),
+                    metadata=metadata_of(site, name, files_name(name)),
                     string_data=workload.secret_files,
                     opts=options,
                 )
@@ -166,20 +171,20 @@ class KubernetesPlatform(Platform):
             for volume in _claimed(workload):
                 kubernetes.core.v1.PersistentVolumeClaim(
                     owner.child(volume.name),
-                    metadata=_metadata(site, name, volume.name),
+                    metadata=metadata_of(site, name, volume.name),
                     spec=_claim(volume),
                     opts=owner.child_options(protect=site.get("protect", False)),
                 )
         kubernetes.networking.v1.NetworkPolicy(
             child,
-            metadata=_metadata(site, name, name),
+            metadata=metadata_of(site, name, name),
             spec=_network_policy(site, name, workload),
             opts=options,
         )
         if workload.replicas > 1 or workload.autoscale:
             kubernetes.policy.v1.PodDisruptionBudget(
                 child,
-                metadata=_metadata(site, name, name),
+                metadata=metadata_of(site, name, name),
                 spec={
                     "max_unavailable": 1,
                     "selector": {"match_labels": _selector(site, name)},
@@ -190,7 +195,7 @@ class KubernetesPlatform(Platform):
         if workload.autoscale:
             kubernetes.autoscaling.v2.HorizontalPodAutoscaler(
                 child,
-                metadata=_metadata(
+                metadata=metadata_of(
                     # Without pods there is nothing to measure: nobody waits for that.
                     site,
                     name,
@@ -226,7 +231,7 @@ class KubernetesPlatform(Platform):
         if not workload.job:
             # `kubectl scale` owns what it sets: no later `up` could set it again without this.
             annotations["pulumi.com/patchForce"] = "true"
-        metadata = _metadata(site, name, name, annotations)
+        metadata = metadata_of(site, name, name, annotations)
         if workload.job:
             # No time to live: a job that removes itself would be made again by the next run.
             job: kubernetes.batch.v1.JobSpecArgsDict = {"backoff_limit": 6, "template": template}
@@ -300,7 +305,7 @@ class KubernetesPlatform(Platform):
             annotations["pulumi.com/skipAwait"] = "true"
         service = kubernetes.core.v1.Service(
             owner.child(name),
-            metadata=_metadata(site, name, name, annotations),
+            metadata=metadata_of(site, name, name, annotations),
             spec=spec,
             opts=owner.child_options(),
         )
@@ -318,7 +323,7 @@ class KubernetesPlatform(Platform):
         name = f"{host}-peers"
         kubernetes.core.v1.Service(
             owner.child(name),
-            metadata=_metadata(site, host, name, {"pulumi.com/skipAwait": "true"}),
+            metadata=metadata_of(site, host, name, {"pulumi.com/skipAwait": "true"}),
             spec={
                 "selector": _selector(site, host),
                 "cluster_ip": "None",
@@ -349,17 +354,18 @@ def _secret(name: str, workload: Workload) -> str:
     return workload.secret_name or name
 
 
-def _network_label(network: str) -> str:
+def network_label(network: str) -> str:
     """On the pods that are in it."""
     return f"{LABEL_NETWORK}.{network}"
 
 
-def _metadata(
+def metadata_of(
     site: SiteRef,
     workload: str,
     name: pulumi.Input[str],
     annotations: Mapping[str, pulumi.Input[str]] | None = None,
 ) -> kubernetes.meta.v1.ObjectMetaArgsDict:
+    """Of an object that belongs to the workload."""
     metadata: kubernetes.meta.v1.ObjectMetaArgsDict = {
         "name": name,
         "namespace": site["namespace"],
@@ -404,8 +410,8 @@ def _network_policy(
     Ports are open to the namespace's pods: to all of them, or to those in a network of the
     workload's. Who uses which is not known here (a variable with a host name is enough). Behind a
     load balancer, clients can have any address. Services may call the APIs of others, so they reach
-    every address but the node's own services (169.254.169.254 hands out the cloud's credentials).
-    Stores call nobody, nor does what is in internal networks only.
+    every address but the node's own services. Stores call nobody, nor does what is in internal
+    networks only.
     """
     networks = networks_of(site, workload)
     ingress: kubernetes.networking.v1.NetworkPolicyIngressRuleArgsDict = {
@@ -413,7 +419,7 @@ def _network_policy(
     }
     if not public_ports(workload):
         ingress["from_"] = [
-            {"pod_selector": {"match_labels": {_network_label(network): "true"}}}
+            {"pod_selector": {"match_labels": {network_label(network): "true"}}}
             for network in networks
         ] or [{"pod_selector": {}}]
     policy: kubernetes.networking.v1.NetworkPolicySpecArgsDict = {
@@ -424,8 +430,7 @@ def _network_policy(
     }
     internal = bool(networks) and all(item.get("internal") for item in networks.values())
     if not (workload.stateful or internal):
-        everywhere = {"cidr": "0.0.0.0/0", "except_": ["169.254.0.0/16"]}
-        policy["egress"] = [{"to": [{"ip_block": everywhere}]}]
+        policy["egress"] = [{"to": [{"ip_block": EVERYWHERE}]}]
     return policy
 
 
@@ -522,7 +527,7 @@ def _template(
             "prometheus.io/port": str(workload.ports[0].target),
             "prometheus.io/path": workload.metrics,
         }
-    joined = {_network_label(network): "true" for network in networks_of(site, workload)}
+    joined = {network_label(network): "true" for network in networks_of(site, workload)}
     metadata: kubernetes.meta.v1.ObjectMetaArgsDict = {"labels": {**_labels(site, name), **joined}}
     if annotations:
         metadata["annotations"] = annotations
