@@ -8,7 +8,7 @@ import pytest
 import yaml
 from pulumi_tiers.cli.console import Stop
 from pulumi_tiers.cli.stack_file import with_entries
-from sandbox import ROOT
+from sandbox import APP, ROOT, Sandbox
 from test_cli import tiers
 
 KEY = "tiers:replicas"
@@ -23,13 +23,10 @@ encryptionsalt: v1:abc
 """
 
 
-@pytest.fixture(autouse=True)
-def _nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pulumi_tiers.cli.docker.server_version", lambda: None)
-
-
 @pytest.fixture
-def project(tmp_path: Path) -> Path:
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Of a stack that does not run."""
+    monkeypatch.setattr("pulumi_tiers.cli.docker.server_version", lambda: None)
     for name in ("Pulumi.yaml", "Pulumi.prod.yaml", "__main__.py"):
         (tmp_path / name).write_text((ROOT / name).read_text(), encoding="utf-8")
     (tmp_path / "Pulumi.dev.yaml").write_text(FILE, encoding="utf-8")
@@ -218,3 +215,20 @@ def test_what_would_change_more_is_refused() -> None:
     shared = "x: &a {a/b: 1}\nconfig:\n  tiers:replicas: *a\n"
     with pytest.raises(Stop, match=r"Pulumi\.dev\.yaml can't be changed by a program"):
         with_entries(shared, KEY, {"a/b": 4}, "Pulumi.dev.yaml")
+
+
+# --- with the engine ------------------------------------------------------------------------------
+
+
+@pytest.mark.docker
+@pytest.mark.engine
+def test_the_engine_touches_the_scaled_service_alone(sandbox: Sandbox) -> None:
+    sandbox.tiers("up", "--runner", "pulumi")
+    one = sandbox.ids()
+    sandbox.tiers("scale", "encontros-tech=3")
+    three = sandbox.ids()
+    assert one < three
+    assert len(three) == len(one) + 2
+    done = sandbox.tiers("scale", "encontros-tech=2")
+    assert one < sandbox.ids() < three
+    assert len([row for row in done.stdout.splitlines() if APP in row]) == 2

@@ -47,9 +47,10 @@ def examine(project: Project, stack: str) -> list[Finding]:
         case Target.DOCKER:
             own = [_docker(), _engine("docker", "random", needed=False), _compose()]
         case Target.KUBERNETES:
-            own = [_engine("kubernetes", "random"), _kubeconfig(config)]
+            own = [_engine("kubernetes", "random"), _kubeconfig(config), _kubectl()]
         case Target.DIGITALOCEAN:
             own = [_engine("digitalocean", "kubernetes", "random"), _token(), _command(config)]
+            own.append(_kubectl())
         case _:
             found = f"{shown(target)} is no target"
             own = [Finding("tiers:target", False, found, nearest(str(target), list(Target)))]
@@ -163,6 +164,10 @@ def _compose() -> Finding:
     if tool:
         return Finding(what, True, f"{' '.join(tool.command)} {tool.version}", "", needed=False)
     return Finding(what, False, "not found", "apt-get install docker-compose", needed=False)
+
+
+def _kubectl() -> Finding:
+    return _tool("kubectl", "kubectl: tiers run", "https://kubernetes.io/docs/tasks/tools/")
 
 
 def _tool(command: str, what: str, remedy: str) -> Finding:
