@@ -567,6 +567,20 @@ def test_placeholders_for_secrets_of_services_are_refused_in_production(key: str
     assert plan(optional(), secrets={f"shop/{key}": "sk-your-key"})
 
 
+def test_a_secret_of_two_tiers_is_given() -> None:
+    """Each would generate its own, and neither could read what the other has signed."""
+    uses = api(secrets={"KEY": "${secret.JWT_SECRET}"})
+    made = system({"api": uses}, ml={"worker": uses})
+    assert mistakes(made) == [
+        Mistake(
+            "tiers:secrets.shop/JWT_SECRET",
+            "is missing: two tiers use it, and each would generate one of its own",
+            "set a random one of 16 characters or more",
+        )
+    ]
+    assert plan(made, secrets={"shop/JWT_SECRET": STRONG})
+
+
 def test_a_literal_secret_in_a_file_is_judged_too() -> None:
     made = system({"api": api(secret_files={"key": "changeme"})}, environment="production")
     assert mistakes(made, environment="production") == [

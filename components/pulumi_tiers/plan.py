@@ -211,6 +211,14 @@ def _check_secrets(
     ]
     every = [(system.name, item) for system in systems for item in system.workloads.values()]
     own = [f"{system}/{name}" for system, item in every for name in _generated(item)]
+    for system in systems:
+        shared = {name for item in system.services.values() for name in _generated(item)}
+        for name in sorted({name for item in system.ml.values() for name in _generated(item)}):
+            key = f"{system.name}/{name}"
+            if name in shared and key not in settings.secrets:
+                why = "is missing: two tiers use it, and each would generate one of its own"
+                remedy = "set a random one of 16 characters or more"
+                yield Mistake(f"tiers:secrets.{key}", why, remedy)
     # In production, they are judged where the services have them.
     optional = [f"{system}/{name}" for system, item in every for name in item.optional_secrets]
     for key, value in settings.secrets.items():
