@@ -25,7 +25,7 @@ from pydantic import ValidationError
 repeatable = settings(derandomize=True, database=None, deadline=None, max_examples=400)
 
 PASSWORD = "correct-horse-battery-staple"
-SECRET = frozenset({"secrets", "passwords", "tiers:secrets"})
+SECRET = frozenset({"secrets", "secret_files", "passwords", "tiers:secrets"})
 
 SYSTEM: dict[str, object] = {
     "name": "shop",
@@ -33,8 +33,58 @@ SYSTEM: dict[str, object] = {
     "environment": "production",
     "namespace": "shop-production",
     "environment_label": "production",
+    "subnet": "172.28.0.0/16",
+    "networks": {
+        "front": {"subnet": "172.28.0.0/24"},
+        "data": {"subnet": "172.28.1.0/24", "internal": True},
+    },
+    "encrypted": True,
+    "edges": {
+        "nginx": {
+            "upstreams": {"api": {"endpoint": "api", "port": 8080, "balance": "least_conn"}},
+            "routes": [
+                {"path": "/", "upstream": "api", "rate_limit": "slow", "max_body_size": "16m"},
+                {"path": "/ws/", "upstream": "api", "websocket": True, "strip_prefix": True},
+            ],
+            "rate_limits": {"slow": {"rate": "10r/s", "burst": 20, "nodelay": True}},
+            "server_names": ["shop.example.com"],
+            "tls": {"mode": "self_signed"},
+            "timeouts": {"read": "30s"},
+            "headers": {"X-Own": "1"},
+            "cors_origins": ["https://shop.example.com"],
+            "published": {"http": 80, "https": 443},
+            "networks": ["front"],
+            "addresses": "172.28.0.10",
+            "log_volume": {"name": "logs", "target": "/var/log/nginx", "size": "100Mi"},
+        }
+    },
+    "ml": {
+        "worker": {
+            "image": "ghcr.io/me/worker:1",
+            "command": ["work", "${concurrency}"],
+            "concurrency": 2,
+            "queue": "redis",
+            "networks": ["data"],
+            "addresses": "172.28.1.30-172.28.1.39",
+            "replicas": 3,
+            "configs": {"worker.conf": "a = b"},
+            "secret_files": {"key": "${secret.WORKER_KEY}", "url": "${redis.url}"},
+            "volumes": [{"name": "frames", "target": "/frames", "size": "1Gi", "scratch": True}],
+            "healthcheck": {"test": ["CMD", "true"], "path": "/up", "port": 8081},
+            "source": {"context": ".", "dockerfile": "Dockerfile", "mount": "/app"},
+            "optional_environment": ["URL"],
+            "optional_secrets": ["API_KEY"],
+            "profiles": ["models"],
+        }
+    },
     "stores": {
-        "redis": {"engine": "redis", "settings": {"maxmemory-policy": "noeviction"}},
+        "redis": {
+            "engine": "redis",
+            "settings": {"maxmemory-policy": "noeviction"},
+            "networks": ["data"],
+            "address": "172.28.1.110",
+            "volume": "redis-data",
+        },
         "mongo": {
             "engine": "mongo",
             "replica_set": "rs0",
@@ -61,7 +111,7 @@ SYSTEM: dict[str, object] = {
             "published": 5432,
             "size": "20Gi",
             "resources": {"cpus": 1.0, "memory": "256m"},
-        }
+        },
     },
     "services": {
         "api": {
@@ -123,11 +173,23 @@ SYSTEM: dict[str, object] = {
 SETTINGS: dict[str, object] = {
     "tiers:environment": "production",
     "tiers:target": "docker",
-    "tiers:systems": ["encontros-tech"],
+    "tiers:systems": ["encontros-tech", "pigmeu", "nutrifitcoach"],
     "tiers:images": {"encontros-tech/encontros-tech": "me/api:1", "encontros-tech/postgres": "a:1"},
     "tiers:registry": "docker.io=mirror.example.com/hub,ghcr.io=mirror.example.com/ghcr",
     "tiers:port_offset": "100",
-    "tiers:names": "documented",
+    "tiers:names": "unique",
+    "tiers:port_offsets": {"pigmeu": 1000, "nutrifitcoach": 2000},
+    "tiers:replicas": {"pigmeu/worker": 2, "nutrifitcoach/api": 4},
+    "tiers:concurrency": {"pigmeu/worker": 4},
+    "tiers:profiles": {"pigmeu": ["flower"]},
+    "tiers:subnets": {"nutrifitcoach": "10.7.0.0/16"},
+    "tiers:domains": {"pigmeu": "api.example.com", "nutrifitcoach": "coach.example.com"},
+    "tiers:tls": {
+        "pigmeu": {"mode": "lets_encrypt", "email": "me@example.com"},
+        "nutrifitcoach": {"mode": "self_signed"},
+    },
+    "tiers:sources": {"pigmeu": "../pigmeu"},
+    "tiers:variables": {"pigmeu/WORDPRESS_URL": "https://example.com"},
     "tiers:secrets": {"encontros-tech/postgres/doadmin": PASSWORD},
     "docker:host": "unix:///run/docker.sock",
 }

@@ -131,6 +131,8 @@ _BUILT = re.compile(
     r"(\?(sslmode=[a-z]+|authSource=admin(&replicaSet=[\w%-]+|&tls=true)?))?"
     # MinIO's key: its name, and the end of 32 bytes in base64.
     r"|tiers:A="
+    # The user of an HTTP login, such as Flower's.
+    r"|admin:"
 )
 
 
