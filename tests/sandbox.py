@@ -38,7 +38,7 @@ class Sandbox:
         for name in ("offline", "reference"):
             (root / name).symlink_to(ROOT / name)
         made = cls(root, f"t{secrets.token_hex(3)}")
-        made.configure(**{"tiers:port_offset": _free_port() - 8000})
+        made.configure(**{"tiers:port_offset": _free_offset()})
         return made
 
     def configure(self, **config: Any) -> None:
@@ -153,12 +153,19 @@ class Sandbox:
                 subprocess.run(["docker", *verb, *left[kind]], capture_output=True, check=False)
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    # The offset may be 60000 at most, and a second replica takes the next port.
-    return min(port, 60000)
+def _free_offset() -> int:
+    """An offset at which the documented ports are free, and their replicas' too."""
+    while True:
+        # Below those that the kernel gives to connections.
+        offset = 8000 + secrets.randbelow(16_000)
+        try:
+            for port in (80, 443, 5432, 6379, 8000, 8001, 27017):
+                with socket.socket() as probe:
+                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                    probe.bind(("127.0.0.1", port + offset))
+        except OSError:
+            continue
+        return offset
 
 
 def _listen_to_ctrl_c() -> None:
