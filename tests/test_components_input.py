@@ -8,7 +8,7 @@ from typing import Any
 import pulumi
 import pulumi_kubernetes as kubernetes
 import pytest
-from pulumi_tiers import Cluster, DataTier, Site, Target
+from pulumi_tiers import AppTier, Cluster, DataTier, EdgeProxy, MLTier, Site, Target
 from pulumi_tiers.component import RefusedError, validated
 from pulumi_tiers.data_tier import DataTierSpec
 from pulumi_tiers.model.errors import DescriptionError, Mistake
@@ -204,6 +204,59 @@ def test_what_is_no_label_of_ones_own_is_refused(key: str, value: str) -> None:
     assert mistake.remedy
 
 
+# --- networks -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("networks", "place", "why"),
+    [
+        ({"Data": {}}, "Site shop: networks.Data", "'Data' is not a valid name"),
+        ({"data": {"intrenal": True}}, "Site shop: networks.data.intrenal", "there is no key"),
+        ({"data": {"internal": 1}}, "Site shop: networks.data.internal", "input should be a valid"),
+        (
+            {"data": {"subnet": "8.8.8.0/24"}},
+            "Site shop: networks.data.subnet",
+            "8.8.8.0/24 is not",
+        ),
+        ({"data": "10.0.0.0/8"}, "Site shop: networks.data", "input should be a map"),
+        (["data"], "Site shop: networks", "input should be a map"),
+        (
+            {"a": {"subnet": "10.0.0.0/8"}, "b": {"subnet": "10.1.0.0/16"}},
+            "Site shop: networks.b.subnet",
+            "10.1.0.0/16 overlaps with 10.0.0.0/8 of Site shop: networks.a.subnet",
+        ),
+    ],
+)
+def test_what_is_no_network_is_refused_before_anything_is_made(
+    networks: object, place: str, why: str
+) -> None:
+    [mistake] = refused(site({"networks": networks}))
+    assert mistake.place == place
+    assert mistake.why.startswith(why)
+    assert mistake.remedy
+
+
+def test_a_site_without_networks_has_one() -> None:
+    def program() -> None:
+        made = Site("shop", {})
+        assert "networks" not in made.ref
+        pulumi.export("network", made.network)
+
+    recording = recorded(program)
+    assert recording.outputs["network"] == "dev-shop"
+    assert len(recording.of_type("docker:index/network:Network")) == 1
+
+
+def test_on_kubernetes_networks_make_nothing() -> None:
+    networks: Any = {"front": {"subnet": "10.0.0.0/16"}, "data": {"internal": True}}
+    recording = recorded(site({"target": Target.KUBERNETES, "networks": networks}))
+    assert {item.type for item in recording.resources} == {
+        "tiers-components:index:Site",
+        "kubernetes:core/v1:Namespace",
+        "kubernetes:networking.k8s.io/v1:NetworkPolicy",
+    }
+
+
 @pytest.mark.parametrize("owner", ["two words", "x" * 64, "a\0", "\ud800"])
 def test_the_owner_becomes_a_label(owner: str) -> None:
     with pytest.raises(DescriptionError) as caught:
@@ -272,7 +325,7 @@ def test_a_cluster_is_a_ref(cluster: object) -> None:
 
 
 @pytest.mark.parametrize("args", [None, [], "x", 1])
-@pytest.mark.parametrize("kind", [Site, Cluster, DataTier])
+@pytest.mark.parametrize("kind", [Site, Cluster, DataTier, AppTier, MLTier, EdgeProxy])
 def test_arguments_are_a_map(kind: Any, args: object) -> None:
     [mistake] = refused(lambda: kind("it", args))
     assert mistake.place == f"{kind.__name__} it"

@@ -8,6 +8,7 @@ from urllib.parse import quote, unquote, urlsplit
 import pulumi
 import pulumi_docker as docker
 import pulumi_random as random
+import pulumi_tls as tls
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,6 +19,7 @@ from pulumi_tiers.render.recorder import (
     Recording,
     Resource,
     Secret,
+    answered,
     later_placeholder,
     placeholders,
     record,
@@ -133,6 +135,30 @@ def test_an_image_is_known_by_its_name_and_a_job_has_ended_well() -> None:
 
 
 # --- resources ------------------------------------------------------------------------------------
+
+
+def test_a_certificate_and_its_key_have_a_name_each() -> None:
+    """Who renders files makes both: see `tiers render`."""
+
+    def program() -> None:
+        key = tls.PrivateKey("edge-tls", algorithm="ECDSA")
+        certificate = tls.SelfSignedCert(
+            "edge-tls",
+            private_key_pem=key.private_key_pem,
+            allowed_uses=["server_auth"],
+            validity_period_hours=24,
+        )
+        pulumi.export("key", key.private_key_pem)
+        pulumi.export("certificate", certificate.cert_pem)
+
+    recording = recorded(program)
+    assert recording.outputs == {
+        "key": Secret("__secret.EDGE_TLS_KEY__"),
+        "certificate": "__secret.EDGE_TLS_CERTIFICATE__",
+    }
+    [made] = recording.of_type("tls:index/selfSignedCert:SelfSignedCert")
+    assert made.inputs["privateKeyPem"] == Secret("__secret.EDGE_TLS_KEY__")
+    assert answered(made, "certPem") == "__secret.EDGE_TLS_CERTIFICATE__"
 
 
 def test_urns_and_parents_are_the_engines() -> None:

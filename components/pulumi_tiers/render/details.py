@@ -25,7 +25,7 @@ def labels_of(resource: Resource) -> dict[str, str]:
     """The labels of a resource of Docker or Kubernetes."""
     inputs = bare(resource.inputs)
     if "metadata" in inputs:  # Kubernetes
-        return dict(inputs["metadata"].get("labels") or {})
+        return dict((inputs["metadata"] or {}).get("labels") or {})
     return {item["label"]: item["value"] for item in inputs.get("labels") or []}
 
 
@@ -73,7 +73,8 @@ def _written(inputs: Mapping[str, Json]) -> Iterator[File]:
 def _mounted(recording: Recording, workload: Resource) -> Iterator[File]:
     namespace = bare(workload.inputs["metadata"]).get("namespace")
     pod = bare(workload.inputs["spec"])["template"]["spec"]
-    paths = {item["name"]: item["mountPath"] for item in pod["containers"][0]["volumeMounts"]}
+    mounts = pod["containers"][0].get("volumeMounts") or []
+    paths = {item["name"]: item["mountPath"] for item in mounts}
     for volume in pod.get("volumes") or []:
         for kind, source, name in (
             ("Secret", "secret", "secretName"),
