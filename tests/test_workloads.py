@@ -7,20 +7,23 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pulumi
 import pytest
 import yaml
 from pulumi_tiers import AppTier, Cluster, DataTier, EdgeProxy, MLTier, Site, Target, TlsMode
 from pulumi_tiers.app_tier import WorkloadArgs
+from pulumi_tiers.cli.compose import Compose, write
 from pulumi_tiers.model.errors import DescriptionError
 from pulumi_tiers.model.workload import Condition
 from pulumi_tiers.program import main
 from pulumi_tiers.render.compose import compose, compose_yaml
 from pulumi_tiers.render.details import labels_of
 from pulumi_tiers.render.graph import graph
-from pulumi_tiers.render.kubernetes import to_yaml
+from pulumi_tiers.render.kubernetes import to_files, to_yaml
 from pulumi_tiers.render.recorder import Json, Recording, Resource, Secret, bare, record
 from pulumi_tiers.site import SiteArgs
+from test_compose import SCHEMA
 from test_kubernetes import PODS, Network, Objects, violations
 
 CONTAINER = "docker:index/container:Container"
@@ -783,6 +786,68 @@ def test_every_object_of_every_system_has_the_published_schema(
     for item in Objects(documented(system, environment)).all:
         for version in ("1.34", "1.37"):
             validator.validate(item, version, strict=True)
+
+
+def test_files_of_all_kinds_are_in_the_order_that_kubectl_needs() -> None:
+    assert list(to_files(documented("pigmeu", "production"))) == [
+        "00-namespace.yaml",
+        "01-networkpolicy.yaml",
+        "02-secret.yaml",
+        "03-configmap.yaml",
+        "05-service.yaml",
+        "06-statefulset.yaml",
+        "07-deployment.yaml",
+        "08-job.yaml",
+        "10-poddisruptionbudget.yaml",
+        "11-horizontalpodautoscaler.yaml",
+    ]
+
+
+def test_a_login_keeps_its_user_in_rendered_secrets() -> None:
+    """Its password alone is a variable: with all of it as one, nobody could fill it in."""
+    [secret] = [
+        item
+        for item in Objects(documented("pigmeu", "production")).of("Secret")
+        if item["metadata"]["name"] == "flower"
+    ]
+    assert secret["stringData"]["FLOWER_BASIC_AUTH"] == (
+        "admin:${PIGMEU_APP_FLOWER_PASSWORD_SECRET}"
+    )
+
+
+@SYSTEMS
+def test_every_system_is_a_compose_file_for_old_and_new(
+    system: str, environment: str, tmp_path: Path
+) -> None:
+    config: dict[str, Json] = {"tiers:environment": environment, "tiers:systems": [system]}
+    if (system, environment) in {("pigmeu", "production"), ("nutrifitcoach", "production")}:
+        config["tiers:tls"] = {system: {"mode": "self_signed"}}
+    recording = record(main, project="tiers", stack="dev", config=config)
+    rendered = yaml.safe_load(compose_yaml(recording, "dev"))
+    jsonschema.Draft202012Validator(SCHEMA).validate(rendered)
+    assert set(rendered) == {"services", "networks", "volumes"}
+    for service in rendered["services"].values():
+        assert not {"configs", "secrets", "deploy", "gpus"} & set(service)
+        # What is waited for is there, and what is mounted and joined.
+        assert set(service.get("depends_on", {})) <= set(rendered["services"])
+        assert set(service.get("networks", {})) <= set(rendered["networks"])
+    text = compose_yaml(recording, "dev")
+    assert "__secret" not in text
+    tool = Compose.find()
+    if tool is None:
+        return
+    write(recording, "dev", tmp_path)
+    done = subprocess.run(
+        [*tool.command, "-f", "compose.yaml", "config"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    # No variable was left without a value.
+    assert "variable is not set" not in done.stderr
+    assert len(yaml.safe_load(done.stdout)["services"]) == len(rendered["services"])
 
 
 @SYSTEMS
