@@ -817,3 +817,19 @@ def test_of_two_logins_the_one_in_clear_is_not_shown_beside_the_encrypted_one() 
         "ghcr.io": {"username": "you", "password": "hunter2"},
     }
     assert "hunter2" not in to_yaml(encontros_tech("production", registry_logins=logins))
+
+
+def test_the_number_is_the_autoscalers() -> None:
+    objects = one({"replicas": 1, "autoscale": {"min": 2, "max": 4}})
+    [deployment] = objects.recording.of_type("kubernetes:apps/v1:Deployment")
+    # Pulumi begins with the fewest. `kubectl apply` would go back to them each time.
+    assert deployment.inputs["spec"]["replicas"] == 2
+    assert deployment.ignore_changes == ("spec.replicas",)
+    assert "replicas" not in objects.get("Deployment", "api")["spec"]
+    scaler = objects.get("HorizontalPodAutoscaler", "api")["spec"]
+    assert (scaler["minReplicas"], scaler["maxReplicas"]) == (2, 4)
+    assert scaler["scaleTargetRef"] == {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "name": "api",
+    }

@@ -221,6 +221,8 @@ class KubernetesPlatform(Platform):
         child = owner.child(name)
         options = owner.child_options(
             depends_on=depends_on(after),
+            # The number is the autoscaler's, who takes over what there is.
+            ignore_changes=["spec.replicas"] if workload.autoscale else [],
             # The documented "rollout status" waits as long ("PIPELINE CI/CD" of Encontros Tech).
             custom_timeouts=pulumi.CustomTimeouts(create="5m", update="5m"),
         )
@@ -264,10 +266,9 @@ class KubernetesPlatform(Platform):
                 "type": "RollingUpdate",
                 "rolling_update": {"max_unavailable": 0, "max_surge": 1},
             },
+            "replicas": workload.autoscale.min if workload.autoscale else workload.replicas,
             "template": template,
         }
-        if not workload.autoscale:  # then the number is the autoscaler's
-            spec["replicas"] = workload.replicas
         return kubernetes.apps.v1.Deployment(child, metadata=metadata, spec=spec, opts=options)
 
     def _service(

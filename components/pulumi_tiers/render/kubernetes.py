@@ -49,6 +49,9 @@ def manifests(
     for resource in recording.resources:
         if resource.type.startswith("kubernetes:") and "metadata" in resource.inputs:
             inputs = _without_pulumi(resource.inputs)
+            for ignored in resource.ignore_changes:
+                # Somebody else decides it, and each `kubectl apply` would set it back.
+                inputs = _without(inputs, ignored.split("."))
             metadata = inputs["metadata"]
             path = (metadata.get("namespace", ""), metadata["name"])
             found.append(_shown(inputs, path, with_secrets))
@@ -66,6 +69,13 @@ def _without_pulumi(manifest: Mapping[str, Json]) -> Manifest:
     if annotations:
         metadata["annotations"] = annotations
     return {**manifest, "metadata": metadata}
+
+
+def _without(manifest: Mapping[str, Json], path: list[str]) -> Manifest:
+    key, *rest = path
+    if rest and key in manifest:
+        return {**manifest, key: _without(manifest[key], rest)}
+    return {name: value for name, value in manifest.items() if name != key}
 
 
 def to_files(recording: Recording, with_secrets: Mapping[str, str] | None = None) -> dict[str, str]:
