@@ -106,10 +106,6 @@ class DockerPlatform(Platform):
                 else self._volume(owner, site, volume).name,
                 target=volume.target,
                 read_only=volume.read_only or None,
-                # Who made it has prepared it. Compose makes this container before that one ran.
-                volume_options=docker.ContainerMountVolumeOptionsArgs(no_copy=True)
-                if volume.external
-                else None,
             )
             for volume in workload.volumes
         ]
