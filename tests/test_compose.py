@@ -90,10 +90,10 @@ def test_the_documented_database_is_not_published() -> None:
     assert database["environment"]["POSTGRES_PASSWORD"] == f"${{{PASSWORD}}}"
 
 
-def test_a_volume_that_another_container_has_prepared_takes_nothing_from_the_image() -> None:
+def test_a_volume_that_a_job_prepares_takes_nothing_from_the_image() -> None:
     """Compose makes all containers before any runs: an empty volume would take the image's rights.
 
-    As the last one that was made has them, so the one that prepares could not write.
+    Those of the container that was made last, so that the job could not write.
     """
     found = services(
         one(
@@ -101,9 +101,10 @@ def test_a_volume_that_another_container_has_prepared_takes_nothing_from_the_ima
                 "image": "web:1",
                 "volumes": [
                     {"name": "logs", "target": "/var/log/web", "external": True},
-                    {"name": "data", "target": "/data", "read_only": True},
+                    {"name": "data", "target": "/data"},
                 ],
-                "depends_on": {"logs": "service_completed_successfully"},
+                "configs": {"web.conf": "on"},
+                "depends_on": {"logs": Condition.SERVICE_COMPLETED},
             },
             logs={
                 "image": "web:1",
@@ -113,9 +114,11 @@ def test_a_volume_that_another_container_has_prepared_takes_nothing_from_the_ima
         )
     )
     assert found["shop-logs"]["volumes"] == ["dev-shop-logs:/tmp"]
+    assert found["shop-api-files"]["volumes"] == ["dev-shop-api-configs:/tmp"]
     assert found["shop-api"]["volumes"] == [
         "dev-shop-logs:/var/log/web:nocopy",
-        "dev-shop-data:/data:ro",
+        "dev-shop-data:/data",
+        "dev-shop-api-configs:/run/configs:ro,nocopy",
     ]
 
 
