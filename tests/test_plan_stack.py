@@ -567,6 +567,28 @@ def test_placeholders_for_secrets_of_services_are_refused_in_production(key: str
     assert plan(optional(), secrets={f"shop/{key}": "sk-your-key"})
 
 
+def test_a_service_with_models_is_named_where_it_stands() -> None:
+    made = system(
+        {"work": api(ports=[{"target": 80}], addresses="172.28.0.10"), "work-2": api(queue="db")},
+        networks=NETWORKS,
+        ml={"worker": api(addresses="172.28.0.10", queue="db", environment={"A": "${x.host}"})},
+    )
+    assert [(mistake.place, mistake.why) for mistake in mistakes(made)] == [
+        (
+            "shop: ml.worker.addresses",
+            "172.28.0.10 overlaps with 172.28.0.10 of shop: services.work",
+        ),
+        ("shop: ml.worker.environment.A", "'${x.host}' names no store of this system"),
+        ("shop: ml.worker.queue", "there is no store 'db' in this system"),
+        ("shop: services.work-2.queue", "there is no store 'db' in this system"),
+    ]
+    [mistake] = mistakes(
+        system(networks=NETWORKS, ml={"worker": api(addresses="172.28.0.10")}),
+        replicas={"shop/worker": 2},
+    )
+    assert mistake.place == "shop: ml.worker: replicas"
+
+
 def test_a_secret_of_two_tiers_is_given() -> None:
     """Each would generate its own, and neither could read what the other has signed."""
     uses = api(secrets={"KEY": "${secret.JWT_SECRET}"})

@@ -83,8 +83,20 @@ def make_plan(stack: str, settings: Settings) -> Plan:
         documented_names=settings.names is Names.DOCUMENTED,
     )
     if mistakes:
-        raise DescriptionError(mistakes)
+        raise DescriptionError(_in_its_tier(mistake, systems) for mistake in mistakes)
     return Plan(stack, settings, tuple(systems))
+
+
+def _in_its_tier(mistake: Mistake, systems: list[System]) -> Mistake:
+    """The mistake with the place where the description has the service: `ml` has some of them."""
+    place, why = mistake.place, mistake.why
+    for system in systems:
+        for name in system.ml:
+            all_together = (
+                rf"(?<={re.escape(system.name)}: )services(?=\.{re.escape(name)}(?![\w-]))"
+            )
+            place, why = (re.sub(all_together, "ml", text) for text in (place, why))
+    return Mistake(place, why, mistake.remedy)
 
 
 def _check_systems_named(settings: Settings) -> Iterator[Mistake]:
