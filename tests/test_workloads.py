@@ -197,8 +197,8 @@ def test_compose_has_the_job_too() -> None:
         "shop-api-files": {"condition": "service_completed_successfully"}
     }
     assert found["shop-api"]["volumes"] == [
-        "dev-shop-api-configs:/run/configs:ro",
-        "dev-shop-api-secrets:/run/secrets:ro",
+        "dev-shop-api-configs:/run/configs:ro,nocopy",
+        "dev-shop-api-secrets:/run/secrets:ro,nocopy",
     ]
     writer = found["shop-api-files"]
     assert writer["network_mode"] == "none"
