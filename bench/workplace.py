@@ -59,9 +59,8 @@ class Workplace:
             raise MeasureError(f"{_shown(command)} took more than {seconds:.0f} s") from None
         self.running.remove(process)
         if process.returncode:
-            last = " | ".join(said.strip().splitlines()[-8:])
             raise MeasureError(
-                f"{_shown(command)} ended with exit code {process.returncode}: {last}"
+                f"{_shown(command)} ended with exit code {process.returncode}: {_reason(said)}"
             )
         return time.monotonic() - begin
 
@@ -163,6 +162,13 @@ def _full(key: str) -> str:
 
 def _shown(command: tuple[str | Path, ...]) -> str:
     return " ".join([Path(command[0]).name, *(str(part) for part in command[1:3])])
+
+
+def _reason(said: str) -> str:
+    """The errors that a command told, else its last words."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    errors = [line for line in lines if "error" in line.lower()]
+    return " | ".join(dict.fromkeys(errors or lines[-8:]))[:1000]
 
 
 def _stop(process: "subprocess.Popen[str]") -> None:
