@@ -426,9 +426,9 @@ def _network_policy(
     policy: kubernetes.networking.v1.NetworkPolicySpecArgsDict = {
         "pod_selector": {"match_labels": _selector(site, name)},
         "policy_types": ["Ingress", "Egress"],
-        # A rule without ports would open all of them.
-        "ingress": [ingress] if workload.ports else [],
     }
+    if workload.ports:  # a rule without ports would open all of them
+        policy["ingress"] = [ingress]
     internal = bool(networks) and all(item.get("internal") for item in networks.values())
     if not (workload.stateful or internal):
         policy["egress"] = [{"to": [{"ip_block": EVERYWHERE}]}]
