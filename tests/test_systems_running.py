@@ -449,7 +449,9 @@ def test_flower_asks_for_a_password_and_sees_the_workers(pigmeu: Running) -> Non
     assert anybody.stdout == "401"
     deadline = time.monotonic() + 40
     while True:
-        known = pigmeu.sandbox.tiers(*inside, f'curl -s -u "$FLOWER_BASIC_AUTH" {url}?refresh=1').stdout
+        known = pigmeu.sandbox.tiers(
+            *inside, f'curl -s -u "$FLOWER_BASIC_AUTH" {url}?refresh=1'
+        ).stdout
         seen = json.loads(known or "{}")
         if len(seen) == 2:
             break
