@@ -175,6 +175,21 @@ def test_the_base_is_named_after_all_that_goes_in(
     assert build.base_name() != before
 
 
+def test_git_ignores_nothing_that_images_are_made_of() -> None:
+    """A clone would have everything but that."""
+    folders = (SCRIPT.parent, SCRIPT.parent.parent / "reference")
+    asked = ("git", "ls-files", "--others", "--ignored", "--exclude-standard", "--", *folders)
+    told = subprocess.run(asked, cwd=SCRIPT.parent, capture_output=True, text=True, check=False)
+    if told.returncode:
+        pytest.skip("not a checkout of git")
+    made_by_python = ("__pycache__/", ".pyc")
+    assert [
+        name
+        for name in told.stdout.splitlines()
+        if not any(word in name for word in made_by_python)
+    ] == []
+
+
 @pytest.mark.parametrize("recipe", [*build.SERVERS.values(), build.REFERENCE])
 def test_a_recipe_brings_what_its_dockerfile_copies(recipe: build.Recipe) -> None:
     with tarfile.open(fileobj=io.BytesIO(build.context_tar(recipe.context))) as tar:
