@@ -91,6 +91,16 @@ def test_postgres_is_run_as_its_image_wants_it() -> None:
     assert workload.healthcheck.test == ["CMD", "pg_isready", "-h", "127.0.0.1", "-U", "boss"]
 
 
+@pytest.mark.parametrize(("image", "user"), [("postgres:17", 999), ("postgres:16-alpine", 70)])
+def test_the_server_is_the_user_that_its_image_knows(image: str, user: int) -> None:
+    store = Store(engine="postgres", image=image, databases=[Database(name="a", owner="a")])
+    engine = Postgres()
+    setup = engine.setup("db", store)
+    assert setup is not None
+    assert engine.workload("db", store).user == setup.user == f"{user}:{user}"
+    assert f"uid={user}" in engine.workload("db", store).tmpfs["/var/run/postgresql"]
+
+
 def test_the_password_may_be_a_file() -> None:
     workload = POSTGRES.workload("db", store(admin="boss", secret_files=True))
     assert workload.secrets == {}

@@ -238,7 +238,7 @@ def test_nutrifitcoach_has_the_documented_services(environment: str) -> None:
     )
     images = {item.labels["tiers.service"]: item.inputs["image"] for item in found}
     assert (images["postgres"], images["redis"], images["nginx"]) == (
-        "postgres:16-alpine",
+        "postgres:16",
         "redis:7-alpine",
         "nginx:alpine",
     )

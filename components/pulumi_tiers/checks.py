@@ -96,8 +96,10 @@ def _check_system_edges(system: System, target: Target) -> Iterator[Mistake]:
         if engine and not engine.check(store) and not is_managed(store, target):
             endpoints[name] = [port.target for port in engine.workload(name, store).ports]
     place = f"{system.name}: edges"
-    yield from check_edges(place, system.edges, endpoints, target, system.disabled)
-    for name, workload in edge_helpers(system, target).items():
+    wrong = list(check_edges(place, system.edges, endpoints, target, system.disabled))
+    yield from wrong
+    # What runs for an edge that cannot be is not its description's mistake.
+    for name, workload in ({} if wrong else edge_helpers(system, target)).items():
         yield from check_limits(f"{place}.{name}", workload, target)
 
 

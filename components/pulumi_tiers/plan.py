@@ -428,7 +428,7 @@ class _Put:
             {
                 "image": None if source and key not in settings.images else image,
                 "build": source if key not in settings.images else None,
-                "binds": self._binds(workload),
+                "binds": self._binds(name, workload),
                 "environment": {
                     **{variable: text(value) for variable, value in workload.environment.items()},
                     **given,
@@ -452,8 +452,10 @@ class _Put:
         context = posixpath.normpath(posixpath.join(folder, workload.source.context))
         return Build(context=context, dockerfile=workload.source.dockerfile)
 
-    def _binds(self, workload: Workload) -> dict[str, str]:
+    def _binds(self, name: str, workload: Workload) -> dict[str, str]:
         folder = self.settings.sources.get(self.system.name)
+        if self._key(name) in self.settings.images:  # it brings its own program
+            return workload.binds
         development = self.settings.environment is Environment.DEVELOPMENT
         if folder and development and workload.source and workload.source.mount:
             return {**workload.binds, workload.source.mount: folder}

@@ -6,6 +6,7 @@ from typing import ClassVar
 from pulumi_tiers.engines.base import Backup, Consumer, Engine, Service, encoded, placement
 from pulumi_tiers.model.base import LONGEST_TEXT
 from pulumi_tiers.model.errors import shown
+from pulumi_tiers.model.image import Image
 from pulumi_tiers.model.references import literal
 from pulumi_tiers.model.store import Database, Store
 from pulumi_tiers.model.workload import (
@@ -74,11 +75,18 @@ class Postgres(Engine):
             f"/{encoded(consumer.database)}?sslmode={'require' if tls else 'prefer'}"
         )
 
+    def _user(self, store: Store) -> int:
+        """Who the official image's server is: initdb wants a user that the image knows."""
+        image = store.image or self.image
+        alpine = isinstance(image, str) and "alpine" in (Image.parse(image).tag or "")
+        return 70 if alpine else 999
+
     def workload(self, name: str, store: Store) -> Workload:
         admin = self.admin_of(store)
         settings = [
             part for key, value in store.settings.items() for part in ("-c", f"{key}={value}")
         ]
+        user = self._user(store)
         password = f"${{password.{admin}}}"
         files = {"POSTGRES_PASSWORD_FILE": f"{SECRET_FILES}/password"} if store.secret_files else {}
         return Workload(
@@ -95,7 +103,7 @@ class Postgres(Engine):
             secret_files={"password": password} if store.secret_files else {},
             ports=[Port(target=self.port, published=store.published, scheme="postgresql")],
             volumes=[Volume(name=store.volume or f"{name}-data", target=_DATA, size=store.size)],
-            tmpfs={"/var/run/postgresql": "uid=999,gid=999", "/tmp": ""},  # noqa: S108
+            tmpfs={"/var/run/postgresql": f"uid={user},gid={user}", "/tmp": ""},  # noqa: S108
             # Over TCP: on the socket, the temporary server of the first start answers too.
             healthcheck=Healthcheck(
                 test=["CMD", "pg_isready", "-h", "127.0.0.1", "-U", admin],
@@ -106,7 +114,7 @@ class Postgres(Engine):
             resources=store.resources or self.resources,
             # A fast shutdown writes a checkpoint; the image already stops on SIGINT.
             stop_grace_period="60s",
-            user="999:999",
+            user=f"{user}:{user}",
             stateful=True,
             **placement(store),
         )
@@ -146,7 +154,7 @@ class Postgres(Engine):
             networks=store.networks,
             depends_on={name: Condition.SERVICE_HEALTHY},
             restart=RestartPolicy.NO,
-            user="999:999",
+            user=f"{self._user(store)}:{self._user(store)}",
             # Else the image's VOLUME would leave a nameless volume behind.
             tmpfs={_DATA: ""},
             job=True,

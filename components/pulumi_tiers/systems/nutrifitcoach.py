@@ -55,7 +55,10 @@ def nutrifitcoach(environment: Environment) -> System:
         stores={
             "postgres": Store(
                 engine="postgres",
-                image="postgres:16-alpine",
+                # "16 Alpine": its user has another number than the one that stand-ins and other
+                # images have, to whom the volume would belong.
+                image="postgres:16",
+                secret_files=True,
                 databases=[Database(name="nutrifitcoach", owner="nutrifitcoach")],
                 size="10Gi",
                 networks=["data"],
