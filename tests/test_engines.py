@@ -17,7 +17,7 @@ from pulumi_tiers.engines import ENGINES, Consumer, Engine
 from pulumi_tiers.engines.postgres import Postgres
 from pulumi_tiers.model.base import LONGEST_TEXT
 from pulumi_tiers.model.references import references, substitute
-from pulumi_tiers.model.store import Store
+from pulumi_tiers.model.store import Database, Store
 from pulumi_tiers.model.system import Target
 from pulumi_tiers.model.workload import Condition, Port, Resources, RestartPolicy, Workload
 

@@ -165,7 +165,8 @@ def test_a_store_that_never_answers_costs_a_few_seconds(
         started = time.monotonic()
         with pytest.raises(StoreError, match=r"[Tt]ime(d )?out"):
             store.check()
-    assert time.monotonic() - started < 5
+    # Without its timeouts, it would wait for minutes.
+    assert time.monotonic() - started < 30
 
 
 @pytest.mark.parametrize(
