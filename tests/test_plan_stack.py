@@ -4,10 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from pulumi_tiers.checks import doubts
 from pulumi_tiers.model.edge import TlsMode
 from pulumi_tiers.model.errors import Mistake
 from pulumi_tiers.model.system import Environment, System
 from pulumi_tiers.model.workload import Autoscale, Build
+from pulumi_tiers.plan import make_plan
+from pulumi_tiers.settings import read_settings
 from test_plan import FIELDS, POSTGRES, STORES, STRONG, api, mistakes, plan, published, system
 
 REDIS: dict[str, object] = {"engine": "redis", "image": "redis:7-alpine"}
@@ -866,3 +869,51 @@ def test_two_edges_of_one_host_need_two_ports() -> None:
         ("blog: edges.nginx.ports[1]", "host port 443 is already published by shop/nginx"),
     }
     assert plan(one, other, port_offsets={"blog": 8000})
+
+
+# --- what is right as described, and dangerous all the same ---------------------------------------
+
+
+def test_production_without_a_certificate_that_clients_trust_is_told() -> None:
+    settings = {"tiers:environment": "production", "tiers:systems": ["pigmeu"]}
+
+    def said(mode: str) -> list[str]:
+        stack = make_plan(
+            "prod", read_settings({**settings, "tiers:tls": {"pigmeu": {"mode": mode}}})
+        )
+        return [doubt for doubt in doubts(stack.systems, stack.target) if "edges" in doubt]
+
+    assert said("off") == ["pigmeu: edges.nginx: TLS is off; its document demands it"]
+    assert said("self_signed") == [
+        "pigmeu: edges.nginx: no client trusts a self-signed certificate"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("cloud", "told"),
+    [
+        ({}, True),
+        ({"nodes": 3, "node_size": "s-8vcpu-16gb"}, False),
+        ({"nodes": 1, "max_nodes": 3, "node_size": "s-8vcpu-16gb"}, False),
+    ],
+)
+def test_pods_that_find_no_room_are_told(cloud: dict[str, object], *, told: bool) -> None:
+    config = {
+        "tiers:environment": "production",
+        "tiers:target": "digitalocean",
+        "tiers:systems": ["pigmeu"],
+        "tiers:tls": {"pigmeu": {"mode": "self_signed"}},
+        "tiers:digitalocean": cloud,
+    }
+    stack = make_plan("prod", read_settings(config))
+    found = [
+        doubt
+        for doubt in doubts(stack.systems, stack.target, stack.settings.digitalocean)
+        if "GiB" in doubt
+    ]
+    # An API of 2, 4 workers of 2, Redis of 1, 3 MongoDBs of 4, and nginx.
+    expected = (
+        "digitalocean: the pods request 23.1 GiB of memory, and 2 nodes of s-2vcpu-4gb have 8:"
+        " some pods will wait for room (tiers:digitalocean.node_size, nodes, max_nodes)"
+    )
+    assert found == ([expected] if told else [])

@@ -26,13 +26,14 @@ from pulumi_tiers.limits import (
 )
 from pulumi_tiers.model.base import LONGEST_LABEL, size_in_bytes
 from pulumi_tiers.model.cloud import Cloud, unknown_size
+from pulumi_tiers.model.edge import TlsMode
 from pulumi_tiers.model.errors import Mistake, nearest, shown
 from pulumi_tiers.model.network import AddressRange, Network
 from pulumi_tiers.model.references import CONCURRENCY, FIELDS, GENERATED, references
 from pulumi_tiers.model.store import Store
 from pulumi_tiers.model.system import Environment, System, Target
 from pulumi_tiers.model.workload import Condition, Workload
-from pulumi_tiers.nginx.workloads import check_edges, edge_workloads
+from pulumi_tiers.nginx.workloads import check_edges, edge_workloads, too_long
 
 
 def check_systems(
@@ -82,6 +83,7 @@ def edge_helpers(system: System, target: Target) -> dict[str, Workload]:
     return {
         name: workload
         for edge, described in system.edges.items()
+        if not too_long(described)
         for name, workload in edge_workloads(edge, described, target).items()
     }
 
@@ -99,8 +101,9 @@ def _check_system_edges(system: System, target: Target) -> Iterator[Mistake]:
     wrong = list(check_edges(place, system.edges, endpoints, target, system.disabled))
     yield from wrong
     # What runs for an edge that cannot be is not its description's mistake.
-    for name, workload in ({} if wrong else edge_helpers(system, target)).items():
-        yield from check_limits(f"{place}.{name}", workload, target)
+    if not wrong:
+        for name, workload in edge_helpers(system, target).items():
+            yield from check_limits(f"{place}.{name}", workload, target)
 
 
 _MANAGED = "managed database"
@@ -326,17 +329,25 @@ def check_services(
     profile.
     """
     connections = list(connections)
-    yield from _check_claims(_service_claims(place, services))
-    if target is Target.DOCKER:
-        yield from _check_host_ports(_service_ports(place, "", services))
+    yield from check_workloads(place, services, target)
     for name, workload in services.items():
         at = f"{place}.{name}"
         yield from check_references(at, workload, connections)
         yield from _check_dependencies(
             at, name, workload, services, connections, elsewhere, disabled
         )
-        yield from check_limits(at, workload, target)
     yield from _check_cycles(place, services)
+
+
+def check_workloads(
+    place: str, workloads: Mapping[str, Workload], target: Target
+) -> Iterator[Mistake]:
+    """Workloads of one component: their names, their ports, and what the target can't do."""
+    yield from _check_claims(_service_claims(place, workloads))
+    if target is Target.DOCKER:
+        yield from _check_host_ports(_service_ports(place, "", workloads))
+    for name, workload in workloads.items():
+        yield from check_limits(f"{place}.{name}", workload, target)
 
 
 _NO_CONCURRENCY = "the workload has no concurrency"
@@ -434,12 +445,22 @@ class Member:
     addresses: AddressRange | None
     #: What the description calls the addresses.
     key: str = "addresses"
+    #: How many addresses it takes.
+    replicas: int = 1
+    #: It has ports on the Docker host.
+    published: bool = False
 
 
 def members(place: str, workloads: Mapping[str, Workload]) -> list[Member]:
     """The workloads as members of networks."""
     return [
-        Member(f"{place}.{name}", workload.networks, workload.addresses)
+        Member(
+            f"{place}.{name}",
+            workload.networks,
+            workload.addresses,
+            replicas=workload.replicas,
+            published=any(port.published for port in workload.ports),
+        )
         for name, workload in workloads.items()
     ]
 
@@ -447,7 +468,13 @@ def members(place: str, workloads: Mapping[str, Workload]) -> list[Member]:
 def store_members(place: str, stores: Mapping[str, Store]) -> list[Member]:
     """The stores as members of networks."""
     return [
-        Member(f"{place}.{name}", store.networks, store.address, "address")
+        Member(
+            f"{place}.{name}",
+            store.networks,
+            store.address,
+            "address",
+            published=store.published is not None,
+        )
         for name, store in stores.items()
     ]
 
@@ -462,7 +489,14 @@ def check_networks(
             if name not in networks:
                 where = f"{member.place}.networks[{position}]"
                 yield Mistake(where, f"there is no network '{name}'", nearest(name, networks))
-        if member.addresses is None or target is not Target.DOCKER:
+        if target is not Target.DOCKER:
+            continue
+        own = [networks[name] for name in member.networks or networks if name in networks]
+        if member.published and own and all(network.internal for network in own):
+            why = "it is in internal networks only, and Docker publishes no port from these"
+            remedy = "add a network that isn't internal, or publish no port"
+            yield Mistake(f"{member.place}.networks", why, remedy)
+        if member.addresses is None:
             continue
         yield from _check_addresses(member, networks)
         for other in seen:
@@ -483,7 +517,16 @@ def _check_addresses(member: Member, networks: Mapping[str, Network]) -> Iterato
     if not subnets:
         why = "a fixed address needs a network that has a subnet"
         yield Mistake(f"{member.place}.{member.key}", why, "give the network one, or remove it")
-    elif not any(addresses.fits(subnet) for subnet in subnets):
+    if member.key == "address" and addresses.size > 1:
+        yield Mistake(f"{member.place}.address", "a store has one address", "give the first one")
+    if member.replicas > addresses.size:
+        yield Mistake(
+            f"{member.place}.replicas",
+            f"{member.replicas} replicas do not fit into the {addresses.size} addresses"
+            f" {addresses}",
+            "lower the replicas, or widen 'addresses'",
+        )
+    if subnets and not any(addresses.fits(subnet) for subnet in subnets):
         yield Mistake(
             f"{member.place}.{member.key}",
             f"{addresses} lies outside of {', '.join(subnets)}, or on an address that is taken"
@@ -594,9 +637,18 @@ def _check_host_ports(ports: Iterable[HostPort]) -> Iterator[Mistake]:
         seen.append(port)
 
 
-def doubts(systems: Iterable[System], target: Target) -> Iterator[str]:
-    """What is right as described, and dangerous all the same."""
+def doubts(systems: Iterable[System], target: Target, cloud: Cloud | None = None) -> Iterator[str]:
+    """What is right as described, and dangerous all the same. `cloud`: where DigitalOcean is it."""
+    systems = list(systems)
+    if target is Target.DIGITALOCEAN and cloud:
+        yield from _room(systems, cloud)
     for system in systems:
+        production = system.environment is Environment.PRODUCTION
+        for name, edge in system.edges.items():
+            if production and system.encrypted and not edge.tls.on:
+                yield f"{system.name}: edges.{name}: TLS is off; its document demands it"
+            if production and edge.tls.mode is TlsMode.SELF_SIGNED:
+                yield f"{system.name}: edges.{name}: no client trusts a self-signed certificate"
         for name, store in system.stores.items():
             if as_placed(store, target).replicas < store.replicas:
                 yield (
@@ -613,6 +665,32 @@ def doubts(systems: Iterable[System], target: Target) -> Iterator[str]:
                     f" read {workload.metrics}: it forwards connections and knows no paths;"
                     " tiers:edge.source_ranges says who may reach it"
                 )
+
+
+def _room(systems: list[System], cloud: Cloud) -> Iterator[str]:
+    """Whether the nodes of a new cluster have the memory that its pods request."""
+    found = re.search(r"-(\d+)gb", cloud.node_size)
+    if found is None or cloud.cluster_id:
+        return
+    pods: list[Workload] = []
+    for system in systems:
+        pods += [*system.workloads.values(), *edge_helpers(system, Target.DIGITALOCEAN).values()]
+        pods += [
+            ENGINES[store.engine].workload(name, store)
+            for name, store in system.stores.items()
+            if not is_managed(store, Target.DIGITALOCEAN)
+        ]
+    asked = sum(
+        size_in_bytes(pod.resources.memory) * pod.replicas for pod in pods if not pod.job
+    ) / (1024**3)
+    nodes = cloud.max_nodes or cloud.nodes
+    there = nodes * int(found[1])
+    if asked > there:
+        yield (
+            f"digitalocean: the pods request {asked:.1f} GiB of memory, and {nodes} nodes of"
+            f" {cloud.node_size} have {there}: some pods will wait for room"
+            " (tiers:digitalocean.node_size, nodes, max_nodes)"
+        )
 
 
 # --- passwords ------------------------------------------------------------------------------------

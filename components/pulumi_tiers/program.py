@@ -29,7 +29,7 @@ def main() -> None:
     except DescriptionError as error:
         # The engine prints a RunError without a traceback.
         raise pulumi.RunError(str(error)) from None
-    for doubt in doubts(plan.systems, plan.target):
+    for doubt in doubts(plan.systems, plan.target, plan.settings.digitalocean):
         pulumi.log.warn(doubt)
     pulumi.export("environment", plan.settings.environment)
     pulumi.export("target", plan.settings.target)
