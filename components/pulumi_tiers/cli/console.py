@@ -29,6 +29,9 @@ class Stop(Exception):  # noqa: N818 - not every end is an error
         self.code = code
 
 
+_QUIET_SECONDS = 2
+
+
 class Steps:
     """Progress of a long command: a line per step off a terminal, a living last line on one."""
 
@@ -36,6 +39,7 @@ class Steps:
         self.started = time.monotonic()
         self._status: Status | None = None
         self._last = ""
+        self._told = 0.0
 
     def say(self, text: str) -> None:
         """A step that is done, or a fact."""
@@ -46,8 +50,11 @@ class Steps:
         if self._status is not None:
             self._status.update(f"{self._elapsed()} {_escaped(text)}")
         elif not err.is_terminal and text != self._last:
+            # Many at once are no news: in a log, one in a while is enough.
+            if time.monotonic() - self._told >= _QUIET_SECONDS:
+                self._told = time.monotonic()
+                self.say(text)
             self._last = text
-            self.say(text)
 
     @contextmanager
     def during(self, text: str) -> Iterator[None]:

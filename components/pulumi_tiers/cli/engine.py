@@ -59,7 +59,9 @@ class Engine:
         return cls(command, str(command.version)), ""
 
     @classmethod
-    def install(cls, steps: Steps) -> "tuple[Engine | None, str]":
+    def install(
+        cls, steps: Steps, plugins: Sequence[str] = _PLUGINS
+    ) -> "tuple[Engine | None, str]":
         """Gets what is missing with the official installers. Otherwise None and why."""
         try:
             socket.create_connection((_INSTALLER_HOST, 443), timeout=4).close()
@@ -72,13 +74,19 @@ class Engine:
             if why := _patiently(steps, "the Pulumi CLI", [sys.executable, "-c", script]):
                 return None, why
             _extend_path()
-        for name in _PLUGINS:
+        for name in plugins:
             if _has_plugin(name):
                 continue
             plugin = ["resource", name, version(f"pulumi-{name}")]
             if why := _patiently(steps, f"plugin {name}", ["pulumi", "plugin", "install", *plugin]):
                 return None, why
-        return cls.find()
+        return cls.find(plugins)
+
+
+def plugins_of(recording: Recording) -> list[str]:
+    """The providers of everything that a program makes: ``docker``, ``random``, ``tls``."""
+    packages = {resource.type.partition(":")[0] for resource in recording.resources}
+    return sorted((packages | {*_PLUGINS}) - {"pulumi", PACKAGE})
 
 
 def _patiently(steps: Steps, what: str, command: list[str]) -> str:

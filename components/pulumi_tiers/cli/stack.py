@@ -10,7 +10,7 @@ from enum import StrEnum
 
 from pulumi_tiers.cli import compose, docker, images, one_off
 from pulumi_tiers.cli.console import EXIT_INPUT, EXIT_MISSING, Steps, Stop
-from pulumi_tiers.cli.engine import Engine, Stack
+from pulumi_tiers.cli.engine import Engine, Stack, plugins_of
 from pulumi_tiers.cli.engine import down as engine_down
 from pulumi_tiers.cli.engine import up as engine_up
 from pulumi_tiers.cli.files import private_folder
@@ -65,7 +65,7 @@ def _up(
         configured = project.config(stack).get(f"{NAMESPACE}:images") or {}
         overrides = {**overrides, f"{NAMESPACE}:images": {**configured, **stand_ins}}
         recording = project.record(stack, overrides)
-    engine = find_engine(project, stack, runner, steps)
+    engine = find_engine(project, stack, runner, steps, plugins_of(recording))
     try:
         if engine is not None:
             opened = Stack(project, stack, engine, steps)
@@ -148,7 +148,9 @@ def _refuse_foreign(project: Project, stack: str) -> None:
         )
 
 
-def find_engine(project: Project, stack: str, runner: Runner, steps: Steps) -> Engine | None:
+def find_engine(
+    project: Project, stack: str, runner: Runner, steps: Steps, plugins: list[str]
+) -> Engine | None:
     """The engine, installed if need be. None: Docker Compose is to run the stack."""
     ours, _ = _ran_by(project, stack)
     if runner is Runner.COMPOSE:
@@ -159,10 +161,10 @@ def find_engine(project: Project, stack: str, runner: Runner, steps: Steps) -> E
                 EXIT_INPUT,
             )
         return None
-    engine, why = Engine.find()
+    engine, why = Engine.find(plugins)
     if engine is None:
         steps.say(f"no Pulumi engine here: {why}")
-        engine, why = Engine.install(steps)
+        engine, why = Engine.install(steps, plugins)
     if engine is None and (ours or runner is Runner.PULUMI):
         raise Stop(f"the Pulumi engine is needed and can't be had: {why}", EXIT_MISSING)
     if engine is None:
