@@ -288,3 +288,18 @@ def test_the_picture_in_the_readme_is_that_of_the_stack_dev() -> None:
     config = {"tiers:environment": "development", "tiers:target": "docker"}
     recording = record(main, project="tiers", stack="dev", config=config)
     assert blocks(README, "mermaid") == [mermaid(recording)]
+
+
+@pytest.mark.parametrize(
+    ("system", "environment"), [("nutrifitcoach", "development"), ("pigmeu", "production")]
+)
+def test_the_pictures_of_the_systems_are_those_of_their_programs(
+    system: str, environment: str
+) -> None:
+    config = {
+        "tiers:environment": environment,
+        "tiers:systems": [system],
+        "tiers:tls": {system: {"mode": "self_signed"}},
+    }
+    recording = record(main, project="tiers", stack="dev", config=config)
+    assert blocks(DOCS / "systems" / f"{system}.md", "mermaid") == [mermaid(recording)]
