@@ -9,31 +9,49 @@ from typing import Any
 import pulumi_tiers
 import pytest
 import typer.main
-from pulumi_tiers.app_tier import AppTierArgs, WorkloadArgs
+from pulumi_tiers.app_tier import AppTier, AppTierArgs, WorkloadArgs
 from pulumi_tiers.cli import console
 from pulumi_tiers.cli.main import Format, app
 from pulumi_tiers.cli.stack import Runner
-from pulumi_tiers.data_tier import ConnectionArgs, DataTierArgs, StoreArgs
+from pulumi_tiers.cluster import Cluster
+from pulumi_tiers.data_tier import ConnectionArgs, DataTier, DataTierArgs, StoreArgs
+from pulumi_tiers.edge_proxy import (
+    EdgePortsArgs,
+    EdgeProxy,
+    EdgeProxyArgs,
+    RateLimitArgs,
+    RouteArgs,
+    SnippetsArgs,
+    TimeoutsArgs,
+    TlsArgs,
+    UpstreamArgs,
+)
 from pulumi_tiers.engines import ENGINES
 from pulumi_tiers.model.base import Model
+from pulumi_tiers.model.edge import Balance, TlsMode
 from pulumi_tiers.model.errors import DescriptionError
+from pulumi_tiers.model.network import Network
 from pulumi_tiers.model.references import FIELDS
-from pulumi_tiers.model.store import Database, Store
+from pulumi_tiers.model.store import Bucket, Database, Managed, Store
 from pulumi_tiers.model.system import Environment, System, Target
 from pulumi_tiers.model.workload import (
+    Autoscale,
     Build,
     Condition,
     Healthcheck,
+    LoadBalancer,
     Port,
     Resources,
+    Source,
     Volume,
     Workload,
 )
+from pulumi_tiers.platforms.base import EndpointArgs
 from pulumi_tiers.program import main
 from pulumi_tiers.render.picture import mermaid
 from pulumi_tiers.render.recorder import Recording, record
 from pulumi_tiers.settings import NAMESPACE, Settings, read_settings
-from pulumi_tiers.site import SiteArgs
+from pulumi_tiers.site import Site, SiteArgs
 from pulumi_tiers.systems import SYSTEMS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -172,7 +190,10 @@ def test_every_key_is_explained() -> None:
 
 def test_the_words_of_a_description_are_explained() -> None:
     page = set(re.findall(r"`([\w-]+)`", text(DOCS / "description.md")))
-    parts = (System, Workload, Store, Build, Port, Volume, Healthcheck, Resources, Database)
+    parts = (
+        *(System, Network, Store, Database, Bucket, Managed, Workload, Build, Port, Volume),
+        *(Healthcheck, Resources, Autoscale, LoadBalancer, Source),
+    )
     for part in parts:
         assert page >= set(part.model_fields), part.__name__
     assert page >= {*Condition, *Environment, *FIELDS, *ENGINES}
@@ -181,8 +202,20 @@ def test_the_words_of_a_description_are_explained() -> None:
 
 def test_the_arguments_of_the_components_are_explained() -> None:
     page = set(re.findall(r"`([\w-]+)`", text(DOCS / "components.md")))
-    for arguments in (SiteArgs, DataTierArgs, AppTierArgs, ConnectionArgs):
+    for arguments in (SiteArgs, DataTierArgs, AppTierArgs, ConnectionArgs, EndpointArgs):
         assert page >= set(arguments.__annotations__), arguments.__name__
+    for component in (Site, Cluster, DataTier, AppTier):
+        assert page >= set(component.__annotations__), component.__name__
+
+
+def test_the_arguments_of_an_edge_are_explained() -> None:
+    page = set(re.findall(r"`(?:snippets\.)?([\w-]+)`", text(DOCS / "edge.md")))
+    for arguments in (
+        *(EdgeProxyArgs, UpstreamArgs, RateLimitArgs, RouteArgs, TimeoutsArgs, TlsArgs),
+        *(EdgePortsArgs, SnippetsArgs, EdgeProxy),
+    ):
+        assert page >= set(arguments.__annotations__), arguments.__name__
+    assert page >= {*Balance, *TlsMode}
 
 
 def test_every_target_and_every_system_has_its_place() -> None:
@@ -207,9 +240,11 @@ def test_the_shown_mistakes_are_what_is_told() -> None:
 # --- contradictions, decisions --------------------------------------------------------------------
 
 
-def test_every_contradiction_of_encontros_tech_has_one_row() -> None:
-    rows = [cell for cell in first_cells(DOCS / "contradictions.md") if cell.startswith("EN-")]
-    assert rows == [f"EN-{number:02}" for number in range(1, 16)]
+@pytest.mark.parametrize(("system", "last"), [("EN", 15), ("NF", 18), ("PI", 18)])
+def test_every_contradiction_has_one_row(system: str, last: int) -> None:
+    cells = first_cells(DOCS / "contradictions.md")
+    rows = [cell for cell in cells if cell.startswith(f"{system}-")]
+    assert rows == [f"{system}-{number:02}" for number in range(1, last + 1)]
 
 
 def test_the_public_debug_of_en_08_is_warned_about_but_not_on_docker() -> None:
