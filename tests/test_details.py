@@ -3,6 +3,7 @@
 import pytest
 from pulumi_tiers import AppTier, DataTier, Site, Target
 from pulumi_tiers.render.details import File, files, labels_of, part_of
+from pulumi_tiers.render.picture import mermaid
 from pulumi_tiers.render.recorder import Json, Recording, Resource, Secret, record
 
 TARGETS = pytest.mark.parametrize("target", [Target.DOCKER, Target.KUBERNETES], ids="on-{}".format)
@@ -75,9 +76,12 @@ def test_programs_that_are_not_ours_have_nothing() -> None:
             made("docker:index/container:Container", {"image": "x", "name": "x"}),
             made("docker:index/container:Container", {"labels": None, "envs": [Secret("A=b")]}),
             made("aws:s3/bucket:Bucket", {"metadata": None}),
+            made("gcp:run/service:Service", {"metadata": ["a"], "labels": {"tiers.service": "x"}}),
+            made("kubernetes:core/v1:Pod", {"metadata": {"labels": None, "annotations": None}}),
             made("random:index/randomPassword:RandomPassword", {"length": 1}),
         ]
     )
     assert files(recording) == {}
-    assert [part_of(item) for item in recording.resources] == [""] * 4
-    assert labels_of(recording.resources[0]) == {}
+    assert [part_of(item) for item in recording.resources] == [""] * 6
+    assert [labels_of(item) for item in recording.resources] == [{}] * 6
+    assert mermaid(recording) == mermaid(Recording([]))

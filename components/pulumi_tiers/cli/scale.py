@@ -16,6 +16,7 @@ from pulumi_tiers.model.system import Target
 from pulumi_tiers.model.workload import Autoscale
 from pulumi_tiers.plan import Plan, make_plan
 from pulumi_tiers.platforms.labels import LABEL_SERVICE, LABEL_SYSTEM
+from pulumi_tiers.render.details import labels_of
 from pulumi_tiers.render.recorder import Json, Recording, bare
 from pulumi_tiers.settings import NAMESPACE, read_settings
 
@@ -155,15 +156,12 @@ def _services(plan: Plan) -> list[Service]:
 
 def _made(recording: Recording) -> set[str]:
     """``system/service`` of everything that bears the labels."""
-    found: set[str] = set()
-    for resource in recording.resources:
-        inputs = bare(resource.inputs)
-        labels = inputs.get("labels") or (inputs.get("metadata") or {}).get("labels") or {}
-        if isinstance(labels, list):  # Docker's
-            labels = {item["label"]: item["value"] for item in labels if "label" in item}
-        if LABEL_SERVICE in labels:
-            found.add(f"{labels.get(LABEL_SYSTEM, '')}/{labels[LABEL_SERVICE]}")
-    return found
+    labels = [labels_of(resource) for resource in recording.resources]
+    return {
+        f"{item.get(LABEL_SYSTEM, '')}/{item[LABEL_SERVICE]}"
+        for item in labels
+        if LABEL_SERVICE in item
+    }
 
 
 def _configured(project: Project, stack: str) -> dict[str, Json]:

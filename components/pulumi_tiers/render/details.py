@@ -22,19 +22,24 @@ class File:
 
 
 def labels_of(resource: Resource) -> dict[str, str]:
-    """The labels of a resource of Docker or Kubernetes."""
-    inputs = bare(resource.inputs)
-    if "metadata" in inputs:  # Kubernetes
-        return dict((inputs["metadata"] or {}).get("labels") or {})
-    return {item["label"]: item["value"] for item in inputs.get("labels") or []}
+    """The labels of a resource of Docker or Kubernetes; not what other providers call so."""
+    if resource.type.startswith("kubernetes:"):
+        return dict(_metadata(resource).get("labels") or {})
+    if resource.type.startswith("docker:"):
+        return {item["label"]: item["value"] for item in bare(resource.inputs).get("labels") or []}
+    return {}
 
 
 def part_of(resource: Resource) -> str:
     """The service that it helps: sets up, writes files for. Empty for what is there by itself."""
-    metadata = bare(resource.inputs.get("metadata") or {})
-    return (metadata.get("annotations") or {}).get(LABEL_PART_OF) or labels_of(resource).get(
-        LABEL_PART_OF, ""
-    )
+    if resource.type.startswith("kubernetes:"):
+        return str((_metadata(resource).get("annotations") or {}).get(LABEL_PART_OF, ""))
+    return labels_of(resource).get(LABEL_PART_OF, "")
+
+
+def _metadata(resource: Resource) -> dict[str, Json]:
+    """That of an object of Kubernetes."""
+    return dict(bare(resource.inputs.get("metadata")) or {})
 
 
 def files(recording: Recording) -> dict[tuple[str, str], list[File]]:
