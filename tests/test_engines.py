@@ -19,7 +19,7 @@ from pulumi_tiers.model.base import LONGEST_TEXT
 from pulumi_tiers.model.references import references, substitute
 from pulumi_tiers.model.store import Database, Store
 from pulumi_tiers.model.system import Target
-from pulumi_tiers.model.workload import Condition, Port, Resources, RestartPolicy, Workload
+from pulumi_tiers.model.workload import Condition, Port, Resources, Workload
 
 POSTGRES = Postgres()
 #: Every character that a shell, psql, SQL, a URL or Compose could take for its own.
@@ -187,7 +187,7 @@ def test_the_setup_runs_once_after_the_server_and_holds_the_passwords_only_as_se
         {"name": "news", "owner": "writer"},
     ]
     job = setup(store(image="postgres:15", admin="boss", databases=databases))
-    assert (job.job, job.restart, job.image) == (True, RestartPolicy.NO, "postgres:15")
+    assert (job.job, job.image) == (True, "postgres:15")
     assert job.depends_on == {"db": Condition.SERVICE_HEALTHY}
     assert {key: job.environment[key] for key in ("PGHOST", "PGUSER", "PGDATABASE")} == {
         "PGHOST": "db",

@@ -25,8 +25,8 @@ from pulumi_tiers.platforms.base import (
     Server,
     SiteRef,
     placed,
+    system_of,
 )
-from pulumi_tiers.platforms.labels import LABEL_SYSTEM
 from pulumi_tiers.values import resolved
 
 
@@ -227,12 +227,8 @@ class DataTier(Component):
         given: pulumi.Input[str] | None,
         length: int = 32,
     ) -> pulumi.Output[str]:
-        key = _secret_key(site, store, user)
+        key = secret_key(system_of(site), store, user)
         return self._passwords.make(f"{store}-{user}-password", key, given, length)
-
-
-def _secret_key(site: SiteRef, store: str, user: str) -> str:
-    return secret_key(site.get("labels", {}).get(LABEL_SYSTEM, site["name"]), store, user)
 
 
 def _no_use(
@@ -243,7 +239,7 @@ def _no_use(
         engine = ENGINES[store.engine]
         if is_managed(store, site["target"]):
             for user in {*engine.secrets(store), *engine.users(engine.as_managed(store))}:
-                key = _secret_key(site, name, user)
+                key = secret_key(system_of(site), name, user)
                 if key in configured:
                     yield Mistake(
                         f"tiers:secrets.{key}",

@@ -7,8 +7,7 @@ from pulumi.runtime import config
 
 from pulumi_tiers.component import Component, RefusedError, refuse
 from pulumi_tiers.model.errors import Mistake
-from pulumi_tiers.platforms.base import SiteRef
-from pulumi_tiers.platforms.labels import LABEL_SYSTEM
+from pulumi_tiers.platforms.base import SiteRef, system_of
 
 _PLACE = "tiers:secrets"
 _REMEDY = "set each with: pulumi config set --secret --path 'tiers:secrets[\"...\"]'"
@@ -20,7 +19,7 @@ class Passwords:
     def __init__(self, owner: Component, site: SiteRef, configured: dict[str, str]) -> None:
         self._owner = owner
         self._protect = site.get("protect", False)
-        self._system = site.get("labels", {}).get(LABEL_SYSTEM, site["name"])
+        self._system = system_of(site)
         self._configured = configured
         self._made: dict[str, pulumi.Output[str]] = {}
 

@@ -12,7 +12,6 @@ from pulumi_tiers.model.workload import (
     Healthcheck,
     Port,
     Resources,
-    RestartPolicy,
     Volume,
     Workload,
 )
@@ -144,7 +143,6 @@ class Minio(Engine):
                     size=store.size,
                 )
             ],
-            restart=RestartPolicy.NO,
             user="1000:1000",
             job=True,
         )
@@ -177,7 +175,6 @@ class Minio(Engine):
             secrets=secrets,
             networks=store.networks,
             depends_on={name: Condition.SERVICE_HEALTHY},
-            restart=RestartPolicy.NO,
             user="1000:1000",
             # Else the image's VOLUME would leave a nameless volume behind.
             tmpfs={"/tmp": "", _DATA: ""},  # noqa: S108

@@ -14,7 +14,6 @@ from pulumi_tiers.model.workload import (
     Healthcheck,
     Port,
     Resources,
-    RestartPolicy,
     Volume,
     Workload,
 )
@@ -311,7 +310,6 @@ class Mongo(Engine):
             },
             networks=store.networks,
             depends_on={name: Condition.SERVICE_HEALTHY},
-            restart=RestartPolicy.NO,
             user="999:999",
             # Else the image's VOLUMEs would leave nameless volumes behind.
             tmpfs={"/tmp": "uid=999,gid=999", _DATA: "", "/data/configdb": ""},  # noqa: S108

@@ -15,7 +15,6 @@ from pulumi_tiers.model.workload import (
     Healthcheck,
     Port,
     Resources,
-    RestartPolicy,
     Volume,
     Workload,
 )
@@ -153,7 +152,6 @@ class Postgres(Engine):
             },
             networks=store.networks,
             depends_on={name: Condition.SERVICE_HEALTHY},
-            restart=RestartPolicy.NO,
             user=f"{self._user(store)}:{self._user(store)}",
             # Else the image's VOLUME would leave a nameless volume behind.
             tmpfs={_DATA: ""},

@@ -80,6 +80,11 @@ def placed(site: SiteRef) -> SiteRef:
     return {"labels": labels, **site, "target": Target(site["target"])}
 
 
+def system_of(site: SiteRef) -> str:
+    """The name of the site's system, as `tiers:secrets` has it."""
+    return site.get("labels", {}).get(LABEL_SYSTEM, site["name"])
+
+
 class EndpointArgs(TypedDict):
     """Where a service or a store is reached inside its site. Plain: names and ports are ours."""
 
