@@ -317,9 +317,8 @@ def test_a_killed_run_makes_nothing_twice(project: Project, double: Double) -> N
     project.is_up_to_date()
 
 
-@pytest.fixture
-def backed(cluster: Cluster, double: Double) -> Iterator[Cluster]:
-    """The double's clusters are this real one."""
+def put_behind(cluster: Cluster, double: Double) -> None:
+    """From now on, the double's clusters are this real one."""
     if not cluster.ours:
         pytest.skip("only on a cluster of the tests' own")
     access = json.loads(cluster.kubeconfig.read_text(encoding="utf-8"))
@@ -327,6 +326,11 @@ def backed(cluster: Cluster, double: Double) -> Iterator[Cluster]:
     authority = Path(server["certificate-authority"]).read_text(encoding="utf-8")
     token = access["users"][0]["user"]["token"]
     double.world.kubernetes_server = KubernetesServer(server["server"], authority, token)
+
+
+@pytest.fixture
+def backed(cluster: Cluster, double: Double) -> Iterator[Cluster]:
+    put_behind(cluster, double)
     yield cluster
     cluster.remove_namespace("production")
 
