@@ -443,3 +443,110 @@ def test_doctor_knows_the_stacks(project: Path) -> None:
     assert "stacks: prod" in failed.stderr
     # Nobody has named it: a project may do without.
     tiers("doctor", cwd=project, code=3)
+
+
+# --- an edge --------------------------------------------------------------------------------------
+
+
+def edge(site: Any, service: Any = None, **keys: Any) -> Callable[[], object]:
+    """An EdgeProxy in front of one service."""
+
+    def program() -> None:
+        ref = Site("shop", site).ref
+        api: Any = {"image": "me/api:1", "ports": [{"target": 80}], **(service or {})}
+        app = AppTier("app", {"site": ref, "services": {"api": api}})
+        args: Any = {
+            "site": ref,
+            "endpoints": app.endpoints,
+            "upstreams": {"api": {"endpoint": "api"}},
+            "routes": [{"path": "/", "upstream": "api"}],
+            **keys,
+        }
+        EdgeProxy("web", args)
+
+    return program
+
+
+FRONT: Any = {"networks": {"front": {"subnet": "172.28.0.0/24"}, "data": {"internal": True}}}
+
+
+@pytest.mark.parametrize(
+    ("site", "keys", "place", "why"),
+    [
+        (FRONT, {"networks": ["frnt"]}, "networks[0]", "there is no network 'frnt'"),
+        (FRONT, {"addresses": "172.29.0.9"}, "addresses", "lies outside of 172.28.0.0/24"),
+        ({}, {"addresses": "172.29.0.9"}, "addresses", "needs a network that has a subnet"),
+        (FRONT, {"networks": ["data"]}, "networks", "in internal networks only"),
+        (FRONT, {"addresses": "172.28.0.9", "replicas": 2}, "replicas", "2 replicas do not fit"),
+        ({}, {"host": "api"}, "host", "is called 'api' already"),
+        ({}, {"published": {"http": 65535}, "replicas": 2}, "ports[0]", "65536 is not a port"),
+        (
+            {},
+            {"log_volume": {"name": "edge-configs", "target": "/var/log/nginx"}},
+            "edge-logs",
+            "the volume 'edge-configs' is already that of",
+        ),
+    ],
+)
+def test_an_edge_is_checked_as_other_workloads_are(
+    site: Any, keys: dict[str, Any], place: str, why: str
+) -> None:
+    [told] = refused(edge(site, **keys))
+    assert told.place in (f"EdgeProxy web: {place}", f"EdgeProxy web.{place}")
+    assert why in told.why
+
+
+def test_an_edge_whose_configuration_is_too_long_is_told() -> None:
+    routes = [
+        {"path": f"/{number}/", "upstream": "api", "websocket": True, "strip_prefix": True}
+        for number in range(300)
+    ]
+    [told] = refused(edge({}, routes=routes))
+    assert told.place == "EdgeProxy web: routes"
+
+
+def test_a_self_signed_certificate_may_be_for_an_address() -> None:
+    made = recorded(edge({}, tls={"mode": "self_signed"}, server_names=["10.0.0.5", "a.example"]))
+    [certificate] = made.of_type("tls:index/selfSignedCert:SelfSignedCert")
+    assert certificate.inputs["dnsNames"] == ["a.example", "localhost", "edge"]
+    assert certificate.inputs["ipAddresses"] == ["10.0.0.5", "127.0.0.1"]
+    assert certificate.inputs["subject"] == {"commonName": "10.0.0.5"}
+
+
+def test_on_kubernetes_fixed_addresses_limit_nothing() -> None:
+    service = {"addresses": "172.28.0.9", "replicas": 3}
+    args: Any = {"target": Target.KUBERNETES, "namespace": "shop"}
+    assert recorded(edge(args, service)).resources
+    [told] = refused(edge(FRONT, {**service, "networks": ["front"]}))
+    assert (told.place, told.remedy) == (
+        "AppTier app: services.api.replicas",
+        "lower the replicas, or widen 'addresses'",
+    )
+
+
+# --- what other components give -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "place", "why"),
+    [
+        ("connections", None, "connections", "this is nothing"),
+        ("connections", ["db"], "connections", "this is a list"),
+        ("connections", {"db": None}, "connections.db", "this is nothing"),
+        ("connections", {"db": "postgresql://me:hunter2@db/x"}, "connections.db", "this is a text"),
+        ("endpoints", None, "endpoints", "this is nothing"),
+        ("endpoints", ["db"], "endpoints", "this is a list"),
+        ("endpoints", {"db": None}, "endpoints.db", "this is nothing"),
+        ("endpoints", {"db": "db"}, "endpoints.db", "this is a text"),
+    ],
+)
+def test_what_other_components_give_is_a_map_of_maps(
+    key: str, value: object, place: str, why: str
+) -> None:
+    def program() -> None:
+        args: Any = {"site": Site("shop", {}).ref, "services": {}, key: value}
+        AppTier("app", args)
+
+    assert refused(program) == [
+        Mistake(f"AppTier app: {place}", why, f"pass the '{key}' of a component, or leave it out")
+    ]

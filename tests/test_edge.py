@@ -1,5 +1,6 @@
 """What is wrong with an edge is said before nginx could."""
 
+import ipaddress
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -92,7 +93,55 @@ def test_the_least_that_an_edge_is() -> None:
             "server_names[0]",
             "no certificate for a wildcard",
         ),
-        ({"replicas": 3, "addresses": "172.28.0.10-172.28.0.11"}, "replicas", "do not fit"),
+        (
+            {"log_volume": {"name": "logs", "target": "/var/log/nginx", "read_only": True}},
+            "log_volume.read_only",
+            "nginx writes its logs there",
+        ),
+        ({"rate_limits": {"a": {"rate": "1r/s"}}}, "rate_limits.a", "no route has this limit"),
+        (
+            {"rate_limits": {"a": {"rate": "1r/s", "zone_size": "1g"}}},
+            "rate_limits.a.zone_size",
+            "a zone of '1g' is not useful",
+        ),
+        ({"trusted_proxies": ["fe80::1%eth0/128"]}, "trusted_proxies[0]", "is not a range"),
+        ({"status_allow": ["fe80::1%a;b/128"]}, "status_allow[0]", "is not a range"),
+        ({"gzip_types": ["application/x-" + "a" * 33]}, "gzip_types[0]", "the 46 characters"),
+        ({"headers": {"X-Request-Id": "1"}}, "headers.X-Request-Id", "is set by other keys"),
+        (
+            {"headers": {"Access-Control-Max-Age": "1"}},
+            "headers.Access-Control-Max-Age",
+            "is set by other keys",
+        ),
+        (
+            {"headers": {"vary": "Accept"}, "cors_origins": ["https://a.example.com"]},
+            "headers.vary",
+            "answers vary by Origin",
+        ),
+        (
+            {"tls": {"mode": "self_signed"}, "published": {"http": 8080, "https": 8080}},
+            "published.https",
+            "can't both have the port 8080",
+        ),
+        (
+            {"tls": {"mode": "self_signed"}, "load_balancer": {"http": 80, "https": 80}},
+            "load_balancer.https",
+            "can't both have the port 80",
+        ),
+        (
+            {"tls": {"mode": "lets_encrypt"}, "server_names": ["203.0.113.7"]},
+            "server_names[0]",
+            "is no name on the internet",
+        ),
+        (
+            {
+                "tls": {"mode": "lets_encrypt"},
+                "server_names": ["a.example.com"],
+                "routes": [{"path": "/.well-known/acme-challenge/x", "upstream": "api"}],
+            },
+            "routes[0].path",
+            "proves its host name",
+        ),
         ({"log_volume": {"name": "logs", "target": "/logs"}}, "log_volume.target", "/var/log"),
         ({"certifcate": "x"}, "certifcate", "there is no key 'certifcate'"),
     ],
@@ -168,7 +217,10 @@ def key_text(key: ec.EllipticCurvePrivateKey, passphrase: bytes | None = None) -
 
 
 def certificate(
-    key: ec.EllipticCurvePrivateKey, *names: str, begin: timedelta = -DAY, end: timedelta = DAY
+    key: ec.EllipticCurvePrivateKey,
+    *names: str | x509.GeneralName,
+    begin: timedelta = -DAY,
+    end: timedelta = DAY,
 ) -> str:
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test")])
     now = datetime.now(UTC)
@@ -182,7 +234,9 @@ def certificate(
         .not_valid_after(now + end)
     )
     if names:
-        hosts = x509.SubjectAlternativeName([x509.DNSName(name) for name in names])
+        hosts = x509.SubjectAlternativeName(
+            [x509.DNSName(name) if isinstance(name, str) else name for name in names]
+        )
         builder = builder.add_extension(hosts, critical=False)
     return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
 
@@ -213,6 +267,62 @@ def test_a_certificate_that_would_not_work(pem: str, key: str, place: str, why: 
     assert [mistake.place for mistake in found] == [place]
     assert why in found[0].why
     assert key.splitlines()[-2 if "\n" in key else 0] not in str(found[0])
+
+
+def test_a_key_that_nginx_refuses_is_told() -> None:
+    short = ec.generate_private_key(ec.SECP192R1())
+    pair = {"certificate": certificate(short), "key": key_text(short)}
+    [told] = mistakes(described(tls={"mode": "given", **pair}))
+    assert (told.place, told.why) == (
+        "tls.certificate",
+        "its key has 192 bits: nginx refuses that",
+    )
+    # In the chain too.
+    pair = {"certificate": certificate(KEY) + certificate(short), "key": key_text(KEY)}
+    [told] = mistakes(described(tls={"mode": "given", **pair}))
+    assert told.why == "the key of certificate 2 has 192 bits: nginx refuses that"
+
+
+#: On SM2's curve, made with OpenSSL for this test.
+UNKNOWN = """-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqBHM9VAYItBG0wawIBAQQgIs8NqYocUlxItFcM
+EcIKgngQj59mqQQcokX2qfyQO9WhRANCAAQEi1hO72QfcV2wfVisLIlFEULJNgxV
+eUJ9HmHwj7I5iqJk+dRa3mg+zSsARYfx84BcbVxUueLY5hdC6/NWkgBo
+-----END PRIVATE KEY-----
+"""
+
+
+def test_a_kind_of_key_that_nobody_knows_is_no_traceback() -> None:
+    tls = {"mode": "given", "certificate": certificate(KEY), "key": UNKNOWN}
+    [told] = mistakes(described(tls=tls))
+    assert (told.place, told.why) == ("tls.key", "nobody's browser knows this kind of key")
+
+
+@pytest.mark.parametrize("cut", ["lines", "end", "chain"])
+def test_a_certificate_that_was_pasted_badly_is_told(cut: str) -> None:
+    pem, key = certificate(KEY), key_text(KEY)
+    if cut == "lines":
+        pem, key = pem.replace("\n", ""), key.replace("\n", " ")
+    elif cut == "end":
+        pem, key = pem[:-40], key[:-40]
+    else:
+        pem += pem[:200]
+    found = mistakes(described(tls={"mode": "given", "certificate": pem, "key": key}))
+    assert [told.place for told in found] == [
+        "tls.certificate",
+        *(["tls.key"] if cut != "chain" else []),
+    ]
+    assert {told.why for told in found} == {"the text was cut, or its line breaks are missing"}
+    windows = certificate(KEY).replace("\n", "\r\n")
+    assert Tls.model_validate({"mode": "given", "certificate": windows, "key": key_text(KEY)})
+
+
+def test_a_certificate_may_be_for_an_address() -> None:
+    address = x509.IPAddress(ipaddress.ip_address("10.0.0.5"))
+    tls = {"mode": "given", "certificate": certificate(KEY, address), "key": key_text(KEY)}
+    assert Edge.model_validate(described(tls=tls, server_names=["10.0.0.5"]))
+    [told] = mistakes(described(tls=tls, server_names=["10.0.0.6"]))
+    assert told.remedy == "it is for 10.0.0.5"
 
 
 def test_a_certificate_must_be_for_the_hosts() -> None:
@@ -254,6 +364,40 @@ def told(target: Target = Target.DOCKER, **keys: Any) -> dict[str, str]:
     known = {"api": [8000, 9000], "worker": []}
     found = check_edges("shop: edges", {"nginx": edge}, known, target, ["classifier"])
     return {mistake.place.removeprefix("shop: edges.nginx."): mistake.why for mistake in found}
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "why"),
+    [
+        ("http", "gzip off;", "gzip off"),
+        ("http", "client_max_body_size 5m;", "client_max_body_size 5m"),
+        ("http", "upstream api { server 192.0.2.1; }", "upstream api"),
+        ("http", "map $host $edge_scheme { default x; }", "map $host $edge_scheme"),
+        ("http", "log_format json x;", "log_format json x"),
+        ("server", "location / { return 410; }", "location /"),
+        ("server", "location ^~ / { return 410; }", "location ^~ /"),
+    ],
+)
+def test_what_the_edge_writes_itself_is_in_no_snippet(key: str, text: str, why: str) -> None:
+    found = told(snippets={key: text})
+    assert list(found) == [f"snippets.{key}"]
+    assert found[f"snippets.{key}"].endswith(f"for the edge writes it too: '{why}'")
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        (
+            "http",
+            "gzip_types text/x; access_log off; map $host $mine { default x; } add_header A b;",
+        ),
+        ("http", "log_format other x; server { listen 8090; location / { return 200; } }"),
+        ("server", "gzip off; client_max_body_size 5m; location = / { return 410; }"),
+        ("server", "location ~ / { return 410; } location @a { return 410; } add_header A b;"),
+    ],
+)
+def test_what_may_stand_twice_may_be_in_a_snippet(key: str, text: str) -> None:
+    assert told(snippets={key: text}) == {}
 
 
 def test_an_upstream_is_an_endpoint_of_the_system() -> None:

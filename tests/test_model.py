@@ -927,18 +927,6 @@ def test_usual_names_of_files_are_taken(name: str) -> None:
         ({"queue": "Re dis"}, "queue", "'Re dis' is not a valid name", NAME_RULE),
         ({"profiles": ["A"]}, "profiles[0]", "'A' is not a valid name", NAME_RULE),
         (
-            {"addresses": "172.28.0.20-172.28.0.21", "replicas": 3},
-            "replicas",
-            "3 replicas do not fit into the 2 addresses 172.28.0.20-172.28.0.21",
-            "lower the replicas, or widen 'addresses'",
-        ),
-        (
-            {"addresses": "172.28.0.20", "replicas": 2},
-            "replicas",
-            "2 replicas do not fit into the 1 addresses 172.28.0.20",
-            "lower the replicas, or widen 'addresses'",
-        ),
-        (
             {"autoscale": {"min": 3, "max": 2}},
             "autoscale",
             "the smallest number, 3, is above the largest, 2",

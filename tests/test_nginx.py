@@ -174,10 +174,11 @@ def test_the_scripts_are_plain_shell(script: str) -> None:
 # --- nothing breaks out ---------------------------------------------------------------------------
 
 
-def skeleton(block: Block) -> Iterator[Any]:
-    """Which directives are in which, with how many arguments."""
+def skeleton(block: Block, *, rows: bool = False) -> Iterator[Any]:
+    """Which directives are in which, with how many arguments. Rows of a map begin with anything."""
     for item in block:
-        yield item.name, len(item.arguments), tuple(skeleton(item.block or ()))
+        inner = skeleton(item.block or (), rows=item.name in {"map", "geo"})
+        yield "" if rows else item.name, len(item.arguments), tuple(inner)
 
 
 SIGNS = st.text(
@@ -202,7 +203,14 @@ TEXTS: dict[str, tuple[str, Any]] = {
     "type": ("a/b", lambda text: {**SMALL, "gzip_types": [text]}),
     "size": ("1m", lambda text: {**SMALL, "max_body_size": text}),
     "proxy": ("10.0.0.0/8", lambda text: {**SMALL, "trusted_proxies": [text]}),
-    "rate": ("1r/s", lambda text: {**SMALL, "rate_limits": {"a": {"rate": text}}}),
+    "rate": (
+        "1r/s",
+        lambda text: {
+            **SMALL,
+            "rate_limits": {"a": {"rate": text}},
+            "routes": [{"path": "/", "upstream": "api", "rate_limit": "a"}],
+        },
+    ),
     "time": ("1s", lambda text: {**SMALL, "timeouts": {"read": text}}),
 }
 SKELETONS = {key: list(skeleton(parse(conf(put(good))))) for key, (good, put) in TEXTS.items()}

@@ -200,18 +200,50 @@ def test_addresses_of_the_host_have_ports_of_their_own(
     assert (len(mistakes(made)) == 1) if clash else plan(made)
 
 
-@pytest.mark.parametrize(
-    ("offset", "replicas", "number"), [(60000, 1, 68000), (57535, 2, 65536), (57536, 1, 65536)]
-)
-def test_the_offset_ends_where_ports_end(offset: int, replicas: int, number: int) -> None:
-    made = system({"api": {**published(8000), "replicas": replicas}})
-    assert mistakes(made, port_offset=offset) == [
+def test_the_ports_of_replicas_end_where_ports_end() -> None:
+    made = system({"api": {**published(8000), "replicas": 2}})
+    assert mistakes(made, port_offset=57535) == [
         Mistake(
-            "shop: services.api.ports[0]",
-            f"{number} is not a port",
-            "lower it, or tiers:port_offset",
+            "shop: services.api.ports[0]", "65536 is not a port", "lower it, or tiers:port_offset"
         )
     ]
+
+
+@pytest.mark.parametrize(
+    ("config", "key", "number", "most"),
+    [
+        ({"port_offset": 60000}, "tiers:port_offset", 68000, "at most 57535"),
+        ({"port_offset": 57536}, "tiers:port_offset", 65536, "at most 57535"),
+        (
+            {"port_offset": 60000, "port_offsets": {"shop": 60000}},
+            "tiers:port_offsets.shop",
+            128000,
+            "both together at most 57535",
+        ),
+    ],
+)
+def test_the_offset_ends_where_ports_end(
+    config: dict[str, Any], key: str, number: int, most: str
+) -> None:
+    offset = number - 8000
+    told = Mistake(
+        key,
+        f"with {offset} added, the port 8000 would be {number}",
+        f"ports end at 65535: add {most}",
+    )
+    assert mistakes(system({"api": published(8000)}), **config) == [told]
+    # Stores and edges are made of numbers that were checked.
+    assert mistakes(system({}, {"db": {**POSTGRES, "published": 8000}}), **config) == [told]
+    edges = {
+        "nginx": {
+            "upstreams": {"api": {"endpoint": "api"}},
+            "routes": [{"path": "/", "upstream": "api"}],
+            "published": {"http": 8000},
+        }
+    }
+    service = api(ports=[{"target": 80}])
+    tls = {"shop": {"mode": "off"}}
+    assert mistakes(system({"api": service}, edges=edges), **config, tls=tls) == [told]
 
 
 def test_the_offset_moves_every_published_port_of_the_docker_host() -> None:

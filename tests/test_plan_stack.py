@@ -1,15 +1,17 @@
 """What a stack says of its systems: addresses, numbers, parts, secrets, checkouts, edges."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pulumi_tiers.checks import doubts
-from pulumi_tiers.model.edge import TlsMode
-from pulumi_tiers.model.errors import Mistake
+from pulumi_tiers.model.edge import Edge, TlsMode
+from pulumi_tiers.model.errors import DescriptionError, Mistake
+from pulumi_tiers.model.network import Network
 from pulumi_tiers.model.system import Environment, System
 from pulumi_tiers.model.workload import Autoscale, Build
-from pulumi_tiers.plan import make_plan
+from pulumi_tiers.plan import Plan, make_plan
 from pulumi_tiers.settings import read_settings
 from test_plan import FIELDS, POSTGRES, STORES, STRONG, api, mistakes, plan, published, system
 
@@ -288,7 +290,7 @@ SERVICES = "shop/api, shop/mongo, shop/nginx, shop/worker"
         ),
         (
             {"replicas": {"shop/api": 3}},
-            "shop: services.api: replicas",
+            "shop: services.api.replicas",
             "3 replicas do not fit into the 2 addresses 172.28.0.20-172.28.0.21",
             "lower the replicas, or widen 'addresses'",
         ),
@@ -355,7 +357,6 @@ def test_a_number_that_cannot_be_is_refused(
 def test_two_servers_of_one_database_would_hold_different_data() -> None:
     found = mistakes(numbered(), replicas={"shop/db": 3})
     assert {mistake.place for mistake in found} == {
-        "shop: stores.db.replicas",
         "shop: stores.db: replicas",
         "tiers:replicas.shop/db",
     }
@@ -520,7 +521,7 @@ ONE_GENERATED = "remove it to have one generated, or set a random one of 16 char
             {"secrets": {"shop/API_KEY": ""}},
             "tiers:secrets.shop/API_KEY",
             "the password is empty",
-            ONE_GENERATED,
+            "set the real one, or remove it",
         ),
         (
             {"secrets": {"shop/JWT_SECRET": "a\nb"}},
@@ -563,9 +564,11 @@ def test_what_a_stack_says_of_its_services_is_checked(
 @pytest.mark.parametrize("key", ["JWT_SECRET", "API_KEY"])
 def test_placeholders_for_secrets_of_services_are_refused_in_production(key: str) -> None:
     made = optional().model_copy(update={"environment": Environment.PRODUCTION})
-    [found] = mistakes(made, environment="production", secrets={f"shop/{key}": "sk-your-key"})
-    assert found.why == "the password is a placeholder or a documented sample"
-    assert key in found.place
+    for placeholder in ("sk-your-key", "${API_KEY_OF_MY_SHELL}"):
+        secrets = {f"shop/{key}": placeholder}
+        [found] = mistakes(made, environment="production", secrets=secrets)
+        assert found.why == "the password is a placeholder or a documented sample"
+        assert found.place == f"tiers:secrets.shop/{key}"
     assert plan(made, environment="production", secrets={f"shop/{key}": STRONG})
     assert plan(optional(), secrets={f"shop/{key}": "sk-your-key"})
 
@@ -589,7 +592,7 @@ def test_a_service_with_models_is_named_where_it_stands() -> None:
         system(networks=NETWORKS, ml={"worker": api(addresses="172.28.0.10")}),
         replicas={"shop/worker": 2},
     )
-    assert mistake.place == "shop: ml.worker: replicas"
+    assert mistake.place == "shop: ml.worker.replicas"
 
 
 def test_a_secret_of_two_tiers_is_given() -> None:
@@ -719,6 +722,32 @@ def test_a_checkout_is_built_and_in_development_mounted() -> None:
     assert (made.services["api"].image, made.services["api"].build) == ("me/api:2", None)
 
 
+def test_a_checkout_is_a_folder(tmp_path: Path) -> None:
+    """Where the program runs, somebody looks; paths begin where the project is."""
+    config = {"tiers:systems": ["pigmeu"]}
+
+    def made(folder: str) -> Plan:
+        settings = read_settings({**config, "tiers:sources": {"pigmeu": folder}})
+        return make_plan("dev", settings, tmp_path / "project")
+
+    for folder in ("../pigmeu", "~/pigmeu", "a" * 5000, "a\nb"):
+        with pytest.raises(DescriptionError) as caught:
+            made(folder)
+        [told] = caught.value.mistakes
+        assert told.place == "tiers:sources.pigmeu"
+        assert told.why.startswith("there is no folder '/")
+        assert "from the project's folder on" in told.remedy
+    with pytest.raises(DescriptionError, match=r"tiers:sources\.pigmeu: the text is empty"):
+        made("")
+    with pytest.raises(DescriptionError, match="cannot hold a NUL"):
+        made("a\0b")
+    (tmp_path / "pigmeu").mkdir()
+    [system] = made("../pigmeu").systems
+    build = system.services["api"].build
+    assert build is not None
+    assert build.context == str(tmp_path / "pigmeu")
+
+
 def test_a_checkout_is_for_docker() -> None:
     made = system({"api": api(source=SOURCE)})
     assert mistakes(made, sources={"shop": "../shop"}, target="kubernetes") == [
@@ -823,6 +852,56 @@ def test_tls_may_be_switched_off_where_something_else_has_it() -> None:
     # In development, nobody has to say anything.
     [made] = plan(edged()).systems
     assert made.edges["nginx"].tls.mode is TlsMode.SELF_SIGNED
+
+
+def test_a_domain_is_one_host() -> None:
+    for domain, why in (("*.example.com", "nobody can be told it"), ("A.b", "is not a host name")):
+        [told] = mistakes(edged(), domains={"shop": domain})
+        assert told.place == "tiers:domains.shop"
+        assert why in told.why
+
+
+def test_an_edge_that_does_not_fit_is_told_with_the_rest() -> None:
+    made = edged().model_copy(
+        update={
+            "networks": {"front": Network(subnet="172.28.0.0/24")},
+            "edges": {"nginx": Edge.model_validate({**edge(), "addresses": "172.28.0.10"})},
+        }
+    )
+    assert [told.place for told in mistakes(made, replicas={"shop/nginx": 2})] == [
+        "shop: edges.nginx.replicas"
+    ]
+    # Kubernetes gives addresses itself.
+    assert plan(made, replicas={"shop/nginx": 2}, target="kubernetes", domains=DOMAINS)
+    routes = [
+        {"path": f"/{number}/", "upstream": "it", "websocket": True, "strip_prefix": True}
+        for number in range(300)
+    ]
+    made = system({"api": api(ports=[{"target": 80}])}, edges={"nginx": edge(routes=routes)})
+    [told] = mistakes(made)
+    assert told.place == "shop: edges.nginx.routes"
+    assert told.why == "nginx's configuration would have more than 119000 bytes"
+
+
+@pytest.mark.parametrize("section", ["services", "stores", "edges"])
+def test_internal_networks_publish_nothing(section: str) -> None:
+    parts: dict[str, Any] = {
+        "services": {"services": {"api": published(8000)}},
+        "stores": {"stores": {"api": {**POSTGRES, "published": 5432}}},
+        "edges": {
+            "services": {"web": api(ports=[{"target": 80}])},
+            "edges": {"api": edge("web")},
+        },
+    }[section]
+    inside = {"data": {"internal": True}}
+    [told] = mistakes(system(**parts, networks=inside))
+    assert told == Mistake(
+        f"shop: {section}.api.networks",
+        "it is in internal networks only, and Docker publishes no port from these",
+        "add a network that isn't internal, or publish no port",
+    )
+    assert plan(system(**parts, networks={**inside, "front": {}}))
+    assert plan(system(**parts, networks=inside), target="kubernetes")
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """AppTier: the services of a system."""
 
-from collections.abc import Mapping
-from typing import NotRequired, TypedDict, cast
+from collections.abc import Iterator, Mapping
+from typing import Any, NotRequired, TypedDict, cast
 
 import pulumi
 
@@ -9,6 +9,7 @@ from pulumi_tiers.checks import check_networks, check_services, members
 from pulumi_tiers.component import Component, check_provider, refuse, validated
 from pulumi_tiers.data_tier import ResourcesArgs
 from pulumi_tiers.model.base import Model, Name
+from pulumi_tiers.model.errors import Mistake, shown
 from pulumi_tiers.model.place import Place
 from pulumi_tiers.model.references import GENERATED, Reference
 from pulumi_tiers.model.workload import Condition, PullPolicy, RestartPolicy, Workload
@@ -236,6 +237,7 @@ class AppTier(Component):
     ) -> None:
         kind = f"{type(self).__name__} {name}"
         spec = validated(AppTierSpec, args, kind, ("connections", "endpoints"))
+        refuse(_check_given(kind, args, "connections"), _check_given(kind, args, "endpoints"))
         self._connections = args.get("connections", {})
         self._elsewhere = args.get("endpoints", {})
         place = f"{kind}: services"
@@ -300,6 +302,24 @@ class AppTier(Component):
             )
             gates.append(pulumi.Output.from_input(ready).apply(lambda _: []))
         return gates
+
+
+def _check_given(place: str, args: Mapping[str, Any], key: str) -> Iterator[Mistake]:
+    """What other components give: a map of maps, or of Outputs of them."""
+    remedy = f"pass the '{key}' of a component, or leave it out"
+    given = args.get(key, {})
+    if not isinstance(given, Mapping):
+        yield Mistake(f"{place}: {key}", f"this is {_kind(given)}", remedy)
+        return
+    for name, item in given.items():
+        later = isinstance(item, pulumi.Output) and key == "connections"
+        if not (isinstance(item, Mapping) or later):
+            yield Mistake(f"{place}: {key}.{name}", f"this is {_kind(item)}", remedy)
+
+
+def _kind(value: object) -> str:
+    """A text may be a secret."""
+    return "a text" if isinstance(value, str) else shown(value)
 
 
 def _field(connection: pulumi.Input[ConnectionArgs], field: str) -> pulumi.Input[str]:

@@ -742,6 +742,8 @@ def _check_literal_secrets(system: System) -> Iterator[Mistake]:
         for section in ("secrets", "secret_files"):
             values: Mapping[str, object] = getattr(workload, section)
             for key, value in values.items():
+                if section == "secrets" and key in workload.optional_secrets:
+                    continue  # the stack's own: judged in tiers:secrets
                 if isinstance(value, str) and not references(value) and (why := weakness(value)):
                     place = f"{system.name}: services.{name}.{section}.{key}"
                     remedy = "set the real one, random and of 16 characters or more"

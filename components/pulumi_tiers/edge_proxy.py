@@ -1,19 +1,21 @@
 """EdgeProxy: nginx in front of a system."""
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import NotRequired, TypedDict
 
 import pulumi
 
 from pulumi_tiers.app_tier import VolumeArgs
+from pulumi_tiers.checks import check_networks, check_workloads, members
 from pulumi_tiers.component import Component, check_provider, refuse, validated
 from pulumi_tiers.data_tier import ResourcesArgs
 from pulumi_tiers.model.base import Model, Name, PortNumber, Text
-from pulumi_tiers.model.edge import Balance, Edge, TlsMode
+from pulumi_tiers.model.edge import Balance, Edge, TlsMode, is_address
+from pulumi_tiers.model.errors import Mistake
 from pulumi_tiers.model.place import Place
 from pulumi_tiers.nginx import Address
-from pulumi_tiers.nginx.workloads import Pair, check_edge, edge_workloads, logs_name
+from pulumi_tiers.nginx.workloads import Pair, check_edge, edge_workloads, logs_name, too_long
 from pulumi_tiers.platforms import platform_for
 from pulumi_tiers.platforms.base import After, EndpointArgs, Running, SiteRef, placed
 
@@ -217,7 +219,7 @@ class EdgeProxy(Component):
         edge = validated(EdgeProxySpec, args, kind)
         target = edge.site.target
         known = {key: endpoint.ports for key, endpoint in edge.endpoints.items()}
-        refuse(check_edge(f"{kind}: ", edge, known, target), check_provider(kind, target, opts))
+        refuse(_check(kind, edge, known), check_provider(kind, target, opts))
         super().__init__(name, opts)
         self._edge = edge
         self._site = placed(args["site"])
@@ -273,15 +275,19 @@ class EdgeProxy(Component):
         import pulumi_tls
 
         edge = self._edge
-        names = list(dict.fromkeys([*edge.server_names, "localhost", edge.host]))
-        addresses = [] if edge.host_ip == "0.0.0.0" else [edge.host_ip]  # noqa: S104 - compared
+        given = edge.server_names
+        hosts = [name for name in given if not is_address(name)]
+        names = list(dict.fromkeys([*hosts, "localhost", edge.host]))
+        addresses = [name for name in given if is_address(name)]
+        if edge.host_ip != "0.0.0.0":  # noqa: S104 - compared with
+            addresses.append(edge.host_ip)
         key = pulumi_tls.PrivateKey(
             self.child("tls"), algorithm="ECDSA", ecdsa_curve="P256", opts=self.child_options()
         )
         certificate = pulumi_tls.SelfSignedCert(
             self.child("tls"),
             private_key_pem=key.private_key_pem,
-            subject={"common_name": names[0]},
+            subject={"common_name": next(iter(given), names[0])},
             dns_names=names,
             ip_addresses=list(dict.fromkeys([*addresses, "127.0.0.1"])),
             # A year. An `up` in its last month makes a new one.
@@ -291,6 +297,26 @@ class EdgeProxy(Component):
             opts=self.child_options(),
         )
         return certificate.cert_pem, pulumi.Output.secret(key.private_key_pem)
+
+
+def _check(kind: str, edge: EdgeProxySpec, known: Mapping[str, list[int]]) -> Iterator[Mistake]:
+    """What the arguments alone don't show. What the edge runs is called like its keys."""
+    site = edge.site
+    yield from check_edge(f"{kind}: ", edge, known, site.target)
+    if edge.host in {endpoint.host for endpoint in edge.endpoints.values()}:
+        why = f"a service or a store of the site is called '{edge.host}' already"
+        yield Mistake(f"{kind}: host", why, "give the edge another")
+    if too_long(edge):
+        return  # it can't be run
+    runs = edge_workloads(edge.host, edge, site.target)
+    own = members(kind, {edge.host: runs[edge.host]})
+    found = (
+        *check_networks(own, site.networks, site.target),
+        *check_workloads(kind, runs, site.target),
+    )
+    for mistake in found:
+        place = mistake.place.replace(f"{kind}.{edge.host}.", f"{kind}: ", 1)
+        yield Mistake(place, mistake.why, mistake.remedy)
 
 
 def _in_one_line(pem: pulumi.Input[str] | None) -> pulumi.Input[str]:

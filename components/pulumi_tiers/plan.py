@@ -1,10 +1,12 @@
 """A plan: the systems of a stack with its settings in place, checked as a whole."""
 
 import ipaddress
+import os
 import posixpath
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 from pydantic import ValidationError
@@ -44,15 +46,22 @@ BY_SYSTEM = ("profiles", "port_offsets", "subnets", "domains", "tls", "sources")
 T = TypeVar("T")
 M = TypeVar("M", bound=Model)
 
+LAST_PORT = 65535
+
 CLUSTER = "cluster"
 """The component's name, with which the names of the cluster and its VPC end."""
 
 _STACK = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 
 
-def make_plan(stack: str, settings: Settings) -> Plan:
-    """The plan of a stack. Raises DescriptionError with every mistake of every system."""
+def make_plan(stack: str, settings: Settings, root: Path | None = None) -> Plan:
+    """The plan of a stack. Raises DescriptionError with every mistake of every system.
+
+    `root`: the folder that others are given from. Without it, nobody looks whether they are there.
+    """
     mistakes: list[Mistake] = []
+    if root is not None:
+        settings, mistakes = _with_folders(settings, root)
     if not _STACK.fullmatch(stack) or len(stack) > 20:
         mistakes.append(
             Mistake(
@@ -85,6 +94,23 @@ def make_plan(stack: str, settings: Settings) -> Plan:
     if mistakes:
         raise DescriptionError(_in_its_tier(mistake, systems) for mistake in mistakes)
     return Plan(stack, settings, tuple(systems))
+
+
+def _with_folders(settings: Settings, root: Path) -> tuple[Settings, list[Mistake]]:
+    """The settings with whole paths, and those that lead to no folder."""
+    folders = {
+        system: posixpath.normpath(root / folder) for system, folder in settings.sources.items()
+    }
+    mistakes = [
+        Mistake(
+            f"tiers:sources.{system}",
+            f"there is no folder {shown(folder)}",
+            "give the one of the checkout: its whole path, or from the project's folder on",
+        )
+        for system, folder in folders.items()
+        if not os.path.isdir(folder)  # noqa: PTH112 - Path's raises where a name is too long
+    ]
+    return settings.model_copy(update={"sources": folders}), mistakes
 
 
 def _in_its_tier(mistake: Mistake, systems: list[System]) -> Mistake:
@@ -231,13 +257,15 @@ def _check_secrets(
                 why = "is missing: two tiers use it, and each would generate one of its own"
                 remedy = "set a random one of 16 characters or more"
                 yield Mistake(f"tiers:secrets.{key}", why, remedy)
-    # In production, they are judged where the services have them.
     optional = [f"{system}/{name}" for system, item in every for name in item.optional_secrets]
     for key, value in settings.secrets.items():
         place = f"tiers:secrets.{key}"
-        if key in own or key in optional:
-            environment = settings.environment if key in own else None
-            yield from check_password(place, value, environment)
+        if key in own:
+            yield from check_password(place, value, settings.environment)
+        elif key in optional:
+            for found in check_password(place, value, settings.environment):
+                # Nobody generates it.
+                yield Mistake(found.place, found.why, "set the real one, or remove it")
         elif key not in users:
             yield Mistake(
                 place, "the stack has no such secret", nearest(key, [*users, *own, *optional])
@@ -341,7 +369,13 @@ class _Put:
             return part.__class__.model_validate({**given, **update})
         except ValidationError as error:
             self.mistakes.extend(mistakes_of(error, f"{self.system.name}: {section}.{name}"))
-            return part.model_copy(update=update)
+            # What is right of it is looked at further.
+            wrong = {entry["loc"][0] for entry in error.errors() if entry["loc"]}
+            rest = {key: value for key, value in update.items() if key not in wrong}
+            try:
+                return part.__class__.model_validate({**given, **rest})
+            except ValidationError:
+                return part
 
     def _key(self, name: str) -> str:
         return f"{self.system.name}/{name}"
@@ -356,8 +390,17 @@ class _Put:
         # A load balancer has its ports for itself.
         if port is None or self.settings.target is not Target.DOCKER:
             return port
-        own = self.settings.port_offsets.get(self.system.name, 0)
-        return port + self.settings.port_offset + own
+        own = self.settings.port_offsets.get(self.system.name)
+        offset = self.settings.port_offset + (own or 0)
+        if port + offset <= LAST_PORT:
+            return port + offset
+        key = "tiers:port_offset" if own is None else f"tiers:port_offsets.{self.system.name}"
+        why = f"with {offset} added, the port {port} would be {port + offset}"
+        least = (
+            f"both together at most {LAST_PORT - port}" if own else f"at most {LAST_PORT - port}"
+        )
+        self.mistakes.append(Mistake(key, why, f"ports end at {LAST_PORT}: add {least}"))
+        return port
 
     def _moved(self, addresses: AddressRange | None) -> AddressRange | None:
         return addresses.moved(self._shift) if addresses else None

@@ -1,5 +1,6 @@
 """The program: a plan becomes components. `__main__.py` and `tiers render` both call it."""
 
+from pathlib import Path
 from typing import cast
 
 import pulumi
@@ -23,7 +24,7 @@ def main() -> None:
     """Reads the stack's configuration, checks everything, then makes it."""
     bill = Bill()
     try:
-        plan = make_plan(pulumi.get_stack(), read_settings(stack_config()))
+        plan = make_plan(pulumi.get_stack(), read_settings(stack_config()), Path.cwd())
         cluster = _cluster(plan)
         urls = {system.name: deploy(plan, system, cluster) for system in plan.systems}
     except DescriptionError as error:

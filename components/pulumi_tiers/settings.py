@@ -13,7 +13,7 @@ from pydantic_core import PydanticKnownError
 
 from pulumi_tiers.model.base import Flag, LabelValue, Model, Name, Text, Whole, Word
 from pulumi_tiers.model.cloud import Cloud, SourceRange
-from pulumi_tiers.model.edge import ServerName, Tls
+from pulumi_tiers.model.edge import HostName, Tls
 from pulumi_tiers.model.errors import (
     DescriptionError,
     Mistake,
@@ -27,7 +27,7 @@ from pulumi_tiers.model.image import Mirrors, Registry, RegistryLogin
 from pulumi_tiers.model.network import Subnet
 from pulumi_tiers.model.store import Managed
 from pulumi_tiers.model.system import Environment, Target
-from pulumi_tiers.model.workload import Autoscale, ImageReference
+from pulumi_tiers.model.workload import Autoscale, Given, ImageReference
 from pulumi_tiers.systems import SYSTEMS
 
 NAMESPACE = "tiers"
@@ -141,11 +141,11 @@ class Settings(Model):
     #: System -> the private network that all its fixed addresses are in.
     subnets: dict[str, Subnet] = {}
     #: System -> the host name that clients reach its edge by.
-    domains: dict[str, ServerName] = {}
+    domains: dict[str, HostName] = {}
     #: System -> the certificate of its edge. Default: self-signed in development.
     tls: dict[str, Tls] = {}
     #: System -> folder of its checkout on this machine: images are built from it, on Docker.
-    sources: dict[str, str] = {}
+    sources: dict[str, Given] = {}
 
     @property
     def protects(self) -> bool:

@@ -7,6 +7,7 @@ import runpy
 import sys
 import traceback
 from collections.abc import Mapping
+from contextlib import chdir
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -120,7 +121,8 @@ class Project:
         folder = str(self.main.parent)
         sys.path.insert(0, folder)
         try:
-            runpy.run_path(str(self.main), run_name="__main__")
+            with chdir(folder):
+                runpy.run_path(str(self.main), run_name="__main__")
         finally:
             sys.path.remove(folder)
 

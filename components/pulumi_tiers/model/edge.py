@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
 
+CHALLENGES = "/.well-known/acme-challenge/"
+"""Where an ACME server asks who has the host name."""
+
 Mistakes = Iterator[tuple[tuple[str | int, ...], str, str]]
 
 
@@ -111,10 +114,10 @@ BodySize = Annotated[str, AfterValidator(_body_size)]
 
 
 def _zone_size(value: str) -> str:
-    size = body_bytes(value)
-    if not 64 * 1024 <= size <= 1024**3:
+    # nginx reads no "g" there.
+    if value.endswith("g") or not 64 * 1024 <= body_bytes(value) <= 1024**3:
         raise reject(
-            f"a zone of {value!r} is not useful", "16000 addresses take '1m'; use '64k' to '1g'"
+            f"a zone of {value!r} is not useful", "16000 addresses take '1m'; use '64k' to '1024m'"
         )
     return value
 
@@ -140,7 +143,8 @@ Location = Annotated[str, AfterValidator(_location)]
 
 def _network(value: str) -> str:
     try:
-        network = ipaddress.ip_network(value)
+        # Python reads zones of IPv6 too, "fe80::1%eth0".
+        network = ipaddress.ip_network("" if "%" in value else value)
     except ValueError:
         raise reject(
             f"{shown(value)} is not a range of addresses",
@@ -170,6 +174,27 @@ def _server_name(value: str) -> str:
 
 ServerName = Annotated[str, AfterValidator(_server_name)]
 """A host name, or all below one: ``*.example.com``."""
+
+
+def _host_name(value: str) -> str:
+    if value.startswith("*."):
+        raise reject(
+            f"{shown(value)} is every host below one: nobody can be told it",
+            "write the one host name that clients use",
+        )
+    return _server_name(value)
+
+
+HostName = Annotated[str, AfterValidator(_host_name)]
+"""A host name that stands in a URL."""
+
+
+def is_address(name: str) -> bool:
+    """Whether a ServerName is an address: certificates have a place of their own for these."""
+    try:
+        return bool(ipaddress.IPv4Address(name))
+    except ValueError:
+        return False
 
 
 _ORIGIN = re.compile(rf"https?://{_LABEL}(\.{_LABEL})*(:[1-9]\d{{0,4}})?", re.ASCII)
@@ -207,7 +232,17 @@ def _header_name(value: str) -> str:
 
 _OWN_HEADERS = {
     "strict-transport-security": "'hsts'",
-    "access-control-allow-origin": "'cors_origins'",
+    **{
+        f"access-control-{name}": "'cors_origins'"
+        for name in (
+            "allow-origin",
+            "allow-credentials",
+            "allow-methods",
+            "allow-headers",
+            "max-age",
+        )
+    },
+    "x-request-id": "none: each request has its own",
     "content-length": "none: nginx counts",
     "transfer-encoding": "none: nginx decides",
     "connection": "none: nginx decides",
@@ -235,12 +270,19 @@ def _header_value(value: str) -> str:
 HeaderValue = Annotated[str, AfterValidator(_header_value)]
 
 
+#: The buckets of its table have 64 bytes, and no directive changes that.
+_LONGEST_MEDIA_TYPE = 46
 _MEDIA_TYPE = re.compile(r"[a-z]+/[a-z0-9][a-z0-9.+-]{0,80}", re.ASCII)
 
 
 def _media_type(value: str) -> str:
     if not _MEDIA_TYPE.fullmatch(value):
         raise reject(f"{shown(value)} is not a media type", "write it like 'application/json'")
+    if len(value) > _LONGEST_MEDIA_TYPE:
+        raise reject(
+            f"{shown(value)} has more than the {_LONGEST_MEDIA_TYPE} characters that nginx takes",
+            "leave it out; documents of offices are compressed already",
+        )
     return value
 
 
@@ -348,18 +390,41 @@ def _pair_mistakes(certificate: object, key: object) -> Mistakes:
     """A certificate and its key. What is an Output is not known here. No message repeats either."""
     from datetime import UTC, datetime
 
+    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+    chain: list[Certificate] = []
     first = private = None
+    remedy = "give the file's text with its line breaks, from '-----BEGIN' to its end"
+    for name, text in (("certificate", certificate), ("key", key)):
+        if isinstance(text, str) and "-----BEGIN" in text and not _whole(text):
+            yield (name,), "the text was cut, or its line breaks are missing", remedy
+            certificate = None if name == "certificate" else certificate
+            key = None if name == "key" else key
     if isinstance(certificate, str) and certificate:
         try:
-            first = _certificates(certificate)[0]
+            chain = _certificates(certificate)
+            first = chain[0]
         except ValueError:
             remedy = "give the file's text, from '-----BEGIN CERTIFICATE-----' on"
             yield ("certificate",), "this is not a certificate in PEM", remedy
+    for position, item in enumerate(chain):
+        try:
+            weak = _too_short(item.public_key())
+        except (UnsupportedAlgorithm, ValueError):
+            why = "nobody's browser knows the kind of its key"
+            yield ("certificate",), why, "make one with a key of ECDSA P-256 or RSA of 2048 bits"
+            return
+        if weak:
+            which = "its key" if position == 0 else f"the key of certificate {position + 1}"
+            remedy = "make one with a key of ECDSA P-256 or RSA of 2048 bits"
+            yield ("certificate",), f"{which} has {weak} bits: nginx refuses that", remedy
     if isinstance(key, str) and key:
         try:
             private = load_pem_private_key(key.encode(), None)
+        except UnsupportedAlgorithm:
+            why = "nobody's browser knows this kind of key"
+            yield ("key",), why, "make one of ECDSA P-256 or RSA of 2048 bits"
         except TypeError:
             remedy = "take the passphrase off: 'openssl pkey -in key.pem'"
             yield ("key",), "the key has a passphrase, which nobody could enter", remedy
@@ -380,9 +445,30 @@ def _pair_mistakes(certificate: object, key: object) -> Mistakes:
         yield ("key",), "the certificate is another key's", remedy
 
 
+_BEGINS = re.compile(r"-----BEGIN [A-Z0-9 ]+-----(?P<end>[ \t]*\r?\n)?")
+
+
+def _whole(pem: str) -> bool:
+    """Whether each part has its end, and begins on a line of its own, as OpenSSL wants it."""
+    begins = list(_BEGINS.finditer(pem))
+    return len(begins) == pem.count("-----END ") and all(part["end"] for part in begins)
+
+
+def _too_short(key: object) -> int:
+    """The bits of a key that OpenSSL refuses in nginx; 0 where it takes it."""
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+
+    least = {RSAPublicKey: 2048, EllipticCurvePublicKey: 224}
+    for kind, bits in least.items():
+        if isinstance(key, kind) and key.key_size < bits:
+            return key.key_size
+    return 0
+
+
 def _names_of(certificate: str) -> list[str] | None:
-    """The host names of the first certificate. None where it can't be read: told elsewhere."""
-    from cryptography.x509 import DNSName, ExtensionNotFound, SubjectAlternativeName
+    """The hosts of the first certificate. None where it can't be read: told elsewhere."""
+    from cryptography.x509 import DNSName, ExtensionNotFound, IPAddress, SubjectAlternativeName
 
     try:
         first = _certificates(certificate)[0]
@@ -391,7 +477,8 @@ def _names_of(certificate: str) -> list[str] | None:
         return []
     except ValueError:
         return None
-    return [name.lower() for name in names.value.get_values_for_type(DNSName)]
+    addresses = [str(address) for address in names.value.get_values_for_type(IPAddress)]
+    return [*(name.lower() for name in names.value.get_values_for_type(DNSName)), *addresses]
 
 
 def _covers(certified: str, name: str) -> bool:
@@ -594,6 +681,18 @@ class Edge(Model):
         for name in self.upstreams:
             if name not in used:
                 yield ("upstreams", name), "no route leads there", "add one, or remove it"
+        limits = {route.rate_limit for route in self.routes}
+        for name in self.rate_limits:
+            if name not in limits:
+                remedy = "name it in a route's 'rate_limit', or remove it"
+                yield ("rate_limits", name), "no route has this limit", remedy
+        for key in ("published", "load_balancer"):
+            ports: EdgePorts = getattr(self, key)
+            if self.tls.on and ports.http and ports.http == ports.https:
+                why = f"http and https can't both have the port {ports.http}"
+                yield (key, "https"), why, "give each its own"
+        if self.log_volume and self.log_volume.read_only:
+            yield ("log_volume", "read_only"), "nginx writes its logs there", "remove it"
         yield from self._tls_mistakes()
         if self.hsts and not self.tls.on:
             yield ("hsts",), "HSTS is for sites with TLS", "give 'tls', or remove it"
@@ -604,15 +703,11 @@ class Edge(Model):
                     yield (key, position), f"{shown(value)} stands here twice", "give it once"
         names = [name.lower() for name in self.headers]
         for name in self.headers:
+            if name.lower() == "vary" and self.cors_origins:
+                why = "with 'cors_origins', answers vary by Origin, and the edge says so"
+                yield ("headers", name), why, "remove it, or let the upstream send it"
             if names.count(name.lower()) > 1:
                 yield ("headers", name), "the header stands here twice", "give it once"
-        if self.addresses and self.replicas > self.addresses.size:
-            yield (
-                ("replicas",),
-                f"{self.replicas} replicas do not fit into the {self.addresses.size} addresses"
-                f" {self.addresses}",
-                "lower the replicas, or widen 'addresses'",
-            )
         if self.log_volume and self.log_volume.target != "/var/log/nginx":
             why = f"nginx writes to /var/log/nginx, and the volume is at {self.log_volume.target}"
             yield ("log_volume", "target"), why, "set it to '/var/log/nginx'"
@@ -640,6 +735,10 @@ class Edge(Model):
 
     def _tls_mistakes(self) -> Mistakes:
         if self.tls.mode is TlsMode.LETS_ENCRYPT:
+            for position, route in enumerate(self.routes):
+                if route.path.startswith(CHALLENGES):
+                    why = f"the edge answers {CHALLENGES} itself: there it proves its host name"
+                    yield ("routes", position, "path"), why, "remove the route"
             if not self.server_names:
                 why = "a certificate is for a host name, and this edge has none"
                 yield ("server_names",), why, "add the name under which it is reached"
@@ -647,7 +746,7 @@ class Edge(Model):
                 if name.startswith("*."):
                     why = f"'{name}': no certificate for a wildcard is given out this way"
                     yield ("server_names", position), why, "write out the names"
-                elif "." not in name:
+                elif "." not in name or is_address(name):
                     why = f"'{name}' is no name on the internet"
                     yield ("server_names", position), why, "write out the whole name"
         if self.tls.mode is TlsMode.GIVEN and isinstance(self.tls.certificate, str):

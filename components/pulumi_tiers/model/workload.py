@@ -349,13 +349,6 @@ class Workload(Model):
             if name in self.networks[:position]:
                 why = f"the network '{name}' stands here twice"
                 yield ("networks", position), why, "give it once"
-        if self.addresses and self.replicas > self.addresses.size:
-            yield (
-                ("replicas",),
-                f"{self.replicas} replicas do not fit into the {self.addresses.size} addresses"
-                f" {self.addresses}",
-                "lower the replicas, or widen 'addresses'",
-            )
         if self.autoscale and (self.stateful or self.job):
             kind = "a job" if self.job else "what keeps data"
             yield ("autoscale",), f"nothing scales {kind} by itself", "remove it"

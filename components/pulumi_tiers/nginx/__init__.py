@@ -7,16 +7,18 @@ that it makes.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pulumi_tiers.model.base import seconds
 from pulumi_tiers.model.edge import (
+    CHALLENGES,
     SNIPPET_CONTEXTS,
     Balance,
     Edge,
     Route,
+    Snippets,
     TlsMode,
     Upstream,
     requests_per_minute,
@@ -84,6 +86,45 @@ def addresses_file(addresses: Mapping[str, Address]) -> str:
 def configuration(edge: Edge, facts: Facts = Facts()) -> str:
     """The text of nginx.conf."""
     return text_of(_main(edge, facts))
+
+
+def snippet_clashes(edge: Edge) -> Iterator[tuple[str, str]]:
+    """Directives of snippets that nginx would find twice: the snippet's key, the directive."""
+    bare = edge.model_copy(update={"snippets": Snippets()})
+    server = _servers(bare, Facts())[-1].block or ()
+    for key, own in (("http", _http(bare, Facts())), ("server", server)):
+        taken = {_identity(item) for item in own} - {None}
+        for item in parse_block(getattr(edge.snippets, key), SNIPPET_CONTEXTS[key]):
+            if _identity(item) in taken:
+                yield key, " ".join((item.name, *item.arguments))
+
+
+#: nginx takes them more than once in a block.
+_REPEATED = frozenset(
+    {
+        *("access_log", "add_header", "error_log", "gzip_types", "include", "listen"),
+        *("proxy_hide_header", "proxy_set_header", "server_name", "set_real_ip_from"),
+        *("ssl_certificate", "ssl_certificate_key", "ssl_protocols"),
+    }
+)
+
+
+def _identity(item: Directive) -> tuple[str, ...] | None:
+    """What a block has once. None: it may have several."""
+    match item.name, item.arguments:
+        case (("upstream" | "log_format"), (name, *_)):
+            return (item.name, name)
+        case (("map" | "geo"), (*_, variable)):
+            return ("map", variable)
+        case "limit_req_zone", (_, zone, *_):
+            return (item.name, zone.partition(":")[0])
+        case "location", (*modifier, path):
+            # A path that ends the search for others is the same path.
+            return (item.name, *(word for word in modifier if word != "^~"), path)
+        case _ if item.block is not None or item.name in _REPEATED:
+            return None
+        case _:
+            return (item.name,)
 
 
 def divided(rate: str, replicas: int) -> str:
@@ -166,10 +207,12 @@ def _general(edge: Edge) -> list[Directive]:
         _d("server_tokens", "off"),
         # It would name the container's own port.
         _d("absolute_redirect", "off"),
-        _d("server_names_hash_bucket_size", 256),
+        _d("server_names_hash_bucket_size", 512),
         _d("map_hash_bucket_size", 512),
         _d("map_hash_max_size", 4096),
         _d("variables_hash_max_size", 2048),
+        # Names of headers are parts of them.
+        _d("variables_hash_bucket_size", 256),
         # The only place where it may write.
         *(_d(f"{kind}_temp_path", f"temp/{kind}") for kind in kinds),
         _d("client_max_body_size", edge.max_body_size),
@@ -414,7 +457,7 @@ def _servers(edge: Edge, facts: Facts) -> list[Directive]:
     challenges: list[Directive] = []
     if edge.tls.mode is TlsMode.LETS_ENCRYPT:
         inner = (_d("root", ACME_ROOT), _d("default_type", "text/plain"))
-        challenges.append(_block("location", ("^~", "/.well-known/acme-challenge/"), *inner))
+        challenges.append(_block("location", ("^~", CHALLENGES), *inner))
     if redirects:
         port = "" if facts.https_port == 443 else f":{facts.https_port}"
         # 308: a form stays a form.

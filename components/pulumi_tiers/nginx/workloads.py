@@ -4,8 +4,9 @@ import hashlib
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
+from pulumi_tiers.model.base import LONGEST_TEXT
 from pulumi_tiers.model.edge import Edge, EdgePorts, TlsMode
-from pulumi_tiers.model.errors import Mistake, nearest
+from pulumi_tiers.model.errors import Mistake, nearest, shown
 from pulumi_tiers.model.system import Target
 from pulumi_tiers.model.workload import (
     CONFIGS,
@@ -25,6 +26,7 @@ from pulumi_tiers.nginx import (
     addresses_file,
     configuration,
     renew_script,
+    snippet_clashes,
     start_script,
 )
 
@@ -250,7 +252,27 @@ def check_edge(
             listing = ", ".join(str(port) for port in sorted(ports))
             why = f"'{name}' does not listen on port {upstream.port}"
             yield Mistake(f"{at}.port", why, f"it listens on {listing}")
+    for key, directive in snippet_clashes(edge):
+        remedy = "set it by the edge's own keys"
+        if directive.startswith("location "):
+            remedy = "remove it, or the route"
+        elif key == "http":
+            remedy = f"{remedy}; for the routes, most directives can be set in 'server' again"
+        why = f"nginx would have this twice, for the edge writes it too: {shown(directive)}"
+        yield Mistake(f"{place}snippets.{key}", why, remedy)
+    if too_long(edge):
+        why = f"nginx's configuration would have more than {_LONGEST_CONFIGURATION} bytes"
+        yield Mistake(f"{place}routes", why, "give it fewer routes or shorter snippets")
     yield from _check_target(place, edge, target)
+
+
+_LONGEST_CONFIGURATION = LONGEST_TEXT - 1000
+"""What differs from target to target is shorter than the rest."""
+
+
+def too_long(edge: Edge) -> bool:
+    """Whether its configuration can't be given to a container."""
+    return len(configuration(edge).encode()) > _LONGEST_CONFIGURATION
 
 
 def _check_target(place: str, edge: Edge, target: Target) -> Iterator[Mistake]:
