@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from pulumi_tiers.platforms.labels import LABEL_DEPENDS_ON, LABEL_SERVICE, LABEL_SYSTEM
+from pulumi_tiers.render.details import CONTAINER, labels_of
 from pulumi_tiers.render.recorder import (
     Json,
     Recording,
@@ -20,7 +21,6 @@ from pulumi_tiers.render.recorder import (
     variable_name,
 )
 
-_CONTAINER = "docker:index/container:Container"
 _NETWORK = "docker:index/network:Network"
 _VOLUME = "docker:index/volume:Volume"
 _IMAGE = "docker:index/remoteImage:RemoteImage"
@@ -28,7 +28,7 @@ _IMAGE = "docker:index/remoteImage:RemoteImage"
 
 def compose(recording: Recording, stack: str) -> dict[str, Json]:
     """The Compose file as data. Secrets are ``${NAME}``, for a `.env` file beside it."""
-    containers = recording.of_type(_CONTAINER)
+    containers = recording.of_type(CONTAINER)
     names = {container.urn: _service_name(container, stack) for container in containers}
     builds = {
         image.inputs["name"]: bare(image.inputs["build"])
@@ -78,15 +78,11 @@ def _top_level(resources: Iterable[Resource]) -> dict[str, Json]:
             **_if_set(
                 internal=resource.inputs.get("internal"),
                 ipam=_if_set(config=bare(resource.inputs.get("ipamConfigs"))),
-                labels=_labels(resource),
+                labels=labels_of(resource),
             ),
         }
         for resource in sorted(resources, key=lambda item: str(item.inputs["name"]))
     }
-
-
-def _labels(resource: Resource) -> dict[str, str]:
-    return {item["label"]: item["value"] for item in bare(resource.inputs.get("labels") or [])}
 
 
 def _dependencies(
@@ -94,7 +90,7 @@ def _dependencies(
 ) -> dict[str, Json]:
     """What the engine waits for, and what it doesn't need to wait for ("started")."""
     found: dict[str, Json] = {}
-    labels = _labels(container)
+    labels = labels_of(container)
     for entry in filter(None, labels.get(LABEL_DEPENDS_ON, "").split(",")):
         service, _, condition = entry.partition(":")
         if condition == "service_started":
@@ -121,7 +117,7 @@ class _Peers:
         self.by_urn = {container.urn: container for container in containers}
         self.by_service: dict[tuple[str, str], list[str]] = {}
         for urn, container in self.by_urn.items():
-            labels = _labels(container)
+            labels = labels_of(container)
             key = (labels.get(LABEL_SYSTEM, ""), labels.get(LABEL_SERVICE, ""))
             self.by_service.setdefault(key, []).append(urn)
 
@@ -151,7 +147,7 @@ def _service(
         entrypoint=_texts(inputs.get("entrypoints")),
         command=_texts(inputs.get("command")),
         environment={name: value for name, value, _ in _environment(container)},
-        labels={label: _text(value) for label, value in _labels(container).items()},
+        labels={label: _text(value) for label, value in labels_of(container).items()},
         depends_on=dict(dependencies),
         network_mode=inputs.get("networkMode"),
         networks={
@@ -216,7 +212,7 @@ def literal_secrets(recording: Recording) -> dict[str, str]:
     """Secrets that the program holds as plain texts: the variables that take their place."""
     return {
         value.strip("${}"): literal
-        for container in recording.of_type(_CONTAINER)
+        for container in recording.of_type(CONTAINER)
         for _, value, literal in _environment(container)
         if literal is not None
     }
