@@ -109,7 +109,8 @@ def test_production(backed: Cluster, double: Double, project: Project) -> None:
     }
     assert price["StatefulSet nutrifitcoach-data-minio"] == "5.00 USD: 1 volume, 50Gi"
     assert "3 volumes" in price["StatefulSet pigmeu-data-mongo"]
-    assert len([name for name in price if name.startswith("Service ")]) == 2
+    balancers = [text for name, text in price.items() if name.startswith("Service ")]
+    assert balancers == ["12.00 USD: load balancer"] * 2
     project.is_up_to_date()
 
     other_stores_are_managed_too(backed, double, project)
@@ -162,9 +163,14 @@ def the_load_balancers_are_told(cluster: Cluster) -> None:
         assert ports == [(80, 8080), (443, 8443)]
         # The PROXY protocol tells clients' addresses, whichever node takes the connection.
         assert service["spec"]["externalTrafficPolicy"] == "Cluster"
-    assert told[PIGMEU] == {"name": "prod-pigmeu-nginx", "enable-proxy-protocol": "true"}
+    assert told[PIGMEU] == {
+        "name": "prod-pigmeu-nginx",
+        "type": "REGIONAL",
+        "enable-proxy-protocol": "true",
+    }
     assert told[COACH] == {
         "name": "prod-nutrifitcoach-nginx",
+        "type": "REGIONAL",
         "enable-proxy-protocol": "true",
         "protocol": "http",
         "tls-ports": "443",

@@ -194,6 +194,8 @@ def test_on_digitalocean_the_load_balancer_ends_tls() -> None:
     annotations = service["metadata"]["annotations"]
     assert annotations[f"{balancer}-enable-proxy-protocol"] == "true"
     assert annotations[f"{balancer}-certificate-id"] == "abc"
+    # The default type would do neither.
+    assert annotations[f"{balancer}-type"] == "REGIONAL"
     conf = one(found, "ConfigMap", "shop-edge-edge").inputs["data"]["nginx.conf"]
     assert "listen 8443 proxy_protocol;" in conf
     assert "max-age=31536000" in conf

@@ -64,6 +64,9 @@ class DigitalOceanPlatform(KubernetesPlatform):
         prefix = "service.beta.kubernetes.io/do-loadbalancer"
         balancer = workload.load_balancer
         annotations: dict[str, pulumi.Input[str]] = {f"{prefix}-name": f"{site['name']}-{name}"}
+        if balancer.proxy_protocol or balancer.certificate is not None:
+            # The default passes packets on as they are: it can add nothing, and ends no TLS.
+            annotations[f"{prefix}-type"] = "REGIONAL"
         if balancer.proxy_protocol:
             annotations[f"{prefix}-enable-proxy-protocol"] = "true"
         if balancer.certificate is not None:

@@ -67,8 +67,9 @@ def nutrifitcoach(environment: Environment) -> System:
             "redis": Store(
                 engine="redis",
                 image="redis:7-alpine",
-                # NF-10: cache, queue, sessions and messages in one. L262: AOF and RDB.
-                settings={"appendonly": "yes", "maxmemory-policy": "noeviction"},
+                # NF-10: cache, queue, sessions and messages in one. L262, AOF and RDB: the engine's
+                # own; DigitalOcean's Valkey has RDB alone.
+                settings={"maxmemory-policy": "noeviction"},
                 size="1Gi",
                 networks=["data"],
                 address=AddressRange.of("172.28.0.110"),

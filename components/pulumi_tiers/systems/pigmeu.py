@@ -40,8 +40,8 @@ def pigmeu(environment: Environment) -> System:
             "redis": Store(
                 engine="redis",
                 image="redis:7-alpine",
-                # L452: AOF in production, the server's defaults in development.
-                settings={"appendonly": "yes" if production else "no"},
+                # L452: AOF in production, as the engine has it; Redis' own defaults in development.
+                settings={} if production else {"appendonly": "no"},
                 published=None if production else 6379,
                 resources=Resources(cpus=1.0, memory="1g") if production else None,
             ),
