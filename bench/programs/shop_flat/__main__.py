@@ -73,7 +73,6 @@ def policy(name: str, port: int | None, *, egress: bool) -> None:
     spec: kubernetes.networking.v1.NetworkPolicySpecArgsDict = {
         "pod_selector": {"match_labels": {"app": name}},
         "policy_types": ["Ingress", "Egress"],
-        "ingress": [],
     }
     if port:
         ports: list[kubernetes.networking.v1.NetworkPolicyPortArgsDict] = [
