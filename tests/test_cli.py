@@ -262,3 +262,10 @@ def test_helpers_are_shown_only_where_they_failed(monkeypatch: pytest.MonkeyPatc
     assert "of dev-shop-nginx-files" in tiers("logs").stdout
     # While it works it is told, too.
     assert a_container("nginx-files", part_of="nginx", job=True, health="").telling
+
+
+@pytest.mark.parametrize("command", ["run", "exec"])
+def test_a_service_whose_name_is_empty_is_not_any_service(command: str) -> None:
+    """As in ``tiers run "$UNSET" -- rm -r /data``."""
+    answer = tiers(command, "", "--", "true", code=2)
+    assert "the service is an empty text: name one" in answer.stderr

@@ -550,3 +550,40 @@ def test_what_other_components_give_is_a_map_of_maps(
     assert refused(program) == [
         Mistake(f"AppTier app: {place}", why, f"pass the '{key}' of a component, or leave it out")
     ]
+
+
+def test_a_queue_is_a_store_that_was_given() -> None:
+    def program() -> None:
+        worker: Any = {"image": "me/worker:1", "queue": "rdis"}
+        AppTier("app", {"site": Site("shop", {}).ref, "services": {"worker": worker}})
+
+    [told] = refused(program)
+    assert told.place == "AppTier app: services.worker.queue"
+    assert told.why == "there is no store 'rdis' in 'connections'"
+
+
+@pytest.mark.parametrize("target", [Target.DOCKER, Target.KUBERNETES])
+def test_files_are_not_larger_than_what_carries_them(target: Target) -> None:
+    args: Any = {"target": target, "namespace": "shop"}
+
+    def program(files: int) -> Callable[[], object]:
+        service: Any = {"configs": {f"file-{number}": "x" * 100_000 for number in range(files)}}
+        return edge(args, service)
+
+    assert recorded(program(10)).resources
+    [told] = refused(program(11))
+    assert told.place == "AppTier app: services.api.configs"
+    assert told.why == "these files have 1100000 bytes together"
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"volumes": [{"name": "own", "target": "/run/configs/own"}]},
+        {"tmpfs": {"/run/configs/own": ""}},
+        {"binds": {"/run/configs/own": "/srv"}},
+    ],
+)
+def test_nothing_is_mounted_below_files(keys: dict[str, Any]) -> None:
+    [told] = refused(edge({}, {"configs": {"a": "b"}, **keys}))
+    assert told.why == "/run/configs/own is below /run/configs, which is read-only"

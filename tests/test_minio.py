@@ -112,6 +112,7 @@ def test_a_key_reaches_its_buckets_and_no_others() -> None:
     ("keys", "why"),
     [
         ({"admin": "me"}, "S3's access key 'me' is too short"),
+        ({"buckets": [{"name": "minio"}]}, "MinIO keeps the bucket's name 'minio' for itself"),
         ({"buckets": [{"name": "videos", "owner": "a"}]}, "S3's access key 'a' is too short"),
     ],
 )

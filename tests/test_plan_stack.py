@@ -854,6 +854,35 @@ def test_tls_may_be_switched_off_where_something_else_has_it() -> None:
     assert made.edges["nginx"].tls.mode is TlsMode.SELF_SIGNED
 
 
+def test_who_speaks_to_another_is_in_a_network_with_it() -> None:
+    networks: dict[str, dict[str, object]] = {"front": {}, "data": {}}
+    reads = {"environment": {"HOST": "${db.host}", "PORT": "${db.port}"}}
+
+    def made(web: list[str], db: list[str], nginx: list[str]) -> System:
+        return system(
+            {"api": api(ports=[{"target": 80}], networks=web, **reads)},
+            {"db": {**POSTGRES, "networks": db}},
+            edges={"nginx": edge(networks=nginx)},
+            networks=networks,
+        )
+
+    assert plan(made([], ["data"], ["front"]))
+    assert plan(made(["front"], [], []))
+    for target in ("docker", "kubernetes"):
+        assert mistakes(made(["data"], ["front"], ["front"]), target=target) == [
+            Mistake(
+                "shop: edges.nginx.upstreams.it.endpoint",
+                "'api' is in no network with it, and can't be reached",
+                "put it into one of data, or 'api' into one of its",
+            ),
+            Mistake(
+                "shop: services.api.environment.HOST",
+                "'db' is in no network with it, and can't be reached",
+                "put it into one of front, or 'db' into one of its",
+            ),
+        ]
+
+
 def test_a_domain_is_one_host() -> None:
     for domain, why in (("*.example.com", "nobody can be told it"), ("A.b", "is not a host name")):
         [told] = mistakes(edged(), domains={"shop": domain})

@@ -90,6 +90,11 @@ def test_only_a_store_that_evicts_nothing_has_a_queue() -> None:
         ({"hz": "1\nrequirepass x"}, "the setting 'hz' is not one line of redis.conf"),
         ({"hz": "'1"}, "the setting 'hz' is not one line of redis.conf"),
         ({"save": ""}, "the setting 'save' is not one line of redis.conf"),
+        ({"save": "  "}, "the setting 'save' is not one line of redis.conf"),
+        # After a quote, Redis wants a space; a shell doesn't.
+        ({"hz": '"1"0'}, "the setting 'hz' is not one line of redis.conf"),
+        ({"hz": "'1\\'"}, "the setting 'hz' is not one line of redis.conf"),
+        ({"slaveof": "other 6379"}, "the setting 'slaveof' is this library's"),
         ({"maxmemory-policy": "lru"}, "'lru' is no maxmemory-policy"),
         ({"maxmemory": "much"}, "'much' is no maxmemory"),
         ({"maxmemory": "128mb"}, "with a maxmemory of 128mb, Redis is killed at its limit of 128m"),

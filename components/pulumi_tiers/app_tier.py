@@ -9,7 +9,7 @@ from pulumi_tiers.checks import check_networks, check_services, members
 from pulumi_tiers.component import Component, check_provider, refuse, validated
 from pulumi_tiers.data_tier import ResourcesArgs
 from pulumi_tiers.model.base import Model, Name
-from pulumi_tiers.model.errors import Mistake, shown
+from pulumi_tiers.model.errors import Mistake, nearest, shown
 from pulumi_tiers.model.place import Place
 from pulumi_tiers.model.references import GENERATED, Reference
 from pulumi_tiers.model.workload import Condition, PullPolicy, RestartPolicy, Workload
@@ -245,6 +245,15 @@ class AppTier(Component):
         refuse(
             check_services(place, spec.services, target, self._connections, self._elsewhere),
             check_networks(members(place, spec.services), spec.site.networks, target),
+            (
+                Mistake(
+                    f"{place}.{service}.queue",
+                    f"there is no store '{workload.queue}' in 'connections'",
+                    nearest(workload.queue, self._connections),
+                )
+                for service, workload in spec.services.items()
+                if workload.queue is not None and workload.queue not in self._connections
+            ),
             check_provider(kind, target, opts),
         )
         super().__init__(name, opts)

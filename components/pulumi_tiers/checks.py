@@ -50,6 +50,7 @@ def check_systems(
         yield from check_services(at, system.workloads, target, keys, disabled=system.disabled)
         yield from _check_queues(at, system.workloads, system.stores)
         yield from _check_system_edges(system, target)
+        yield from _check_reach(system, target)
         yield from check_networks(
             [
                 *store_members(f"{system.name}: stores", system.stores),
@@ -104,6 +105,38 @@ def _check_system_edges(system: System, target: Target) -> Iterator[Mistake]:
     if not wrong:
         for name, workload in edge_helpers(system, target).items():
             yield from check_limits(f"{place}.{name}", workload, target)
+
+
+def _check_reach(system: System, target: Target) -> Iterator[Mistake]:
+    """Whether who speaks to another is in a network with it."""
+    networks = {
+        name: set(part.networks or system.networks)
+        for name, part in (*system.stores.items(), *system.workloads.items())
+        # What the cloud runs is in none of them.
+        if not (isinstance(part, Store) and is_managed(part, target))
+    }
+    pairs = [
+        (f"edges.{name}.upstreams.{key}.endpoint", set(edge.networks), upstream.endpoint)
+        for name, edge in system.edges.items()
+        for key, upstream in edge.upstreams.items()
+    ]
+    pairs += [
+        (f"services.{name}.{section}.{key}", networks[name], reference.store)
+        for name, workload in system.workloads.items()
+        for section in ("environment", "secrets", "secret_files")
+        for key, text in getattr(workload, section).items()
+        if isinstance(text, str)
+        for reference in references(text)
+        if reference.field in {"host", "url"}
+    ]
+    for place, own, other in pairs:
+        theirs = networks.get(other)
+        # Networks that aren't there are told elsewhere.
+        there = theirs and (own | theirs) <= set(system.networks)
+        if theirs and there and not (own or theirs) & theirs:
+            why = f"'{other}' is in no network with it, and can't be reached"
+            remedy = f"put it into one of {', '.join(sorted(theirs))}, or '{other}' into one of its"
+            yield Mistake(f"{system.name}: {place}", why, remedy)
 
 
 _MANAGED = "managed database"

@@ -10,6 +10,8 @@ from pulumi_tiers.model.store import Store
 from pulumi_tiers.model.system import Target
 from pulumi_tiers.model.workload import RestartPolicy, Workload
 
+LARGEST_FILES = 1_000_000
+"""Bytes. Kubernetes takes 1 MiB in a ConfigMap; Linux starts a program with 2 MiB of variables."""
 #: What "restricted" lets a container keep.
 _CAPABILITIES = frozenset({"NET_BIND_SERVICE"})
 _GIBIBYTES = {"Mi": 1 / 1024, "Gi": 1, "Ti": 1024}
@@ -19,6 +21,15 @@ _TMPFS_SIZE = "64m"
 
 def check_limits(place: str, workload: Workload, target: Target) -> Iterator[Mistake]:
     """What of a workload cannot be had on its target."""
+    for key in ("configs", "secret_files"):
+        texts: Mapping[str, object] = getattr(workload, key)
+        size = sum(len(text.encode()) for text in texts.values() if isinstance(text, str))
+        if size > LARGEST_FILES:
+            yield Mistake(
+                f"{place}.{key}",
+                f"these files have {size} bytes together",
+                f"keep them below {LARGEST_FILES}, or put them into the image",
+            )
     if target is Target.DOCKER:
         yield from _docker(place, workload)
     else:

@@ -173,7 +173,7 @@ def exec_(
     stack: StackOption = "dev",
 ) -> None:
     """Run a command in a service's container: tiers exec postgres psql -U doadmin defaultdb."""
-    container = _chosen(stack, service)[0]
+    container = _one(stack, service)
     terminal = ["--tty"] if sys.stdin.isatty() and sys.stdout.isatty() else []
     _docker("exec", "--interactive", *terminal, container.id, *command)
 
@@ -195,7 +195,7 @@ def run(
     if target == Target.DOCKER:
         from pulumi_tiers.cli import one_off
 
-        code = one_off.run(_chosen(stack, service)[0], command or [])
+        code = one_off.run(_one(stack, service), command or [])
     else:
         from pulumi_tiers.cli import pods
 
@@ -426,6 +426,13 @@ def _chosen(stack: str, service: str) -> list[docker.Container]:
         names = ", ".join(f"{system}/{service}" for system in sorted(systems))
         raise Stop(f"'{service}' stands in several systems; write one of {names}", EXIT_INPUT)
     return chosen
+
+
+def _one(stack: str, service: str) -> docker.Container:
+    """The first container of a service. Raises Stop, also where a variable of a shell was empty."""
+    if not service:
+        raise Stop("the service is an empty text: name one", EXIT_INPUT)
+    return _chosen(stack, service)[0]
 
 
 def _names(containers: list[docker.Container]) -> str:

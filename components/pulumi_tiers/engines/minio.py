@@ -209,11 +209,15 @@ class Minio(Engine):
         return store
 
     def check(self, store: Store) -> list[tuple[str, str]]:
-        return [
+        found = [
             (f"S3's access key '{user}' is too short", "give it 3 characters or more")
             for user in self.users(store)
             if len(user) < 3
         ]
+        # Its own paths begin so: /minio/health/live.
+        if any(bucket.name == "minio" for bucket in store.buckets):
+            found.append(("MinIO keeps the bucket's name 'minio' for itself", "choose another"))
+        return found
 
     def check_secret(self, name: str, value: str) -> list[tuple[str, str]]:
         found = super().check_secret(name, value)

@@ -1,7 +1,6 @@
 """Redis (https://hub.docker.com/_/redis). DigitalOcean runs Valkey, which speaks the same."""
 
 import re
-import shlex
 from typing import ClassVar
 
 from pulumi_tiers.engines.base import Backup, Consumer, Engine, Service, encoded, placement
@@ -32,7 +31,7 @@ _OURS = frozenset(
     {
         *("aclfile", "appenddirname", "appendfilename", "bind", "cluster-enabled", "daemonize"),
         *("dbfilename", "dir", "include", "pidfile", "port", "protected-mode", "replicaof"),
-        *("requirepass", "rename-command", "tls-port", "unixsocket", "user"),
+        *("requirepass", "rename-command", "slaveof", "tls-port", "unixsocket", "user"),
     }
 )
 _SIZE = re.compile(r"(\d{1,15})(b|kb?|mb?|gb?)?", re.IGNORECASE | re.ASCII)
@@ -208,9 +207,11 @@ class Redis(Engine):
         return [(why, f"set it to {_NO_EVICTION}, or give the queue a store of its own")]
 
 
+#: After a quote that ends, Redis wants a space.
+_QUOTED = r"""(?:"(?:\\.|[^"\\])*"|'(?:\\'|\\(?!')|[^'\\])*')"""
+_VALUES = re.compile(rf"""(?:[^ "']*{_QUOTED}?(?: +|$))+""")
+
+
 def _is_line(value: str) -> bool:
     """Whether redis.conf takes it as the values of one setting."""
-    try:
-        return value.isprintable() and bool(shlex.split(value))
-    except ValueError:  # a quote that doesn't end
-        return False
+    return value.isprintable() and bool(value.strip()) and _VALUES.fullmatch(value) is not None

@@ -741,7 +741,8 @@ class Edge(Model):
                     yield ("routes", position, "path"), why, "remove the route"
             if not self.server_names:
                 why = "a certificate is for a host name, and this edge has none"
-                yield ("server_names",), why, "add the name under which it is reached"
+                remedy = "add the name under which it is reached (in a stack: tiers:domains)"
+                yield ("server_names",), why, remedy
             for position, name in enumerate(self.server_names):
                 if name.startswith("*."):
                     why = f"'{name}': no certificate for a wildcard is given out this way"

@@ -345,6 +345,11 @@ class Workload(Model):
             if volume.target in paths[: len(before) + position]:
                 why = f"something else is mounted at {volume.target}"
                 yield ("volumes", position), why, "mount each path once"
+        for folder in files:
+            for path in paths:
+                if path.startswith(f"{folder}/"):
+                    why = f"{path} is below {folder}, which is read-only"
+                    yield (), why, "mount it elsewhere"
         for position, name in enumerate(self.networks):
             if name in self.networks[:position]:
                 why = f"the network '{name}' stands here twice"
