@@ -84,6 +84,7 @@ def make_plan(stack: str, settings: Settings, root: Path | None = None) -> Plan:
         mistakes += _check_overrides(settings, systems)
     mistakes += check_logins("tiers:registry_logins", settings.registry_logins, settings.target)
     mistakes += _check_edges(settings, systems)
+    mistakes += _check_subnets(settings, systems)
     systems = [with_settings(system, settings, mistakes) for system in systems]
     mistakes += check_systems(
         systems,
@@ -150,7 +151,7 @@ def _check_wanted(settings: Settings, systems: list[System]) -> Iterator[Mistake
 
 
 def _check_edges(settings: Settings, systems: list[System]) -> Iterator[Mistake]:
-    """What an edge needs of the stack: a certificate, a name, a network."""
+    """What an edge needs of the stack: a certificate, a name."""
     for system in systems:
         name = system.name
         tls = settings.tls.get(name)
@@ -177,15 +178,19 @@ def _check_edges(settings: Settings, systems: list[System]) -> Iterator[Mistake]
                 f"is missing, and '{uses_url[0]}' tells clients the address of the edge",
                 "set the host name that clients reach it by",
             )
-        if subnet := settings.subnets.get(name):
-            whole = system.subnet
+
+
+def _check_subnets(settings: Settings, systems: list[System]) -> Iterator[Mistake]:
+    """Whether the networks that systems are moved to have room for them."""
+    for system in systems:
+        if subnet := settings.subnets.get(system.name):
+            whole, place = system.subnet, f"tiers:subnets.{system.name}"
             if whole is None:
-                why = f"'{name}' has no fixed addresses"
-                yield Mistake(f"tiers:subnets.{name}", why, "remove it")
+                yield Mistake(place, f"'{system.name}' has no fixed addresses", "remove it")
             elif subnet.partition("/")[2] != whole.partition("/")[2]:
                 why = f"{subnet} is not as large as {whole}, in which the addresses are described"
                 remedy = f"give a network that ends in /{whole.partition('/')[2]}"
-                yield Mistake(f"tiers:subnets.{name}", why, remedy)
+                yield Mistake(place, why, remedy)
 
 
 def _check_overrides(settings: Settings, systems: list[System]) -> Iterator[Mistake]:

@@ -87,8 +87,10 @@ def pigmeu(environment: Environment) -> System:
                 depends_on=_migrated(),
                 resources=Resources(cpus=2.0, memory="2g"),
             ),
-            "worker": _worker(
+            "worker": _workload(
                 production,
+                # PI-06: built as the API is. Its own Dockerfile leaves out what Chromium needs.
+                image="pigmeu/worker:latest",
                 command=[
                     *_CELERY,
                     "worker",
@@ -128,9 +130,6 @@ def _migrated() -> dict[str, Condition]:
 
 def _workload(production: bool, **different: object) -> Workload:
     """What all of them share. No image is documented, only how it is built: the name is ours."""
-    own = dict(different)
-    secrets = own.pop("secrets", {})
-    assert isinstance(secrets, dict)
     return Workload.model_validate(
         {
             "image": "pigmeu/api:latest",
@@ -141,11 +140,7 @@ def _workload(production: bool, **different: object) -> Workload:
                 # PI-10: "warning" there, "INFO" here.
                 "LOG_LEVEL": "WARNING" if production else "INFO",
             },
-            "secrets": {
-                "MONGODB_URI": "${mongo.pigmeu.url}",
-                "REDIS_URL": "${redis.url}",
-                **secrets,
-            },
+            "secrets": {"MONGODB_URI": "${mongo.pigmeu.url}", "REDIS_URL": "${redis.url}"},
             # L118-132; PI-04: production has none of them in the document.
             "optional_environment": ["WORDPRESS_URL", "WORDPRESS_USERNAME"],
             "optional_secrets": [
@@ -157,20 +152,8 @@ def _workload(production: bool, **different: object) -> Workload:
             # The image makes /app/logs (L203).
             "tmpfs": {"/tmp": "size=256m", "/app/logs": "uid=1000,gid=1000"},  # noqa: S108
             "unverified": True,
-            **own,
-        }
-    )
-
-
-def _worker(production: bool, **different: object) -> Workload:
-    return _workload(
-        production,
-        **{
-            "image": "pigmeu/worker:latest",
-            # PI-06: its own Dockerfile leaves out what Chromium needs; the API's has it.
-            "source": Source(dockerfile="infra/Dockerfile", mount="/app"),
             **different,
-        },
+        }
     )
 
 
