@@ -15,29 +15,8 @@ from pulumi_tiers.cli.certificates import made, wanted
 from pulumi_tiers.cli.compose import read_secrets, write
 from pulumi_tiers.component import RefusedError
 from pulumi_tiers.edge_proxy import (
-    EdgePortsArgs,
     EdgeProxy,
-    EdgeProxyArgs,
-    EdgeProxySpec,
-    Endpoint,
-    RateLimitArgs,
-    RouteArgs,
-    SnippetsArgs,
-    TimeoutsArgs,
-    TlsArgs,
-    UpstreamArgs,
 )
-from pulumi_tiers.model.base import Model
-from pulumi_tiers.model.edge import (
-    EdgePorts,
-    RateLimit,
-    Route,
-    Snippets,
-    Timeouts,
-    Tls,
-    Upstream,
-)
-from pulumi_tiers.platforms.base import EndpointArgs
 from pulumi_tiers.render.recorder import Recording, Resource, Secret, bare, record
 
 SERVICES: Any = {"api": {"image": "me/api:1", "ports": [{"target": 8000}], "replicas": 2}}
@@ -78,26 +57,6 @@ def files(recording: Recording, name: str) -> Mapping[str, Any]:
     """What the helper is told to write, by variable."""
     entries = one(recording, "Container", f"{name}-files").inputs["envs"]
     return dict(str(bare(entry)).split("=", 1) for entry in entries)
-
-
-@pytest.mark.parametrize(
-    ("args", "model"),
-    [
-        (UpstreamArgs, Upstream),
-        (RateLimitArgs, RateLimit),
-        (RouteArgs, Route),
-        (TimeoutsArgs, Timeouts),
-        (TlsArgs, Tls),
-        (EdgePortsArgs, EdgePorts),
-        (SnippetsArgs, Snippets),
-        (EdgeProxyArgs, EdgeProxySpec),
-        (EndpointArgs, Endpoint),
-    ],
-)
-def test_public_arguments_are_the_models_fields(args: Any, model: type[Model]) -> None:
-    assert set(args.__annotations__) == set(model.model_fields)
-    required = {key for key, field in model.model_fields.items() if field.is_required()}
-    assert args.__required_keys__ == required
 
 
 def test_on_docker() -> None:

@@ -99,6 +99,7 @@ def deploy(
             endpoints = {**endpoints, **tier.endpoints}
             urls.append(tier.urls)
     for name, edge in system.edges.items():
+        # Its models take a while to build, and not every system has an edge.
         from pulumi_tiers.edge_proxy import EdgeProxy, EdgeProxyArgs
 
         args = cast("EdgeProxyArgs", {**dict(edge), "site": site.ref, "endpoints": endpoints})
