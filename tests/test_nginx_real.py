@@ -559,3 +559,17 @@ def test_it_says_so_when_it_can_not_start(folder: Path) -> None:
         with pytest.raises(AssertionError, match="Address already in use"):
             nginx.start()
     nginx.stop()
+
+
+def test_the_longest_names_find_room_in_its_tables(edge: Make) -> None:
+    host = ".".join(["a" * 49] * 5)
+    longest = "X-" + "a" * 61
+    nginx = edge(
+        server_names=[host, "localhost"],
+        headers={longest: "1", "Content-Security-Policy-Report-Only": "default-src 'self'"},
+        gzip_types=["application/" + "x" * 34],
+        cors_origins=["https://" + ".".join(["a" * 46] * 5)],
+        rate_limits={"a" * 40: {"rate": "999999r/s", "burst": 100_000, "zone_size": "1024m"}},
+        route={"rate_limit": "a" * 40},
+    )
+    assert nginx.get("/", {"Host": host}).headers[longest.lower()] == "1"
