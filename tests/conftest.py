@@ -39,7 +39,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _level(report: pytest.TestReport) -> str:
-    return str(dict(report.user_properties).get("level", "plain"))
+    # A file that can't be collected has none.
+    return str(dict(getattr(report, "user_properties", [])).get("level", "plain"))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

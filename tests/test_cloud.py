@@ -407,10 +407,10 @@ def test_in_the_cluster_the_password_is_protected_too() -> None:
             "makes the passwords of a managed server itself",
         ),
         *(
-            ({"edge": {"source_ranges": [text]}}, "source_ranges[0]", "not a range")
+            ({"load_balancers": {"source_ranges": [text]}}, "source_ranges[0]", "not a range")
             for text in ("anywhere", "203.0.113.7", "203.0.113.0/024", "203.0.113.0/255.255.255.0")
         ),
-        ({"edge": {"await": "no"}}, "tiers:edge.await", "valid boolean"),
+        ({"load_balancers": {"await": "no"}}, "tiers:load_balancers.await", "valid boolean"),
         *(
             ({"registry_logins": {host: LOGIN}}, "registry_logins", why)
             for host, why in (

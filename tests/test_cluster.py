@@ -267,7 +267,7 @@ def test_what_holds_data_in_production_is_protected(cluster: Cluster, stack: Sta
         return uid
 
     stack.set("tiers:environment", "production")
-    stack.set("tiers:edge.await", "false")  # ten seconds each time
+    stack.set("tiers:load_balancers.await", "false")  # ten seconds each time
     with documented(cluster, PRODUCTION):
         stack.up()
         made = claim()

@@ -31,7 +31,7 @@ CONFIG: dict[str, Any] = {
     "tiers:systems": list(SYSTEMS),
     "tiers:port_offset": None,
     # Ten seconds each.
-    "tiers:edge": {"await": False},
+    "tiers:load_balancers": {"await": False},
     "tiers:protect": "never",
 }
 SELF_SIGNED = {"mode": "self_signed"}

@@ -14,7 +14,7 @@ from pulumi_tiers.data_tier import DataTierSpec
 from pulumi_tiers.model.errors import DescriptionError, Mistake
 from pulumi_tiers.platforms.labels import tag_key
 from pulumi_tiers.render.recorder import Json, Recording, record
-from pulumi_tiers.settings import Edge, read_settings
+from pulumi_tiers.settings import LoadBalancers, read_settings
 from test_cli import tiers
 
 NAMESPACE = "kubernetes:core/v1:Namespace"
@@ -336,7 +336,7 @@ def test_valid_keys_are_told_as_they_are_written() -> None:
     [mistake] = refused(site({"foo": 1}))
     assert "cluster" in mistake.remedy
     with pytest.raises(ValueError, match="there is no key 'awiat' here") as caught:
-        Edge.model_validate({"awiat": True})
+        LoadBalancers.model_validate({"awiat": True})
     assert "valid: await, source_ranges" in str(caught.value.errors()[0]["ctx"])  # type: ignore
 
 

@@ -42,7 +42,7 @@ CONFIG: dict[str, Any] = {
         "pigmeu": {"mode": "self_signed"},
     },
     "tiers:digitalocean": {"vpc_range": "10.120.0.0/16"},
-    "tiers:edge": {"await": False},
+    "tiers:load_balancers": {"await": False},
     "tiers:protect": "never",
 }
 #: An address in the VPC, where the managed servers are.

@@ -102,7 +102,7 @@ def test_the_server_is_the_user_that_its_image_knows(image: str, user: int) -> N
 
 
 def test_the_password_may_be_a_file() -> None:
-    workload = POSTGRES.workload("db", store(admin="boss", secret_files=True))
+    workload = POSTGRES.workload("db", store(admin="boss", password_file=True))
     assert workload.secrets == {}
     assert workload.secret_files == {"password": "${password.boss}"}
     assert workload.environment["POSTGRES_PASSWORD_FILE"] == "/run/secrets/password"

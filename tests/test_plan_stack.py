@@ -462,8 +462,8 @@ def test_what_is_left_out_is_missed_by_name() -> None:
         ),
         Mistake(
             "tiers:images.shop/cache",
-            "the stack has no such service",
-            "did you mean 'shop/api'? valid: shop/api, shop/nginx",
+            "its profile is off in this stack",
+            "choose it in tiers:profiles.shop, or remove this",
         ),
     ]
     assert plan(made, profiles={"shop": ["fast"]})
@@ -1025,3 +1025,38 @@ def test_pods_that_find_no_room_are_told(cloud: dict[str, object], *, told: bool
         " some pods will wait for room (tiers:digitalocean.node_size, nodes, max_nodes)"
     )
     assert found == ([expected] if told else [])
+
+
+def test_what_belongs_to_a_profile_that_is_off_is_told_so() -> None:
+    config = {"tiers:systems": ["pigmeu"], "tiers:replicas": {"pigmeu/flower": 2}}
+    with pytest.raises(DescriptionError) as caught:
+        make_plan("dev", read_settings(config))
+    assert caught.value.mistakes == [
+        Mistake(
+            "tiers:replicas.pigmeu/flower",
+            "its profile is off in this stack",
+            "choose it in tiers:profiles.pigmeu, or remove this",
+        )
+    ]
+
+
+def test_an_edge_is_published_where_the_stack_says() -> None:
+    tls = {"mode": "lets_encrypt", "email": "me@example.com"}
+    config: dict[str, object] = {
+        "tiers:environment": "production",
+        "tiers:systems": ["pigmeu"],
+        "tiers:tls": {"pigmeu": tls},
+        "tiers:domains": {"pigmeu": "copilot.example.com"},
+    }
+
+    def made(**more: object) -> tuple[str, list[str]]:
+        stack = make_plan("prod", read_settings({**config, **more}))
+        said = [doubt for doubt in doubts(stack.systems, stack.target) if "127.0.0.1" in doubt]
+        return stack.systems[0].edges["nginx"].host_ip, said
+
+    hidden = (
+        "pigmeu: edges.nginx: the certificate's host name is proved from outside, and 127.0.0.1 is"
+        " reached from this machine only (tiers:host_ips)"
+    )
+    assert made() == ("127.0.0.1", [hidden])
+    assert made(**{"tiers:host_ips": {"pigmeu": "0.0.0.0"}}) == ("0.0.0.0", [])

@@ -93,7 +93,7 @@ def test_all_mistakes_are_told_together_and_in_order() -> None:
         "5 mistakes in the description; nothing was changed\n"
         "  tiers:enviroment: there is no such configuration key\n"
         "    did you mean 'environment'? valid: autoscale, concurrency, databases, digitalocean,"
-        " domains, edge, environment, images, managed, names, owner, port_offset, port_offsets,"
+        " domains, environment, host_ips, images, load_balancers, managed, names, owner, port_offset, port_offsets,"
         " profiles, protect, registry, registry_logins, replicas, secrets, sources, subnets,"
         " systems, target, tls, variables\n"
         "  tiers:images.encontros-tech/postgres: 'Postgres' is not an image reference\n"

@@ -119,7 +119,7 @@ SAID: dict[str, Any] = {
     "encryption": True,
     "replica_set": "rs0",
     "replicas": 3,
-    "secret_files": True,
+    "password_file": True,
     "settings": {"a": "1"},
 }
 

@@ -682,6 +682,11 @@ def doubts(systems: Iterable[System], target: Target, cloud: Cloud | None = None
                 yield f"{system.name}: edges.{name}: TLS is off; its document demands it"
             if production and edge.tls.mode is TlsMode.SELF_SIGNED:
                 yield f"{system.name}: edges.{name}: no client trusts a self-signed certificate"
+            if edge.tls.mode is TlsMode.LETS_ENCRYPT and edge.host_ip == "127.0.0.1":
+                yield (
+                    f"{system.name}: edges.{name}: the certificate's host name is proved from"
+                    " outside, and 127.0.0.1 is reached from this machine only (tiers:host_ips)"
+                )
         for name, store in system.stores.items():
             if as_placed(store, target).replicas < store.replicas:
                 yield (
@@ -696,7 +701,7 @@ def doubts(systems: Iterable[System], target: Target, cloud: Cloud | None = None
                 yield (
                     f"{system.name}: services.{name}: everybody who reaches the load balancer can"
                     f" read {workload.metrics}: it forwards connections and knows no paths;"
-                    " tiers:edge.source_ranges says who may reach it"
+                    " tiers:load_balancers.source_ranges says who may reach it"
                 )
 
 

@@ -97,7 +97,7 @@ class StoreArgs(TypedDict):
     """Name of the replica set that the servers are, such as ``rs0``."""
     replicas: NotRequired[int]
     """Its members on Kubernetes, an odd number. Default: 1, as always on Docker."""
-    secret_files: NotRequired[bool]
+    password_file: NotRequired[bool]
     """Postgres: the admin's password reaches the server as a file. Default: false."""
     encryption: NotRequired[bool]
     """The server encrypts what it writes, with a key of its own. Default: false."""

@@ -40,7 +40,7 @@ class Plan:
         return self.settings.target
 
 
-BY_SYSTEM = ("profiles", "port_offsets", "subnets", "domains", "tls", "sources")
+BY_SYSTEM = ("profiles", "port_offsets", "subnets", "domains", "host_ips", "tls", "sources")
 """Keys of the configuration that are maps by system."""
 
 T = TypeVar("T")
@@ -162,8 +162,8 @@ def _check_edges(settings: Settings, systems: list[System]) -> Iterator[Mistake]
                 "set its 'mode' to given, lets_encrypt or digitalocean (or to self_signed, or off"
                 " where something in front of it has TLS)",
             )
-        for key, given in (("tls", settings.tls), ("domains", settings.domains)):
-            if name in given and not system.edges:
+        for key in ("tls", "domains", "host_ips"):
+            if name in getattr(settings, key) and not system.edges:
                 why = f"'{name}' has no edge in {settings.environment}"
                 yield Mistake(f"tiers:{key}.{name}", why, "remove it")
         uses_url = [
@@ -207,9 +207,13 @@ def _check_overrides(settings: Settings, systems: list[System]) -> Iterator[Mist
         "autoscale": ("service", services),
         "concurrency": ("service with jobs", working),
     }
+    disabled = {f"{system.name}/{name}" for system in systems for name in system.disabled}
     for setting, (word, keys) in known.items():
         for key in getattr(settings, setting):
-            if key not in keys:
+            if key in disabled:
+                remedy = f"choose it in tiers:profiles.{key.partition('/')[0]}, or remove this"
+                yield Mistake(f"tiers:{setting}.{key}", "its profile is off in this stack", remedy)
+            elif key not in keys:
                 why = f"the stack has no such {word}"
                 yield Mistake(f"tiers:{setting}.{key}", why, nearest(key, keys))
     for key, managed in settings.managed.items():
@@ -536,6 +540,7 @@ class _Put:
                 "image": self._image(name, edge.image),
                 "tls": tls or edge.tls,
                 "server_names": [domain] if domain else edge.server_names,
+                "host_ip": settings.host_ips.get(self.system.name, edge.host_ip),
                 "published": EdgePorts(
                     http=self._published(edge.published.http),
                     https=self._published(edge.published.https),

@@ -55,7 +55,7 @@ def deploy(
 ) -> pulumi.Output[dict[str, list[str]]]:
     """One system of the plan. Returns the URLs of its published services."""
     options = pulumi.ResourceOptions(providers=[cluster.provider] if cluster else None)
-    edge = plan.settings.edge
+    balancers = plan.settings.load_balancers
     place: SiteArgs = {
         "target": plan.target,
         "namespace": system.namespace or f"{system.name}-{system.environment}",
@@ -63,8 +63,8 @@ def deploy(
         "documented_names": plan.settings.names is Names.DOCUMENTED,
         "protect": plan.settings.protects,
         "registry_logins": cast("dict[str, RegistryLoginArgs]", plan.settings.registry_logins),
-        "source_ranges": edge.source_ranges,
-        "await_load_balancers": edge.await_,
+        "source_ranges": balancers.source_ranges,
+        "await_load_balancers": balancers.await_,
     }
     if cluster:
         place["cluster"] = cluster.ref

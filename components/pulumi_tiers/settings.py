@@ -27,7 +27,7 @@ from pulumi_tiers.model.image import Mirrors, Registry, RegistryLogin
 from pulumi_tiers.model.network import Subnet
 from pulumi_tiers.model.store import Managed
 from pulumi_tiers.model.system import Environment, Target
-from pulumi_tiers.model.workload import Autoscale, Given, ImageReference
+from pulumi_tiers.model.workload import Autoscale, Given, HostAddress, ImageReference
 from pulumi_tiers.systems import SYSTEMS
 
 NAMESPACE = "tiers"
@@ -55,7 +55,7 @@ class Protect(Word):
     NEVER = "never"
 
 
-class Edge(Model):
+class LoadBalancers(Model):
     """How the systems are reached from outside, on Kubernetes."""
 
     #: False: for clusters that never give a load balancer an address.
@@ -116,7 +116,7 @@ class Settings(Model):
     owner: LabelValue = ""
     databases: Databases = Databases.DOCUMENTED
     protect: Protect = Protect.PRODUCTION
-    edge: Edge = Edge()
+    load_balancers: LoadBalancers = LoadBalancers()
     #: Host of a private registry -> who pulls from it.
     registry_logins: dict[Registry, RegistryLogin] = {}
     #: What all systems share on DigitalOcean.
@@ -142,6 +142,8 @@ class Settings(Model):
     subnets: dict[str, Subnet] = {}
     #: System -> the host name that clients reach its edge by.
     domains: dict[str, HostName] = {}
+    #: System -> address of the Docker host on which its edge is published. Default: 127.0.0.1.
+    host_ips: dict[str, HostAddress] = {}
     #: System -> the certificate of its edge. Default: self-signed in development.
     tls: dict[str, Tls] = {}
     #: System -> folder of its checkout on this machine: images are built from it, on Docker.
@@ -157,10 +159,10 @@ class Settings(Model):
 
 
 STRUCTURED = frozenset(
-    {"systems", "edge", "registry_logins", "digitalocean"}
+    {"systems", "load_balancers", "registry_logins", "digitalocean"}
     # Maps by system, or by a part of one.
     | {"images", "secrets", "managed", "variables", "replicas", "autoscale", "concurrency"}
-    | {"profiles", "port_offsets", "subnets", "domains", "tls", "sources"}
+    | {"profiles", "port_offsets", "subnets", "domains", "host_ips", "tls", "sources"}
 )
 
 

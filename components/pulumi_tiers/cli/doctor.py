@@ -64,6 +64,8 @@ def examine(project: Project, stack: str) -> list[Finding]:
             "stand-in images on closed networks",
             "apt-get install mmdebstrap (Debian)",
         ),
+        _tool("go", "stand-ins of MinIO and MongoDB", "https://go.dev/dl/"),
+        _tool("npm", "stand-in of MongoDB", "apt-get install npm (Debian)"),
         Finding("project", True, f"{project.name}: stacks {stacks}; this is {stack}", ""),
     ]
 

@@ -17,9 +17,9 @@ SPECIFIC = (
     "buckets",
     "databases",
     "encryption",
+    "password_file",
     "replica_set",
     "replicas",
-    "secret_files",
     "settings",
 )
 """Keys of a Store that mean something to some engines only: see `Engine.takes`."""

@@ -34,7 +34,7 @@ class Postgres(Engine):
     admin = "postgres"
     resources: ClassVar[Resources] = Resources(cpus=1.0, memory="256m")
     least_memory = "64m"
-    takes: ClassVar[frozenset[str]] = frozenset({"admin", "databases", "secret_files", "settings"})
+    takes: ClassVar[frozenset[str]] = frozenset({"admin", "databases", "password_file", "settings"})
     service: ClassVar[Service] = Service(
         engine="pg",
         port=25060,
@@ -87,7 +87,9 @@ class Postgres(Engine):
         ]
         user = self._user(store)
         password = f"${{password.{admin}}}"
-        files = {"POSTGRES_PASSWORD_FILE": f"{SECRET_FILES}/password"} if store.secret_files else {}
+        files = (
+            {"POSTGRES_PASSWORD_FILE": f"{SECRET_FILES}/password"} if store.password_file else {}
+        )
         return Workload(
             image=store.image or self.image,
             command=["postgres", *settings] if settings else [],
@@ -98,8 +100,8 @@ class Postgres(Engine):
                 # Below the mount: a file system's own "lost+found" would stop the first start.
                 "PGDATA": f"{_DATA}/pgdata",
             },
-            secrets={} if store.secret_files else {"POSTGRES_PASSWORD": password},
-            secret_files={"password": password} if store.secret_files else {},
+            secrets={} if store.password_file else {"POSTGRES_PASSWORD": password},
+            secret_files={"password": password} if store.password_file else {},
             ports=[Port(target=self.port, published=store.published, scheme="postgresql")],
             volumes=[Volume(name=store.volume or f"{name}-data", target=_DATA, size=store.size)],
             tmpfs={"/var/run/postgresql": f"uid={user},gid={user}", "/tmp": ""},  # noqa: S108

@@ -142,7 +142,7 @@ class Store(Model):
     #: Its members on Kubernetes. On Docker there is always one.
     replicas: Annotated[Whole, Field(ge=1, le=7)] = 1
     #: The admin's password reaches the server as a file. Others than Postgres know no other way.
-    secret_files: Flag = False
+    password_file: Flag = False
     #: The server encrypts what it writes, with a key of its own.
     encryption: Flag = False
     #: Port on the Docker host. Not given: reachable in the system's own network only.

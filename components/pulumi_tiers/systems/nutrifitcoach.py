@@ -58,7 +58,7 @@ def nutrifitcoach(environment: Environment) -> System:
                 # "16 Alpine": its user has another number than the one that stand-ins and other
                 # images have, to whom the volume would belong.
                 image="postgres:16",
-                secret_files=True,
+                password_file=True,
                 databases=[Database(name="nutrifitcoach", owner="nutrifitcoach")],
                 size="10Gi",
                 networks=["data"],
