@@ -743,7 +743,7 @@ def test_logins_of_registries_reach_every_pod_and_nobody_else() -> None:
 
 def test_load_balancers_let_in_who_may_come() -> None:
     ranges = ["203.0.113.0/24", "198.51.100.7/32"]
-    narrowed = Objects(encontros_tech("production", edge={"source_ranges": ranges}))
+    narrowed = Objects(encontros_tech("production", load_balancers={"source_ranges": ranges}))
     spec = narrowed.get("Service", "encontros-tech")["spec"]
     assert spec["loadBalancerSourceRanges"] == ranges
     # A Service without a load balancer has nobody to let in.
@@ -761,7 +761,7 @@ def awaited(recording: Recording) -> dict[str, bool]:
 
 def test_only_addresses_are_waited_for_and_only_where_they_come() -> None:
     assert awaited(encontros_tech("production")) == {"encontros-tech": True, "postgres": False}
-    never = encontros_tech("production", edge={"await": False})
+    never = encontros_tech("production", load_balancers={"await": False})
     assert awaited(never) == {"encontros-tech": False, "postgres": False}
 
 
