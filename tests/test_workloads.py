@@ -130,11 +130,16 @@ def test_the_script_writes_what_was_given_and_nobody_else_can_read_secrets(tmp_p
     configs, secrets = tmp_path / "configs", tmp_path / "secrets"
     [script] = made["command"]
     folders = {"/tmp": configs, "/var/tmp": secrets}
-    script = re.sub(r" (/tmp|/var/tmp)/", lambda match: f" {folders[match[1]]}/", script)
+    script = re.sub(r" (/tmp|/var/tmp)\b", lambda match: f" {folders[match[1]]}", script)
+    # It removes files: nowhere but in the folders of this test.
+    paths = re.findall(r"(?<![\w$}\"*])/(?:tmp|var)\S*", script)
+    assert paths
+    assert all(path.startswith(str(tmp_path)) for path in paths), paths
     environment = dict(entry.split("=", 1) for entry in made["envs"])
     for _ in range(2):
         for folder in (configs, secrets):
             folder.mkdir(exist_ok=True)
+            (folder / "removed-from-the-description").write_text("old")
         subprocess.run(
             ["sh", "-c", script], env={"PATH": "/usr/bin:/bin", **environment}, check=True
         )

@@ -169,6 +169,7 @@ class DockerPlatform(Platform):
                 variables[variable] = text
                 script.append(f'put {umask} {folder}/{file} "${variable}"')
             if files:
+                script.append(f"only {folder} {' '.join(sorted(files))}")
                 volume = Volume(name=f"{name}-{suffix}", target=target, size="1Mi")
                 volumes.append((self._volume(owner, site, volume), target, folder))
         writer = Workload(
@@ -311,9 +312,20 @@ class _Written:
 
 
 #: Whoever reads a file meanwhile has the old one or the new one.
-_PUT = (
-    'set -eu; put() { umask "$1"; rm -f "$2.new"; printf %s "$3" > "$2.new"; mv -f "$2.new" "$2"; }'
-)
+_PUT = """\
+set -eu
+put() { umask "$1"; rm -f "$2.new"; printf %s "$3" > "$2.new"; mv -f "$2.new" "$2"; }
+# Takes away what an earlier description has left.
+only() {
+  folder=$1
+  shift
+  for file in "$folder"/*; do
+    case " $* " in
+      *" ${file##*/} "*) ;;
+      *) if [ -f "$file" ]; then rm -f "$file"; fi ;;
+    esac
+  done
+}"""
 _LITTLE = Resources(cpus=0.5, memory="32m")
 
 
