@@ -123,6 +123,7 @@ def test_an_edge_through_compose(sandbox: Sandbox) -> None:
 
 @pytest.mark.docker
 @pytest.mark.engine
+@pytest.mark.load
 def test_an_edge_through_the_engine(sandbox: Sandbox) -> None:
     shop = Shop(sandbox)
     sandbox.tiers("up", "--runner", "pulumi")

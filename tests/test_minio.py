@@ -159,6 +159,7 @@ def may_enter(here: Containers, client: str, user: str, password: str) -> bool:
 
 
 @pytest.mark.docker
+@pytest.mark.load  # compiles its stand-in the first time, which takes minutes
 def test_a_real_server_has_buckets_keys_and_copies(here: Containers) -> None:
     said = store(image=stand_in(MINIO.image), buckets=VIDEOS, encryption=True)
     workload = MINIO.workload("minio", said)

@@ -313,6 +313,7 @@ def ask(here: Containers, name: str, url: str, script: str) -> tuple[int, str]:
 
 
 @pytest.mark.docker
+@pytest.mark.load  # compiles its stand-in the first time, which takes minutes
 def test_a_stand_in_gets_its_set_its_users_and_keeps_its_data(here: Containers) -> None:
     said = as_placed(store(image=stand_in(MONGO.image), **SET), Target.DOCKER)
     workload = MONGO.workload("mongo", said)

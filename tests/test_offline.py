@@ -670,7 +670,7 @@ def lab(images: Images) -> Generator[Lab]:
 
 
 @pytest.mark.docker
-@pytest.mark.parametrize("image", [POSTGRES, APPLICATION, REDIS, MONGO])
+@pytest.mark.parametrize("image", [POSTGRES, APPLICATION, REDIS])
 def test_the_images_say_that_they_are_stand_ins(images: Images, image: str) -> None:
     labels = json.loads(docker("inspect", "--format", "{{json .Config.Labels}}", images[image]))
     assert (labels["standin"], labels["standin.for"]) == ("true", image)
@@ -934,6 +934,7 @@ mc --quiet encrypt set sse-s3 site/mine
 
 
 @pytest.mark.docker
+@pytest.mark.load  # compiles its stand-in the first time, which takes minutes
 def test_minio_is_a_real_s3_server(lab: Lab, tmp_path: Path) -> None:
     (tmp_path / "password").write_text("p@ss/word")
     (tmp_path / "key").write_text("tiers:" + "0" * 42 + "A=")
@@ -1026,6 +1027,7 @@ print(json.dumps([
 
 
 @pytest.mark.docker
+@pytest.mark.load  # compiles its stand-in the first time, which takes minutes
 def test_mongo_has_users_a_set_of_one_and_keeps_its_data(lab: Lab) -> None:
     start = "umask 077; echo a1b2c3d4 >/tmp/key; exec docker-entrypoint.sh mongod"
     options = "--replSet rs0 --keyFile /tmp/key --bind_ip_all --wiredTigerCacheSizeGB 0.25"

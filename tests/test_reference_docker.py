@@ -17,7 +17,7 @@ import pytest
 
 from offline import build
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.load]
 
 POSTGRES = "postgres:16-alpine"
 REDIS = "redis:7-alpine"

@@ -222,6 +222,7 @@ def test_what_would_change_more_is_refused() -> None:
 
 @pytest.mark.docker
 @pytest.mark.engine
+@pytest.mark.load
 def test_the_engine_touches_the_scaled_service_alone(sandbox: Sandbox) -> None:
     sandbox.tiers("up", "--runner", "pulumi")
     one = sandbox.ids()
