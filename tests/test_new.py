@@ -656,6 +656,7 @@ def test_a_new_program_runs(sandbox: Sandbox, tmp_path: Path) -> None:
     )
     sandbox.configure()
     sandbox.tiers("up", "--runner", "compose")
+    sandbox.wait_healthy()  # the starter's service has no health check
     sandbox.write("kept")
     health, said = sandbox.health()
     assert (health, said["dependencies"]["DATABASE_URL"]["ok"]) == (200, True), json.dumps(said)
