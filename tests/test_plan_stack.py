@@ -1060,3 +1060,15 @@ def test_an_edge_is_published_where_the_stack_says() -> None:
     )
     assert made() == ("127.0.0.1", [hidden])
     assert made(**{"tiers:host_ips": {"pigmeu": "0.0.0.0"}}) == ("0.0.0.0", [])
+
+
+def test_an_edges_url_stands_in_secrets_and_files_too() -> None:
+    url = "${nginx.url}/hook?key=${secret.HOOK_KEY}"
+    made = system(
+        {"api": api(secrets={"HOOK": url}, secret_files={"hook": url}, ports=[{"target": 80}])},
+        edges={"nginx": edge()},
+    )
+    [planned] = plan(made, domains={"shop": "shop.example.com"}).systems
+    known = "https://shop.example.com/hook?key=${secret.HOOK_KEY}"
+    assert planned.services["api"].secrets == {"HOOK": known}
+    assert planned.services["api"].secret_files == {"hook": known}

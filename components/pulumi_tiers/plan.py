@@ -169,7 +169,7 @@ def _check_edges(settings: Settings, systems: list[System]) -> Iterator[Mistake]
         uses_url = [
             service
             for service, workload in system.workloads.items()
-            for text in workload.values.values()
+            for text in (*workload.values.values(), *workload.secret_files.values())
             if isinstance(text, str) and any(f"${{{edge}.url}}" in text for edge in system.edges)
         ]
         if uses_url and name not in settings.domains and settings.target is not Target.DOCKER:
@@ -485,7 +485,13 @@ class _Put:
                     **{variable: text(value) for variable, value in workload.environment.items()},
                     **given,
                 },
-                "secrets": {**workload.secrets, **secrets},
+                "secrets": {
+                    **{variable: text(value) for variable, value in workload.secrets.items()},
+                    **secrets,
+                },
+                "secret_files": {
+                    file: text(value) for file, value in workload.secret_files.items()
+                },
                 "ports": [
                     port.model_copy(update={"published": self._published(port.published)})
                     for port in workload.ports
