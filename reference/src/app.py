@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextvars
 import logging
 import os
 from typing import Any
@@ -22,6 +24,14 @@ _wsgi: Any = WsgiToAsgi(application())
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
-    """Give every request a thread of its own; they would all share one otherwise."""
-    async with ThreadSensitiveContext():
-        await _wsgi(scope, receive, send)
+    """Give every request a thread of its own; they would all share one otherwise.
+
+    A request that comes early on a connection that is kept inherits the context of the one before
+    it, thread and all. That thread ends meanwhile, and the server would wait for it for ever.
+    """
+
+    async def answer() -> None:
+        async with ThreadSensitiveContext():
+            await _wsgi(scope, receive, send)
+
+    await asyncio.create_task(answer(), context=contextvars.Context())
