@@ -412,6 +412,52 @@ def test_a_new_certificate_is_taken_without_a_word(edge: Make, folder: Path) -> 
     nginx.wait_for(served, "the new one is served")
 
 
+def test_an_issued_certificate_stays_while_another_is_written(folder: Path) -> None:
+    nginx = Nginx.make(folder)
+    issued = folder / "issued"
+    issued.mkdir()
+    nginx.environment["EDGE_ISSUED"] = str(issued)
+    nginx.configure(Edge.model_validate(described(tls=TLS)), {}, files=certificate(folder))
+
+    def pair() -> tuple[str, str]:
+        made = certificate(folder)
+        return made["tls.crt"], made["tls.key"]
+
+    def served() -> str:
+        address = ("127.0.0.1", nginx.ports.https)
+        return ssl.get_server_certificate(address)
+
+    def issue(crt: str, key: str) -> None:
+        nginx.put("issued/fullchain.pem", crt)
+        nginx.put("issued/privkey.pem", key)
+        nginx.wait_for(lambda: served() == crt, "the issued one is served")
+
+    def stays(crt: str) -> None:
+        for _ in range(10):
+            assert served() == crt
+            time.sleep(0.1)
+
+    nginx.start()
+    try:
+        first, second = pair(), pair()
+        own = served()
+        assert own != first[0]
+        nginx.put("issued/fullchain.pem", first[0])
+        stays(own)
+        issue(*first)
+        # As certbot does it: away with the link, then the new one; its key can't be read at first.
+        (issued / "privkey.pem").unlink()
+        stays(first[0])
+        (issued / "fullchain.pem").unlink()
+        stays(first[0])
+        nginx.put("issued/fullchain.pem", second[0])
+        stays(first[0])
+        issue(*second)
+        assert "nginx refuses" not in nginx.log
+    finally:
+        nginx.stop()
+
+
 def test_unknown_hosts_are_refused(edge: Make) -> None:
     nginx = edge(server_names=["shop.example.com", "*.shop.example.com"], tls=TLS, redirect=False)
     nginx.trust = None

@@ -27,10 +27,14 @@ if [ "${1:-}" = health ]; then
 fi
 
 certificate() { # of all there are, the one to use: sets crt and key
-    if [ -n "$issued" ] && [ -r "$issued/fullchain.pem" ] && [ -r "$issued/privkey.pem" ]; then
+    crt=$secrets/tls.crt key=$secrets/tls.key
+    [ -d "$issued" ] || return 0
+    if [ -r "$issued/fullchain.pem" ] && [ -r "$issued/privkey.pem" ]; then
         crt=$issued/fullchain.pem key=$issued/privkey.pem
-    else
-        crt=$secrets/tls.crt key=$secrets/tls.key
+    elif [ -e "$run/now/tls.crt" ]; then
+        # One is just being written: files are missing, or not ours to read yet. Until all of it is
+        # there, the one that is served stays.
+        crt=$run/now/tls.crt key=$run/now/tls.key
     fi
 }
 
