@@ -1,0 +1,292 @@
+"""How a system is watched: what is measured, when it is too much, and who is told."""
+
+import re
+from collections.abc import Iterator
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, model_validator
+
+from pulumi_tiers.model.base import (
+    Duration,
+    FileName,
+    Flag,
+    Model,
+    Name,
+    PlainText,
+    PortNumber,
+    StorageSize,
+    Text,
+    Whole,
+    Word,
+    seconds,
+)
+from pulumi_tiers.model.errors import reject, reject_all, shown
+from pulumi_tiers.model.workload import Given, ImageReference, Resources
+
+_METRIC = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
+
+
+def _metric(value: str) -> str:
+    if len(value) > 200 or not _METRIC.fullmatch(value):
+        raise reject(
+            f"{shown(value)} is not the name of a metric",
+            "use letters, digits, '_' and ':', not beginning with a digit",
+        )
+    return value
+
+
+MetricName = Annotated[str, AfterValidator(_metric)]
+"""The name of a metric, as Prometheus has it."""
+
+
+class Family(Word):
+    """What an alert is about: the four documented families (Vision, L347-351)."""
+
+    PERFORMANCE = "performance"
+    AVAILABILITY = "availability"
+    SECURITY = "security"
+    BUSINESS = "business"
+
+
+class Severity(Word):
+    """How soon somebody has to look: at once, today, or when there is time."""
+
+    CRITICAL = "critical"
+    WARNING = "warning"
+    INFO = "info"
+
+
+class ProgramMetrics(Model):
+    """What the system's programs call what they tell of themselves. None: they don't tell it.
+
+    A rule or a panel that needs a missing one is left out. The defaults are a convention of ours:
+    no document names any but Encontros Tech's exporter.
+    """
+
+    #: A counter of answers with the label `status`: the HTTP status, such as 200.
+    requests: MetricName | None = "http_requests_total"
+    #: A histogram of seconds.
+    duration: MetricName | None = "http_request_duration_seconds"
+    #: 1 where a program reaches what it depends on, else 0; label `dependency`.
+    dependency_up: MetricName | None = "dependency_up"
+    #: A counter of refused logins.
+    login_failures: MetricName | None = "login_failures_total"
+    #: A counter of jobs; label `outcome`: `failed`, or what else became of them.
+    jobs: MetricName | None = "jobs_processed_total"
+    #: A histogram of seconds.
+    job_duration: MetricName | None = "job_duration_seconds"
+    #: A histogram of the results' quality, 0 to 1.
+    job_quality: MetricName | None = "job_quality"
+    #: Jobs that wait; label `queue`.
+    queue_length: MetricName | None = "queue_depth"
+
+
+Percent = Annotated[float, Field(ge=0, le=100)]
+Positive = Annotated[float, Field(gt=0, le=1e12)]
+
+
+class Thresholds(Model):
+    """When it is too much. No document states a number: all of them are ours."""
+
+    #: Performance: seconds that 95 of 100 requests take at most.
+    response_seconds: Positive = 1.0
+    #: Performance: percent of a machine's CPUs and of its memory.
+    cpu_percent: Percent = 85
+    memory_percent: Percent = 90
+    #: Performance: percent of a store's connections and of its own memory.
+    connections_percent: Percent = 80
+    store_memory_percent: Percent = 90
+    #: Availability: percent of requests that are answered with 5xx.
+    error_percent: Percent = 5
+    #: Availability: percent of a file system; and what is full within a day by its growth.
+    disk_percent: Percent = 85
+    #: Availability: days that a certificate is still good for.
+    certificate_days: Annotated[Whole, Field(ge=1, le=365)] = 14
+    #: Security: per minute, over five minutes.
+    login_failures_per_minute: Positive = 10
+    rate_limited_per_minute: Positive = 60
+    #: Business: jobs that wait, hours without a job that was done, percent of jobs that failed.
+    queue_length: Positive = 1000
+    idle_hours: Annotated[Whole, Field(ge=1, le=168)] = 24
+    failed_jobs_percent: Percent = 10
+    #: Business: the least average quality, 0 to 1.
+    job_quality: Annotated[float, Field(ge=0, le=1)] = 0.7
+
+
+class Rule(Model):
+    """An alert of one's own. Its key is its name."""
+
+    #: PromQL: an alert for each series that it finds.
+    expr: Given
+    #: How long it must find it before the alert fires (Prometheus' ``for``).
+    pending: Duration = "5m"
+    family: Family
+    severity: Severity = Severity.WARNING
+    #: One line for people. ``{{ $labels.job }}`` and ``{{ $value }}`` as Prometheus has them.
+    summary: Given
+    #: What to do.
+    action: Given
+
+
+def _rule_name(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9]{0,62}", value):
+        raise reject(
+            f"{shown(value)} is not a name for an alert",
+            "use at most 63 letters and digits, such as 'TooFewOrders'",
+        )
+    return value
+
+
+RuleName = Annotated[str, AfterValidator(_rule_name)]
+
+
+class Slack(Model):
+    """A Slack channel."""
+
+    #: Of an "incoming webhook". Who has it can write there.
+    webhook_url: Text
+    #: Default: the webhook's own.
+    channel: Given | None = None
+
+
+class Discord(Model):
+    """A Discord channel."""
+
+    #: As Discord shows it: ``https://discord.com/api/webhooks/...``.
+    webhook_url: Text
+
+
+class Email(Model):
+    """Messages by e-mail."""
+
+    to: Annotated[list[Given], Field(min_length=1)]
+    sender: Given
+    #: ``host:port`` of the server that takes them.
+    smarthost: Given
+    username: Given | None = None
+    password: Text | None = None
+    #: False: without encryption, for servers in the same network only.
+    tls: Flag = True
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Email":
+        reject_all(self._mistakes())
+        return self
+
+    def _mistakes(self) -> Iterator[tuple[tuple[str | int, ...], str, str]]:
+        if not re.fullmatch(r"[A-Za-z0-9.-]+:\d{1,5}", self.smarthost):
+            why = f"{shown(self.smarthost)} is not the host and the port of a server"
+            yield ("smarthost",), why, "write it like 'smtp.example.com:587'"
+        if (self.username is None) != (self.password is None):
+            key = "password" if self.password is None else "username"
+            yield (key,), "is missing: a login needs both", "add it, or remove the other"
+        for key, addresses in (("to", self.to), ("sender", [self.sender])):
+            for address in addresses:
+                if not re.fullmatch(r"[^@\s,]+@[^@\s,]+", address):
+                    yield (key,), f"{shown(address)} is not an address", "write 'me@example.com'"
+
+
+class Webhook(Model):
+    """Whatever takes Alertmanager's own JSON."""
+
+    url: Text
+
+
+class Alerts(Model):
+    """Alertmanager, and whom it tells. Without any channel it only shows alerts."""
+
+    image: ImageReference | None = None
+    #: Port of the Docker host. Default: 9093 in development, else none.
+    published: PortNumber | None = None
+    resources: Resources = Resources(cpus=0.25, memory="64m")
+    slack: Slack | None = None
+    discord: Discord | None = None
+    email: Email | None = None
+    webhook: Webhook | None = None
+    #: How long alerts of one family are waited for, so that they come in one message.
+    group_wait: Duration = "30s"
+    #: The shortest time between two messages about the same group.
+    group_interval: Duration = "5m"
+    #: What still fires is told again.
+    repeat_interval: Duration = "4h"
+
+
+class Prometheus(Model):
+    """The server that asks for metrics and evaluates rules."""
+
+    image: ImageReference | None = None
+    #: Documented for Vision (L145-163): 15s both.
+    scrape_interval: Duration = "15s"
+    evaluation_interval: Duration = "15s"
+    #: Days of data. Not documented.
+    retention_days: Annotated[Whole, Field(ge=1, le=3650)] = 15
+    #: Size of the volume; four fifths of it are filled at most.
+    size: StorageSize = "10Gi"
+    #: Port of the Docker host. Default: 9090 in development, else none.
+    published: PortNumber | None = None
+    resources: Resources = Resources(cpus=0.5, memory="512m")
+
+
+class Grafana(Model):
+    """Dashboards. The five documented ones (Vision, L353-358) are made of the system itself."""
+
+    image: ImageReference | None = None
+    #: Port of the Docker host. Default: 3000 in development, else none.
+    published: PortNumber | None = None
+    resources: Resources = Resources(cpus=0.5, memory="256m")
+    size: StorageSize = "1Gi"
+    #: Dashboards of one's own, in Grafana's JSON, by the name of their file.
+    extra_dashboards: dict[FileName, PlainText] = {}
+
+
+class Logs(Model):
+    """Elasticsearch, Kibana and a shipper (Vision, L27-31: 8.8.0)."""
+
+    #: Version of all three.
+    version: Given = "8.8.0"
+    #: Days until an index is deleted. Not documented.
+    retention_days: Annotated[Whole, Field(ge=1, le=3650)] = 14
+    #: Size of Elasticsearch's volume.
+    size: StorageSize = "20Gi"
+    #: Ports of the Docker host. Default: 5601 and none in development, else none.
+    kibana_published: PortNumber | None = None
+    elasticsearch_published: PortNumber | None = None
+
+
+class Observability(Model):
+    """How one system is watched."""
+
+    prometheus: Prometheus = Prometheus()
+    alerts: Alerts | None = Alerts()
+    grafana: Grafana | None = Grafana()
+    #: Default: none.
+    logs: Logs | None = None
+    #: The machines: CPU, memory, disks. Needs their folders, read-only: see the docs.
+    node: Flag = True
+    #: How often a job is asked, where its program doesn't say it: job → interval.
+    intervals: dict[Name, Duration] = {}
+    program: ProgramMetrics = ProgramMetrics()
+    thresholds: Thresholds = Thresholds()
+    #: Rules that are left out: a name of ours, such as 'HighResponseTime'.
+    without: list[RuleName] = []
+    #: Alerts of one's own, by name.
+    extra_rules: dict[RuleName, Rule] = {}
+    #: Further metrics that the programs export: extra rules and dashboards may name them.
+    exports: list[MetricName] = []
+    #: Kubernetes: ServiceMonitors too, for a Prometheus Operator that the cluster has.
+    service_monitors: Flag = False
+    #: Images of exporters by engine (`postgres`), or `node`, `nginx`, `blackbox`.
+    images: dict[Name, ImageReference] = {}
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Observability":
+        reject_all(self._mistakes())
+        return self
+
+    def _mistakes(self) -> Iterator[tuple[tuple[str | int, ...], str, str]]:
+        interval = self.prometheus.scrape_interval
+        for key, value in (("scrape_interval", interval), *self.intervals.items()):
+            # Prometheus takes a series for gone after five minutes.
+            if not 1 <= seconds(value) <= 120:
+                place = ("prometheus", key) if key == "scrape_interval" else ("intervals", key)
+                yield place, f"{value} is not 1s to 2m", "a series is lost after five minutes"
