@@ -15,6 +15,7 @@ from pulumi_tiers.model.workload import (
     Source,
     Workload,
 )
+from pulumi_tiers.tools import flower
 
 _STORES = {"redis": Condition.SERVICE_HEALTHY, "mongo": Condition.SERVICE_HEALTHY}
 _CELERY = ["celery", "-A", "src.workers.worker"]
@@ -119,7 +120,8 @@ def pigmeu(environment: Environment) -> System:
                 stop_grace_period="30m",
                 resources=Resources(cpus=2.0, memory="2g"),
             ),
-            "flower": _flower(),
+            # PI-17: optional. The document installs it by hand into the worker's image.
+            "flower": flower(),
         },
     )
 
@@ -154,40 +156,6 @@ def _workload(production: bool, **different: object) -> Workload:
             "unverified": True,
             **different,
         }
-    )
-
-
-def _flower() -> Workload:
-    """Optional, in the network only, with a password (PI-17).
-
-    The document installs it by hand into the worker's image; Flower's own needs nothing of ours.
-    """
-    return Workload(
-        image="mher/flower:2.0",
-        command=["celery", "flower", "--port=5555"],
-        secrets={
-            "CELERY_BROKER_URL": "${redis.url}",
-            "FLOWER_BASIC_AUTH": "admin:${secret.FLOWER_PASSWORD}",
-        },
-        ports=[Port(target=5555)],
-        tmpfs={"/tmp": "", "/data": "uid=1000,gid=1000"},  # noqa: S108
-        healthcheck=Healthcheck(
-            test=[
-                "CMD",
-                "python3",
-                "-c",
-                "from urllib.request import urlopen as get;"
-                " get('http://127.0.0.1:5555/healthcheck', timeout=3)",
-            ],
-            path="/healthcheck",
-            interval="10s",
-            timeout="5s",
-            retries=6,
-        ),
-        depends_on={"redis": Condition.SERVICE_HEALTHY},
-        profiles=["flower"],
-        resources=Resources(cpus=0.5, memory="256m"),
-        unverified=True,
     )
 
 
