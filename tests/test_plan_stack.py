@@ -9,7 +9,7 @@ from pulumi_tiers.checks import doubts
 from pulumi_tiers.model.edge import Edge, TlsMode
 from pulumi_tiers.model.errors import DescriptionError, Mistake
 from pulumi_tiers.model.network import Network
-from pulumi_tiers.model.system import Environment, System
+from pulumi_tiers.model.system import PROFILE_OFF, Environment, System
 from pulumi_tiers.model.workload import Autoscale, Build
 from pulumi_tiers.plan import Plan, make_plan
 from pulumi_tiers.settings import read_settings
@@ -404,11 +404,11 @@ def optional() -> System:
 def test_a_part_with_a_profile_is_there_where_it_is_wanted() -> None:
     [without] = plan(optional()).systems
     assert list(without.services) == ["api", "worker"]
-    assert without.disabled == ["flower"]
+    assert without.disabled == {"flower": PROFILE_OFF}
     for profile in ("flower", "all"):
         [chosen] = plan(optional(), profiles={"shop": [profile]}).systems
         assert list(chosen.services) == ["api", "worker", "flower"]
-        assert chosen.disabled == []
+        assert chosen.disabled == {}
 
 
 @pytest.mark.parametrize(

@@ -5,14 +5,16 @@ from typing import Any, NotRequired, TypedDict, cast
 
 import pulumi
 
-from pulumi_tiers.checks import check_networks, check_services, members
+from pulumi_tiers.checks import check_gpus, check_networks, check_services, members
 from pulumi_tiers.component import Component, check_provider, refuse, validated
 from pulumi_tiers.data_tier import ResourcesArgs
 from pulumi_tiers.model.base import Model, Name
 from pulumi_tiers.model.errors import Mistake, nearest, shown
+from pulumi_tiers.model.ml import Sharing
 from pulumi_tiers.model.place import Place
 from pulumi_tiers.model.references import GENERATED, Reference
 from pulumi_tiers.model.workload import Condition, PullPolicy, RestartPolicy, Workload
+from pulumi_tiers.models import check_models, with_models
 from pulumi_tiers.passwords import Passwords, configured
 from pulumi_tiers.platforms import platform_for
 from pulumi_tiers.platforms.base import (
@@ -90,15 +92,79 @@ class HealthcheckArgs(TypedDict):
     """The port of `path`. Default: the first one."""
 
 
+class MetricsArgs(TypedDict):
+    """What Prometheus reads."""
+
+    path: NotRequired[str]
+    """Default: /metrics."""
+    port: NotRequired[int]
+    """Default: the first one."""
+    interval: NotRequired[str]
+    """How often. Default: as often as everything."""
+
+
+class InitArgs(TypedDict):
+    """A container that runs to its end before each start, as the same user."""
+
+    image: pulumi.Input[str]
+    """Image reference."""
+    entrypoint: NotRequired[list[pulumi.Input[str]]]
+    """Replaces the image's entrypoint."""
+    command: NotRequired[list[pulumi.Input[str]]]
+    """Replaces the image's command."""
+    environment: NotRequired[dict[str, pulumi.Input[str]]]
+    """Variables. ``${postgres.host}`` refers to a connection."""
+    secrets: NotRequired[dict[str, pulumi.Input[str]]]
+    """Variables whose values are secret."""
+    tmpfs: NotRequired[dict[str, str]]
+    """Writable paths, empty at every start, with Docker's options."""
+
+
+class GpuArgs(TypedDict):
+    """NVIDIA GPUs."""
+
+    count: NotRequired[int]
+    """How many. Default: 1."""
+    devices: NotRequired[list[int]]
+    """Docker: their numbers, as nvidia-smi counts them. Default: the first ones."""
+    sharing: NotRequired[Sharing]
+    """Whether others may have the same: exclusive (default) or shared."""
+    kind: NotRequired[str]
+    """Kubernetes: value of the nodes' label ``nvidia.com/gpu.product``. Default: any."""
+
+
+class MlModelArgs(TypedDict):
+    """The files of a trained model, at ``<target>/<version>``."""
+
+    version: str
+    """Name of the version."""
+    target: NotRequired[str]
+    """The folder of all versions. Default: /app/models."""
+    store: NotRequired[str]
+    """The store with the bucket that has it. Default: none, a volume that somebody fills."""
+    bucket: NotRequired[str]
+    """The bucket that has it, as ``<model>/<version>/``."""
+    image: NotRequired[pulumi.Input[str]]
+    """What fetches it, with mc, sh and sha256sum. Default: MinIO's image."""
+    size: NotRequired[str]
+    """Size of the volume. Default: 5Gi."""
+    optional: NotRequired[bool]
+    """Start without it where it isn't there yet. Default: false."""
+
+
 class AutoscaleArgs(TypedDict):
     """Kubernetes decides how many replicas there are."""
 
     min: NotRequired[int]
-    """The smallest number. Default: 1."""
+    """The smallest number. 0 needs a queue. Default: 1."""
     max: int
     """The largest number."""
     cpu: NotRequired[int]
-    """Percent of the requested CPU that the replicas use on average. Default: 70."""
+    """Percent of the requested CPU that the replicas use. Default: 70, without a queue."""
+    queue_length: NotRequired[int]
+    """KEDA: how many waiting jobs one replica is for."""
+    queue_name: NotRequired[str]
+    """KEDA: the queue in the service's `queue`."""
 
 
 class LoadBalancerArgs(TypedDict):
@@ -166,8 +232,8 @@ class WorkloadArgs(TypedDict):
     """Writable paths, empty at every start, with Docker's options: ``{"/tmp": "size=16m"}``."""
     healthcheck: NotRequired[HealthcheckArgs]
     """When it is healthy."""
-    metrics: NotRequired[str]
-    """Path of its Prometheus metrics on the first port."""
+    metrics: NotRequired[MetricsArgs]
+    """What Prometheus reads of it. Default: nothing."""
     depends_on: NotRequired[dict[str, Condition]]
     """What must be up before it: services of this tier, or connections."""
     profiles: NotRequired[list[str]]
@@ -180,6 +246,12 @@ class WorkloadArgs(TypedDict):
     """Jobs that each replica does at a time: ``${concurrency}`` in its command and environment."""
     queue: NotRequired[str]
     """The store with the queue that it works off."""
+    gpu: NotRequired[GpuArgs]
+    """NVIDIA GPUs. Default: none."""
+    models: NotRequired[dict[str, MlModelArgs]]
+    """Trained models that it needs, by name."""
+    init: NotRequired[InitArgs]
+    """Runs to its end before each start."""
     resources: NotRequired[ResourcesArgs]
     """Limits. Default: 0.5 CPUs and 128m."""
     restart: NotRequired[RestartPolicy]
@@ -198,6 +270,18 @@ class WorkloadArgs(TypedDict):
     """Keeps its data over moves: a StatefulSet on Kubernetes. Default: false."""
     job: NotRequired[bool]
     """Runs once, to its end. Default: false."""
+    on_demand: NotRequired[bool]
+    """It runs only when somebody asks (``tiers run``). Default: false."""
+    per_node: NotRequired[bool]
+    """A collector, on every node of a cluster. Default: false."""
+    discovers: NotRequired[bool]
+    """It may list what is in its namespace on Kubernetes. Default: false."""
+    rolling: NotRequired[bool]
+    """Docker: replicas are replaced one after another. Default: false."""
+    docker_socket: NotRequired[bool]
+    """Docker: it gets the daemon's socket, and with it the whole machine. Default: false."""
+    docker_only: NotRequired[str]
+    """Why it can't be on Kubernetes."""
     unverified: NotRequired[bool]
     """Nobody has run this image with this hardening yet. Default: false."""
     source: NotRequired[SourceArgs]
@@ -237,14 +321,17 @@ class AppTier(Component):
     ) -> None:
         kind = f"{type(self).__name__} {name}"
         spec = validated(AppTierSpec, args, kind, ("connections", "endpoints"))
+        services = {key: with_models(key, workload) for key, workload in spec.services.items()}
         refuse(_check_given(kind, args, "connections"), _check_given(kind, args, "endpoints"))
         self._connections = args.get("connections", {})
         self._elsewhere = args.get("endpoints", {})
         place = f"{kind}: services"
         target = spec.site.target
         refuse(
-            check_services(place, spec.services, target, self._connections, self._elsewhere),
-            check_networks(members(place, spec.services), spec.site.networks, target),
+            check_models(place, spec.services, self._connections),
+            check_services(place, services, target, self._connections, self._elsewhere),
+            check_gpus(place, services, target),
+            check_networks(members(place, services), spec.site.networks, target),
             (
                 Mistake(
                     f"{place}.{service}.queue",
@@ -257,12 +344,12 @@ class AppTier(Component):
             check_provider(kind, target, opts),
         )
         super().__init__(name, opts)
-        self._services = spec.services
+        self._services = services
         self._site = placed(args["site"])
         self._platform = platform_for(self._site["target"])
         self._passwords = Passwords(self, self._site, configured())
         self._running: dict[str, Running] = {}
-        for service in spec.services:
+        for service in services:
             self._run(service)
         published = {
             service: pulumi.Output.all(*running.urls)
@@ -274,7 +361,7 @@ class AppTier(Component):
         self.endpoints = {
             service: {
                 "host": running.host,
-                "ports": [port.target for port in spec.services[service].ports],
+                "ports": [port.target for port in services[service].ports],
                 "ready": pulumi.Output.all(running.host, running.ready).apply(lambda it: it[0]),
             }
             for service, running in self._running.items()

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from graphlib import CycleError, TopologicalSorter
 from itertools import pairwise
+from types import MappingProxyType
 
 from pulumi_tiers.engines import ENGINES, Engine
 from pulumi_tiers.limits import (
@@ -28,11 +29,13 @@ from pulumi_tiers.model.base import LONGEST_LABEL, size_in_bytes
 from pulumi_tiers.model.cloud import Cloud, unknown_size
 from pulumi_tiers.model.edge import TlsMode
 from pulumi_tiers.model.errors import Mistake, nearest, shown
+from pulumi_tiers.model.ml import Gpu, Sharing
 from pulumi_tiers.model.network import AddressRange, Network
 from pulumi_tiers.model.references import CONCURRENCY, FIELDS, GENERATED, references
 from pulumi_tiers.model.store import Store
-from pulumi_tiers.model.system import Environment, System, Target
+from pulumi_tiers.model.system import PROFILE_OFF, Environment, System, Target
 from pulumi_tiers.model.workload import Condition, Workload
+from pulumi_tiers.models import check_models, with_models
 from pulumi_tiers.nginx.workloads import check_edges, edge_workloads, too_long
 
 
@@ -47,8 +50,11 @@ def check_systems(
         yield from check_stores(at, system.stores, target, system.environment, site=site)
         at = f"{system.name}: services"
         keys = connection_keys(system.stores, target)
-        yield from check_services(at, system.workloads, target, keys, disabled=system.disabled)
+        services = {name: with_models(name, item) for name, item in system.workloads.items()}
+        yield from check_services(at, services, target, keys, disabled=system.disabled)
         yield from _check_queues(at, system.workloads, system.stores)
+        yield from check_models(at, system.workloads, keys)
+        yield from check_gpus(at, system.workloads, target)
         yield from _check_system_edges(system, target)
         yield from _check_reach(system, target)
         yield from check_networks(
@@ -354,12 +360,11 @@ def check_services(
     target: Target,
     connections: Iterable[str],
     elsewhere: Collection[str] = (),
-    disabled: Collection[str] = (),
+    disabled: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[Mistake]:
     """The services of one tier of a system, which has these connections to stores.
 
-    `elsewhere`: services of other tiers. `disabled`: services that the stack leaves out, with their
-    profile.
+    `elsewhere`: services of other tiers. `disabled`: services that the stack leaves out, and why.
     """
     connections = list(connections)
     yield from check_workloads(place, services, target)
@@ -386,14 +391,43 @@ def check_workloads(
 _NO_CONCURRENCY = "the workload has no concurrency"
 
 
+def check_gpus(place: str, workloads: Mapping[str, Workload], target: Target) -> Iterator[Mistake]:
+    """Docker gives GPUs to everybody who asks, the first ones first (OC-30)."""
+    if target is not Target.DOCKER:
+        return  # Kubernetes gives each to one container
+    seen: list[tuple[str, Gpu]] = []
+    for name, workload in workloads.items():
+        gpu = workload.gpu
+        if gpu is None:
+            continue
+        at = f"{place}.{name}"
+        if gpu.sharing is Sharing.EXCLUSIVE and workload.replicas > 1:
+            why = f"{workload.replicas} replicas would have the same GPUs, which are exclusive"
+            yield Mistake(f"{at}.replicas", why, "set gpu.sharing to 'shared', or lower them")
+        for other, theirs in seen:
+            both = sorted(set(gpu.numbers) & set(theirs.numbers))
+            if both and Sharing.EXCLUSIVE in {gpu.sharing, theirs.sharing}:
+                why = f"the GPU {both[0]} is also {other}'s, and not to be shared"
+                remedy = "give it other 'devices', set 'sharing' of both to 'shared', or leave one"
+                yield Mistake(f"{at}.gpu", why, f"{remedy} out by its profile")
+        seen.append((f"{place}.{name}", gpu))
+
+
 def check_references(place: str, workload: Workload, known: Collection[str]) -> Iterator[Mistake]:
     """References that lead nowhere, or out of the secrets. `known`: the connections' keys."""
     for position, text in enumerate(workload.command):
         if isinstance(text, str) and CONCURRENCY in text and workload.concurrency is None:
             remedy = "set the workload's 'concurrency'"
             yield Mistake(f"{place}.command[{position}]", _NO_CONCURRENCY, remedy)
-    for section in ("environment", "secrets", "secret_files"):
-        values: Mapping[str, object] = getattr(workload, section)
+    sections: dict[str, Mapping[str, object]] = {
+        "environment": workload.environment,
+        "secrets": workload.secrets,
+        "secret_files": workload.secret_files,
+    }
+    if workload.init:
+        sections["init.environment"] = workload.init.environment
+        sections["init.secrets"] = workload.init.secrets
+    for section, values in sections.items():
         for variable, value in values.items():
             at = f"{place}.{section}.{variable}"
             for found in references(value) if isinstance(value, str) else []:
@@ -403,11 +437,11 @@ def check_references(place: str, workload: Workload, known: Collection[str]) -> 
                         yield Mistake(at, _NO_CONCURRENCY, remedy)
                 elif not found.store:
                     # In a secret it may be a part of the password.
-                    text = f"${{{found.text}}}" if section == "environment" else "${...}"
+                    text = f"${{{found.text}}}" if section.endswith("environment") else "${...}"
                     why = f"'{text}' is not a reference"
                     yield Mistake(at, why, "write ${store.field}, or $$ for a dollar sign")
                 elif found.store == GENERATED:
-                    if section == "environment":
+                    if section.endswith("environment"):
                         why = f"'${{{found.text}}}' is secret, and environment is not"
                         yield Mistake(at, why, "move the variable to 'secrets'")
                     elif not re.fullmatch(r"[A-Z][A-Z0-9_]*", found.text.partition(".")[2]):
@@ -419,7 +453,7 @@ def check_references(place: str, workload: Workload, known: Collection[str]) -> 
                 elif found.field not in FIELDS:
                     why = f"'${{{found.text}}}': a connection has no field '{found.field}'"
                     yield Mistake(at, why, nearest(found.field, FIELDS))
-                elif found.secret and section == "environment":
+                elif found.secret and section.endswith("environment"):
                     why = f"'${{{found.text}}}' is secret, and environment is not"
                     yield Mistake(at, why, "move the variable to 'secrets'")
 
@@ -431,7 +465,7 @@ def _check_dependencies(
     services: Mapping[str, Workload],
     connections: Collection[str],
     elsewhere: Collection[str],
-    disabled: Collection[str],
+    disabled: Mapping[str, str],
 ) -> Iterator[Mistake]:
     # A database is ready when its store is.
     known = {*services, *elsewhere, *(key for key in connections if "." not in key)} - {name}
@@ -440,8 +474,11 @@ def _check_dependencies(
         if other == name:
             continue  # the smallest circle
         if other in disabled:
-            why = f"'{other}' is not a part of this stack: its profile is off"
-            yield Mistake(where, why, "switch its profile on, or remove the dependency")
+            why = f"'{other}' is not a part of this stack: {disabled[other]}"
+            remedy = "switch its profile on, or remove the dependency"
+            if disabled[other] != PROFILE_OFF:
+                remedy = "remove the dependency"
+            yield Mistake(where, why, remedy)
             continue
         if other not in known:
             yield Mistake(where, f"there is no '{other}' in this system", nearest(other, known))
@@ -700,7 +737,7 @@ def doubts(systems: Iterable[System], target: Target, cloud: Cloud | None = None
             if public and workload.metrics:
                 yield (
                     f"{system.name}: services.{name}: everybody who reaches the load balancer can"
-                    f" read {workload.metrics}: it forwards connections and knows no paths;"
+                    f" read {workload.metrics.path}: it forwards connections and knows no paths;"
                     " tiers:load_balancers.source_ranges says who may reach it"
                 )
 

@@ -48,6 +48,8 @@ class DatabaseArgs(TypedDict):
     """The user who owns it and connects to it. Default: the store's admin."""
     init_sql: NotRequired[dict[str, str]]
     """SQL by name, run once each, in the order of the names."""
+    profiles: NotRequired[list[str]]
+    """It is made only where one of these is chosen (``tiers:profiles``). Default: always."""
 
 
 class BucketArgs(TypedDict):

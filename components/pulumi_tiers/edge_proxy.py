@@ -31,6 +31,8 @@ class UpstreamArgs(TypedDict):
     """Which replica gets a request: round_robin (default), least_conn or ip_hash."""
     keepalive: NotRequired[int]
     """Idle connections that are kept open to it; 0 for none. Default: 32."""
+    optional: NotRequired[bool]
+    """Left out, with its routes, where the endpoint is not there. Default: false."""
 
 
 class RateLimitArgs(TypedDict):
@@ -217,6 +219,7 @@ class EdgeProxy(Component):
     ) -> None:
         kind = f"EdgeProxy {name}"
         edge = validated(EdgeProxySpec, args, kind)
+        edge = edge.with_endpoints(edge.endpoints)
         target = edge.site.target
         known = {key: endpoint.ports for key, endpoint in edge.endpoints.items()}
         refuse(_check(kind, edge, known), check_provider(kind, target, opts))

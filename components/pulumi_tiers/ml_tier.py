@@ -7,7 +7,7 @@ from pulumi_tiers.platforms.base import EndpointArgs
 
 
 class MLTier(AppTier):
-    """An AppTier for what computes with models; on CPUs so far."""
+    """An AppTier for what computes with models: GPUs, models' files, runs on demand."""
 
     # Again, because other languages are told what stands in the class itself.
     urls: pulumi.Output[dict[str, list[str]]]

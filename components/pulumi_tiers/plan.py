@@ -17,13 +17,15 @@ from pulumi_tiers.limits import check_logins, is_managed
 from pulumi_tiers.model.base import Model
 from pulumi_tiers.model.edge import Edge, EdgePorts, Tls, TlsMode
 from pulumi_tiers.model.errors import DescriptionError, Mistake, mistakes_of, nearest, shown
+from pulumi_tiers.model.ml import MlModel
 from pulumi_tiers.model.network import AddressRange, Network
 from pulumi_tiers.model.references import GENERATED, literal, references
 from pulumi_tiers.model.store import Database, Store, secret_key
-from pulumi_tiers.model.system import Environment, System, Target
+from pulumi_tiers.model.system import PROFILE_OFF, Environment, System, Target
 from pulumi_tiers.model.workload import Build, Workload
+from pulumi_tiers.models import DEFAULT_IMAGE as MODEL_IMAGE
 from pulumi_tiers.prices import DATABASE_SIZES, ENGINE_SIZES
-from pulumi_tiers.settings import Databases, Names, Settings
+from pulumi_tiers.settings import Databases, Gpus, Names, Publish, Settings
 from pulumi_tiers.systems import SYSTEMS
 
 
@@ -140,6 +142,12 @@ def _check_wanted(settings: Settings, systems: list[System]) -> Iterator[Mistake
     for system in systems:
         workloads = system.workloads.values()
         known = {profile for workload in workloads for profile in workload.profiles}
+        known |= {
+            profile
+            for store in system.stores.values()
+            for database in store.databases
+            for profile in database.profiles
+        }
         for position, profile in enumerate(settings.profiles.get(system.name, [])):
             if profile not in known:
                 place = f"tiers:profiles.{system.name}[{position}]"
@@ -207,15 +215,27 @@ def _check_overrides(settings: Settings, systems: list[System]) -> Iterator[Mist
         "autoscale": ("service", services),
         "concurrency": ("service with jobs", working),
     }
-    disabled = {f"{system.name}/{name}" for system in systems for name in system.disabled}
+    models = [f"{key}/{model}" for key, service in services.items() for model in service.models]
+    known["models"] = ("model", models)
+    disabled = {
+        f"{system.name}/{name}": why for system in systems for name, why in system.disabled.items()
+    }
     for setting, (word, keys) in known.items():
         for key in getattr(settings, setting):
-            if key in disabled:
-                remedy = f"choose it in tiers:profiles.{key.partition('/')[0]}, or remove this"
-                yield Mistake(f"tiers:{setting}.{key}", "its profile is off in this stack", remedy)
+            service = "/".join(key.split("/")[:2])
+            if service in disabled:
+                yield _off(f"tiers:{setting}.{key}", service, disabled[service])
             elif key not in keys:
                 why = f"the stack has no such {word}"
                 yield Mistake(f"tiers:{setting}.{key}", why, nearest(key, keys))
+    for position, key in enumerate(settings.docker_sockets):
+        place = f"tiers:docker_sockets[{position}]"
+        if key in disabled:
+            yield _off(place, key, disabled[key])
+        elif key not in services:
+            yield Mistake(place, "the stack has no such service", nearest(key, services))
+        elif settings.target is not Target.DOCKER:
+            yield Mistake(place, f"there is no Docker daemon on {settings.target}", "remove it")
     for key, managed in settings.managed.items():
         engine = ENGINES.get(stores[key].engine) if key in stores else None
         if engine and engine.service:
@@ -237,6 +257,13 @@ def _check_overrides(settings: Settings, systems: list[System]) -> Iterator[Mist
             why = "no service of the stack takes such a variable"
             yield Mistake(f"tiers:variables.{key}", why, nearest(key, variables))
     yield from _check_secrets(settings, systems, stores)
+
+
+def _off(place: str, service: str, why: str) -> Mistake:
+    """What is said about a service that the stack leaves out."""
+    system = service.partition("/")[0]
+    choose = f"choose it in tiers:profiles.{system}, or remove this"
+    return Mistake(place, f"{why}, in this stack", choose if why == PROFILE_OFF else "remove this")
 
 
 def _by_key(systems: list[System], parts: Callable[[System], Mapping[str, T]]) -> dict[str, T]:
@@ -305,34 +332,57 @@ def _generated(workload: Workload) -> list[str]:
 
 def chosen(system: System, settings: Settings) -> System:
     """The system as the stack has it: its stores as they are owned, its parts that are wanted."""
-    wanted = settings.profiles.get(system.name, [])
+    wanted = set(settings.profiles.get(system.name, system.default_profiles))
+    disabled: dict[str, str] = {}
+    for name, workload in system.workloads.items():
+        if workload.profiles and not wanted & set(workload.profiles):
+            disabled[name] = PROFILE_OFF
+        elif workload.docker_only and settings.target is not Target.DOCKER:
+            disabled[name] = str(workload.docker_only)
 
     def active(services: Mapping[str, Workload]) -> dict[str, Workload]:
         return {
-            name: workload
+            name: workload if settings.gpu is Gpus.ON else _on_cpu(workload)
             for name, workload in services.items()
-            if not workload.profiles or set(workload.profiles) & set(wanted)
+            if name not in disabled
         }
 
+    there = {*system.stores, *system.workloads} - set(disabled)
     return system.model_copy(
         update={
-            "stores": _stores(system, settings),
+            "stores": _stores(system, settings, wanted),
             "services": active(system.services),
             "ml": active(system.ml),
-            "disabled": [name for name in system.workloads if name not in active(system.workloads)],
+            "disabled": disabled,
+            "edges": {name: edge.with_endpoints(there) for name, edge in system.edges.items()},
         }
     )
 
 
-def _stores(system: System, settings: Settings) -> dict[str, Store]:
-    """The system's stores, managed and owned as the stack has it."""
+def _on_cpu(workload: Workload) -> Workload:
+    """The workload without its GPUs. Where it says which it sees, it sees none."""
+    if workload.gpu is None:
+        return workload
+    environment = {
+        name: "" if name == "CUDA_VISIBLE_DEVICES" else value
+        for name, value in workload.environment.items()
+    }
+    return workload.model_copy(update={"gpu": None, "environment": environment})
+
+
+def _stores(system: System, settings: Settings, wanted: Collection[str]) -> dict[str, Store]:
+    """The system's stores, managed and owned as the stack has it, with the databases it needs."""
 
     def owned(name: str, store: Store) -> Store:
         documented = settings.names is Names.DOCUMENTED
         managed = store.managed if documented else store.managed.model_copy(update={"name": None})
         if given := settings.managed.get(f"{system.name}/{name}"):
             managed = managed.model_copy(update=given.model_dump(exclude_unset=True))
-        databases = store.databases
+        databases = [
+            database
+            for database in store.databases
+            if not database.profiles or set(database.profiles) & set(wanted)
+        ]
         engine = ENGINES.get(store.engine)
         takes = engine is not None and "databases" in engine.takes
         if settings.databases is Databases.DEDICATED and takes and not store.users:
@@ -395,10 +445,12 @@ class _Put:
             return given or reference
         return self.settings.registry.apply(reference)
 
-    def _published(self, port: int | None) -> int | None:
+    def _published(self, port: int | None, *, edge: bool = False) -> int | None:
         # A load balancer has its ports for itself.
         if port is None or self.settings.target is not Target.DOCKER:
             return port
+        if self.settings.publish is Publish.EDGES and not edge:
+            return None
         own = self.settings.port_offsets.get(self.system.name)
         offset = self.settings.port_offset + (own or 0)
         if port + offset <= LAST_PORT:
@@ -500,8 +552,23 @@ class _Put:
                 "replicas": settings.replicas.get(key, workload.replicas),
                 "autoscale": settings.autoscale.get(key, workload.autoscale),
                 "concurrency": settings.concurrency.get(key, workload.concurrency),
+                "docker_socket": workload.docker_socket or key in settings.docker_sockets,
+                "models": {
+                    model: self._model(f"{key}/{model}", wanted)
+                    for model, wanted in workload.models.items()
+                },
             },
         )
+
+    def _model(self, key: str, wanted: MlModel) -> MlModel:
+        image = wanted.image or MODEL_IMAGE
+        if isinstance(image, str) and not wanted.image:
+            image = self.settings.registry.apply(image)
+        update: dict[str, object] = {"image": image}
+        if key in self.settings.models:
+            # Who names a version wants that one, and not to start without it.
+            update |= {"version": self.settings.models[key], "optional": False}
+        return wanted.model_copy(update=update)
 
     def _source(self, name: str, workload: Workload) -> Build | None:
         folder = self.settings.sources.get(self.system.name)
@@ -548,8 +615,8 @@ class _Put:
                 "server_names": [domain] if domain else edge.server_names,
                 "host_ip": settings.host_ips.get(self.system.name, edge.host_ip),
                 "published": EdgePorts(
-                    http=self._published(edge.published.http),
-                    https=self._published(edge.published.https),
+                    http=self._published(edge.published.http, edge=True),
+                    https=self._published(edge.published.https, edge=True),
                 ),
                 "addresses": self._moved(edge.addresses),
                 "replicas": settings.replicas.get(self._key(name), edge.replicas),

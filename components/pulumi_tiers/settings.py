@@ -23,11 +23,12 @@ from pulumi_tiers.model.errors import (
     reject_all,
     shown,
 )
-from pulumi_tiers.model.image import Mirrors, Registry, RegistryLogin
+from pulumi_tiers.model.image import ImageReference, Mirrors, Registry, RegistryLogin
+from pulumi_tiers.model.ml import ModelVersion
 from pulumi_tiers.model.network import Subnet
 from pulumi_tiers.model.store import Managed
 from pulumi_tiers.model.system import Environment, Target
-from pulumi_tiers.model.workload import Autoscale, Given, HostAddress, ImageReference
+from pulumi_tiers.model.workload import Autoscale, Given, HostAddress
 from pulumi_tiers.systems import SYSTEMS
 
 NAMESPACE = "tiers"
@@ -45,6 +46,20 @@ class Databases(Word):
 
     DOCUMENTED = "documented"
     DEDICATED = "dedicated"
+
+
+class Gpus(Word):
+    """Whether services compute on the GPUs that they ask for, or on CPUs."""
+
+    ON = "on"
+    OFF = "off"
+
+
+class Publish(Word):
+    """Which ports of the Docker host are opened: the documented ones, or those of edges only."""
+
+    ALL = "all"
+    EDGES = "edges"
 
 
 class Protect(Word):
@@ -92,6 +107,12 @@ def _number(value: object) -> object:
     return int(value) if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,9}", value) else value
 
 
+def _switch(value: object) -> object:
+    """YAML reads ``on`` and ``off`` as truth values."""
+    known = {True: "on", False: "off", "true": "on", "false": "off"}
+    return known.get(value, value) if isinstance(value, bool | str) else value
+
+
 Replicas = Annotated[Whole, Field(ge=1, le=100)]
 Concurrency = Annotated[Whole, Field(ge=1, le=1000)]
 
@@ -110,6 +131,9 @@ class Settings(Model):
     images: dict[str, ImageReference] = {}
     #: For the images that the descriptions name.
     registry: Annotated[Mirrors, BeforeValidator(_registry)] = Mirrors()
+    #: `off` takes GPUs away from everything: for machines that have none.
+    gpu: Annotated[Gpus, BeforeValidator(_switch)] = Gpus.ON
+    publish: Publish = Publish.ALL
     port_offset: Annotated[Whole, BeforeValidator(_number), Field(ge=0, le=60000)] = 0
     names: Names = Names.UNIQUE
     #: Set by `tiers up`: a mark of the folder that it runs in.
@@ -134,7 +158,11 @@ class Settings(Model):
     autoscale: dict[str, Autoscale] = {}
     #: ``<system>/<service>`` -> how many jobs each of its replicas does at a time.
     concurrency: dict[str, Concurrency] = {}
-    #: System -> the optional parts of it that are wanted.
+    #: ``<system>/<service>/<model>`` -> the version of the model that it is to have.
+    models: dict[str, ModelVersion] = {}
+    #: ``<system>/<service>`` that get the socket of the Docker daemon.
+    docker_sockets: list[Text] = []
+    #: System -> the optional parts of it that are wanted. Default: the description's.
     profiles: dict[str, list[Name]] = {}
     #: System -> added to `port_offset` for its ports.
     port_offsets: dict[str, Annotated[Whole, Field(ge=0, le=60000)]] = {}
@@ -162,6 +190,7 @@ STRUCTURED = frozenset(
     {"systems", "load_balancers", "registry_logins", "digitalocean"}
     # Maps by system, or by a part of one.
     | {"images", "secrets", "managed", "variables", "replicas", "autoscale", "concurrency"}
+    | {"models", "docker_sockets"}
     | {"profiles", "port_offsets", "subnets", "domains", "host_ips", "tls", "sources"}
 )
 

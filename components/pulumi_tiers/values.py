@@ -33,11 +33,16 @@ def resolved(workload: Workload, value: Callable[[Reference], pulumi.Input[str]]
     def each(texts: Mapping[str, pulumi.Input[str]]) -> dict[str, pulumi.Input[str]]:
         return {variable: resolve(text, value) for variable, text in texts.items()}
 
+    init = workload.init
     return workload.model_copy(
         update={
             "environment": each(workload.environment),
             "secrets": each(workload.secrets),
             "secret_files": each(workload.secret_files),
+            "init": init
+            and init.model_copy(
+                update={"environment": each(init.environment), "secrets": each(init.secrets)}
+            ),
         }
     )
 

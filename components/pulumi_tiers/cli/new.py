@@ -18,9 +18,10 @@ from pulumi_tiers.cli.starter import PRODUCTION, Service, Starter, databases
 from pulumi_tiers.engines import ENGINES
 from pulumi_tiers.model.base import Name, PortNumber
 from pulumi_tiers.model.errors import DescriptionError, Mistake, mistakes_of, nearest, shown
+from pulumi_tiers.model.image import ImageReference
 from pulumi_tiers.model.store import Store
 from pulumi_tiers.model.system import Environment, System, Target
-from pulumi_tiers.model.workload import ImageReference, Port, Workload
+from pulumi_tiers.model.workload import Port, Workload
 
 EXAMPLE = "--service web=ghcr.io/example/web:1.0 --port web=8000 --store postgres"
 _NAME: TypeAdapter[Any] = TypeAdapter(Name)

@@ -6,8 +6,8 @@ directive that it is written into: what a text may hold is said here, per kind.
 
 import ipaddress
 import re
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
@@ -24,9 +24,10 @@ from pulumi_tiers.model.base import (
     seconds,
 )
 from pulumi_tiers.model.errors import nearest, reject, reject_all, shown
+from pulumi_tiers.model.image import ImageReference
 from pulumi_tiers.model.network import AddressRange
 from pulumi_tiers.model.nginx_syntax import SyntaxMistakeError, parse_block, text_of
-from pulumi_tiers.model.workload import ImageReference, Resources, Volume, _address
+from pulumi_tiers.model.workload import Resources, Volume, _address
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
@@ -498,6 +499,8 @@ class Upstream(Model):
     balance: Balance = Balance.ROUND_ROBIN
     #: Idle connections that are kept open to it. 0: every request opens its own.
     keepalive: Annotated[Whole, Field(ge=0, le=10_000)] = 32
+    #: Left out, with its routes, in a stack that doesn't have the endpoint: its profile is off.
+    optional: Flag = False
 
 
 class RateLimit(Model):
@@ -665,6 +668,19 @@ class Edge(Model):
     def _consistent(self) -> "Edge":
         reject_all(self._mistakes())
         return self
+
+    def with_endpoints(self, known: Collection[str]) -> Self:
+        """The edge without the optional upstreams to something else, and without their routes."""
+        kept = {
+            name: upstream
+            for name, upstream in self.upstreams.items()
+            if upstream.endpoint in known or not upstream.optional
+        }
+        routes = [route for route in self.routes if route.upstream in kept]
+        # One that is nothing without them is told as it is.
+        if not kept or not routes or len(kept) == len(self.upstreams):
+            return self
+        return self.model_copy(update={"upstreams": kept, "routes": routes})
 
     @property
     def hsts_seconds(self) -> int:

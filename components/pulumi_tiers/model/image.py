@@ -69,6 +69,14 @@ def check_image(reference: str) -> str:
     return reference
 
 
+def _image(value: object) -> object:
+    return check_image(value) if isinstance(value, str) else value
+
+
+ImageReference = Annotated[Text, AfterValidator(_image)]
+"""An image as `docker pull` takes it."""
+
+
 @dataclass(frozen=True)
 class Mirrors:
     """Where images come from instead: `rules` maps a prefix (``docker.io``) to its replacement.

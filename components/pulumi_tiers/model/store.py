@@ -48,6 +48,8 @@ class Database(Model):
     owner: Identifier | None = None
     #: SQL by name, run once each, in the order of the names, as the admin.
     init_sql: dict[Name, PlainText] = {}
+    #: It is made only where one of them is chosen (`tiers:profiles`). Default: always.
+    profiles: list[Name] = []
 
 
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9-]*[a-z0-9]")

@@ -12,6 +12,9 @@ from pulumi_tiers.model.network import Network, Subnet
 from pulumi_tiers.model.store import Store
 from pulumi_tiers.model.workload import Workload
 
+PROFILE_OFF = "its profile is off"
+"""Why a stack leaves most of what it leaves out."""
+
 
 class Environment(Word):
     """Which of a system's documented environments."""
@@ -48,8 +51,10 @@ class System(Model):
     #: Services that compute with models: they become an MLTier.
     ml: dict[Name, Workload] = {}
 
-    #: Services that a stack leaves out, because it has chosen none of their profiles.
-    disabled: list[Name] = []
+    #: The profiles that are chosen where a stack chooses none.
+    default_profiles: list[Name] = []
+    #: Services that a stack leaves out, and why: mostly `PROFILE_OFF`.
+    disabled: dict[Name, str] = {}
     #: By host name; the first is the one that people come through.
     edges: dict[Name, Edge] = {}
     #: Its document demands that clients' connections to the edges are encrypted.

@@ -29,7 +29,8 @@ from pulumi_tiers.model.base import (
     Word,
 )
 from pulumi_tiers.model.errors import reject, reject_all, shown
-from pulumi_tiers.model.image import check_image
+from pulumi_tiers.model.image import ImageReference
+from pulumi_tiers.model.ml import Gpu, MlModel
 from pulumi_tiers.model.network import AddressRange
 
 CONFIGS = "/run/configs"
@@ -60,13 +61,6 @@ class PullPolicy(Word):
 
     ALWAYS = "always"
     MISSING = "missing"
-
-
-def _image(value: object) -> object:
-    return check_image(value) if isinstance(value, str) else value
-
-
-ImageReference = Annotated[Text, AfterValidator(_image)]
 
 
 def _given(value: str) -> str:
@@ -178,20 +172,51 @@ class Resources(Model):
     memory: MemorySize = "128m"
 
 
-class Autoscale(Model):
-    """A HorizontalPodAutoscaler: Kubernetes decides how many there are."""
+class Metrics(Model):
+    """What Prometheus reads of a workload."""
 
-    min: Annotated[Whole, Field(ge=1, le=100)] = 1
+    path: Annotated[str, AfterValidator(_url_path)] = "/metrics"
+    #: Default: the first of the workload's.
+    port: PortNumber | None = None
+    #: How often. Default: as often as everything.
+    interval: Duration | None = None
+
+
+class Autoscale(Model):
+    """Kubernetes decides how many there are: by CPU, or by the length of a queue."""
+
+    #: 0: none while the queue is empty.
+    min: Annotated[Whole, Field(ge=0, le=100)] = 1
     max: Annotated[Whole, Field(ge=1, le=100)]
-    #: Percent of the requested CPU that the replicas use on average.
-    cpu: Annotated[Whole, Field(ge=1, le=1000)] = 70
+    #: A HorizontalPodAutoscaler: percent of the requested CPU that the replicas use on average.
+    #: Default, where no queue is named: 70.
+    cpu: Annotated[Whole, Field(ge=1, le=1000)] | None = None
+    #: KEDA's ScaledObject: how many waiting jobs one replica is for.
+    queue_length: Annotated[Whole, Field(ge=1, le=1_000_000)] | None = None
+    #: The queue in the workload's `queue` store.
+    queue_name: Given | None = None
 
     @model_validator(mode="after")
     def _ordered(self) -> "Autoscale":
+        reject_all(self._mistakes())
+        return self
+
+    def _mistakes(self) -> Iterator[tuple[tuple[str | int, ...], str, str]]:
         if self.min > self.max:
             why = f"the smallest number, {self.min}, is above the largest, {self.max}"
-            reject_all([((), why, "exchange them")])
-        return self
+            yield (), why, "exchange them"
+        if (self.queue_length is None) is not (self.queue_name is None):
+            key = "queue_name" if self.queue_name is None else "queue_length"
+            why = "a queue needs its name and the number of jobs for one replica"
+            yield (key,), why, "give both, or none"
+        if self.queue_name is None and self.min == 0:
+            why = "without a queue nothing tells when one is needed"
+            yield ("min",), why, "set it to 1, or give 'queue_name' and 'queue_length'"
+
+    @property
+    def percent(self) -> int | None:
+        """The CPU to aim at; none where only the queue counts."""
+        return 70 if self.cpu is None and self.queue_name is None else self.cpu
 
 
 class LoadBalancer(Model):
@@ -225,6 +250,21 @@ def _options(value: str) -> str:
             "write them like Docker does: 'size=64m,uid=1000', or '' for none",
         )
     return value
+
+
+class Init(Model):
+    """A container that runs to its end before the workload starts, as the same user.
+
+    It has the workload's networks, its volumes, writable, and /dev/shm.
+    """
+
+    image: ImageReference
+    entrypoint: list[Text] = []
+    command: list[Text] = []
+    environment: dict[Variable, Text] = {}
+    secrets: dict[Variable, Text] = {}
+    #: As a workload's.
+    tmpfs: dict[AbsolutePath, Annotated[str, AfterValidator(_options)]] = {}
 
 
 _CAPABILITY = re.compile(r"[A-Za-z_]{1,40}")
@@ -280,8 +320,7 @@ class Workload(Model):
     #: Writable, empty at every start: path -> options of Docker (``size=16m,uid=999``).
     tmpfs: dict[AbsolutePath, Annotated[str, AfterValidator(_options)]] = {}
     healthcheck: Healthcheck | None = None
-    #: Path of its Prometheus metrics on the first port.
-    metrics: Annotated[str, AfterValidator(_url_path)] | None = None
+    metrics: Metrics | None = None
     depends_on: dict[Name, Condition] = {}
     #: It exists only where one of them is chosen (`tiers:profiles`). Default: always.
     profiles: list[Name] = []
@@ -291,6 +330,11 @@ class Workload(Model):
     concurrency: Annotated[Whole, Field(ge=1, le=1000)] | None = None
     #: The store with the queue that it works off.
     queue: Name | None = None
+    gpu: Gpu | None = None
+    #: Trained models that it needs, by name.
+    models: dict[Name, MlModel] = {}
+    #: Runs before each start.
+    init: Init | None = None
     resources: Resources = Resources()
     restart: RestartPolicy = RestartPolicy.UNLESS_STOPPED
     pull_policy: PullPolicy = PullPolicy.MISSING
@@ -303,6 +347,18 @@ class Workload(Model):
     stateful: Flag = False
     #: True: runs once, to its end, before what depends on it (``service_completed_successfully``).
     job: Flag = False
+    #: True: it runs only when somebody asks for a run (``tiers run``).
+    on_demand: Flag = False
+    #: True: a collector, on every node of a cluster. Its binds are read-only.
+    per_node: Flag = False
+    #: True: it may list what is in its namespace, to find whom to ask for metrics.
+    discovers: Flag = False
+    #: True: on Docker, replicas are replaced one after another. Kubernetes always does that.
+    rolling: Flag = False
+    #: Docker: it gets the daemon's socket, with which it can do anything on the machine.
+    docker_socket: Flag = False
+    #: Why it can't be on Kubernetes: it is left out there.
+    docker_only: Given | None = None
     #: True: nobody has run this image with this hardening yet. Said wherever it is shown.
     unverified: Flag = False
     source: Source | None = None
@@ -354,9 +410,35 @@ class Workload(Model):
             if name in self.networks[:position]:
                 why = f"the network '{name}' stands here twice"
                 yield ("networks", position), why, "give it once"
-        if self.autoscale and (self.stateful or self.job):
-            kind = "a job" if self.job else "what keeps data"
+        if self.autoscale and (self.stateful or self.job or self.on_demand):
+            kind = "what keeps data" if self.stateful else "a job"
             yield ("autoscale",), f"nothing scales {kind} by itself", "remove it"
+        if self.autoscale and self.autoscale.queue_name and self.queue is None:
+            why = "'queue_name' is a queue in the workload's 'queue', and it has none"
+            yield ("autoscale", "queue_name"), why, "name the store in 'queue'"
+        if self.metrics and self.metrics.port and self.metrics.port not in targets:
+            why = f"it does not listen on {self.metrics.port}"
+            yield ("metrics", "port"), why, "add it to 'ports', or leave it out"
+        yield from self._unfit()
+
+    def _unfit(self) -> Iterator[tuple[tuple[str | int, ...], str, str]]:
+        """What its kind cannot have."""
+        if self.on_demand:
+            for key in ("job", "stateful", "per_node"):
+                if getattr(self, key):
+                    why = "what runs on demand is none of the others"
+                    yield (key,), why, "remove it, or 'on_demand'"
+            if self.replicas > 1:
+                yield ("replicas",), "each run is one container", "remove it"
+            if self.ports:
+                yield ("ports",), "nobody reaches what runs on demand", "remove them"
+        for name, model in self.models.items():
+            if (model.store is None) is not (model.bucket is None):
+                key = "bucket" if model.bucket is None else "store"
+                why = "a bucket is in a store"
+                yield ("models", name, key), why, "give both, or none for a volume"
+        if len({model.target for model in self.models.values()}) < len(self.models):
+            yield ("models",), "two models have one target", "give each its own"
 
     @property
     def tells_health(self) -> bool:

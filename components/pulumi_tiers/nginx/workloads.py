@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Collection, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from pulumi_tiers.model.base import LONGEST_TEXT
@@ -212,11 +213,11 @@ def check_edges(
     edges: Mapping[str, Edge],
     endpoints: Mapping[str, Collection[int]],
     target: Target,
-    disabled: Collection[str] = (),
+    disabled: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[Mistake]:
     """The edges of one system, whose services and stores listen on these ports.
 
-    `disabled`: services that the stack leaves out, with their profile.
+    `disabled`: services that the stack leaves out, and why.
     """
     for name, edge in edges.items():
         yield from check_edge(f"{place}.{name}.", edge, endpoints, target, disabled)
@@ -227,7 +228,7 @@ def check_edge(
     edge: Edge,
     endpoints: Mapping[str, Collection[int]],
     target: Target,
-    disabled: Collection[str] = (),
+    disabled: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[Mistake]:
     """One edge. `place` is put before the keys."""
     for key, upstream in edge.upstreams.items():
@@ -236,8 +237,8 @@ def check_edge(
         if name in disabled:
             yield Mistake(
                 f"{at}.endpoint",
-                f"'{name}' is not a part of this stack: its profile is off",
-                "switch its profile on, or remove the upstream and its routes",
+                f"'{name}' is not a part of this stack: {disabled[name]}",
+                "switch its profile on, or make the upstream 'optional', or remove it",
             )
             continue
         if name not in endpoints:

@@ -525,8 +525,8 @@ def _template(
         # EN-07: each pod has its own; a load balancer would show those of any.
         annotations |= {
             "prometheus.io/scrape": "true",
-            "prometheus.io/port": str(workload.ports[0].target),
-            "prometheus.io/path": workload.metrics,
+            "prometheus.io/port": str(workload.metrics.port or workload.ports[0].target),
+            "prometheus.io/path": workload.metrics.path,
         }
     joined = {network_label(network): "true" for network in networks_of(site, workload)}
     metadata: kubernetes.meta.v1.ObjectMetaArgsDict = {"labels": {**_labels(site, name), **joined}}
@@ -652,7 +652,7 @@ def _autoscaler(
                 "type": "Resource",
                 "resource": {
                     "name": "cpu",
-                    "target": {"type": "Utilization", "average_utilization": autoscale.cpu},
+                    "target": {"type": "Utilization", "average_utilization": autoscale.percent},
                 },
             }
         ],

@@ -10,6 +10,7 @@ from pulumi_tiers.model.system import Environment, System
 from pulumi_tiers.model.workload import (
     Condition,
     Healthcheck,
+    Metrics,
     Port,
     PullPolicy,
     Resources,
@@ -74,7 +75,7 @@ def encontros_tech(environment: Environment) -> System:
                     timeout="5s",
                     retries=15,
                 ),
-                metrics="/metrics",
+                metrics=Metrics(),
                 # It makes its tables at the start (Base.metadata.create_all).
                 depends_on={"postgres": Condition.SERVICE_HEALTHY},
                 replicas=2 if production else 1,

@@ -12,6 +12,7 @@ from pulumi_tiers.model.system import Environment, System
 from pulumi_tiers.model.workload import (
     Condition,
     Healthcheck,
+    Metrics,
     Port,
     Resources,
     Volume,
@@ -142,7 +143,7 @@ def _api(environment: Environment) -> Workload:
             timeout="5s",
             retries=12,
         ),
-        metrics="/metrics",
+        metrics=Metrics(),
         depends_on={**_STORES, "migrations": Condition.SERVICE_COMPLETED},
         resources=Resources(cpus=1.0, memory="512m"),
         unverified=True,
