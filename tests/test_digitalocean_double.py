@@ -411,6 +411,7 @@ CLUSTERS, DATABASES = "/v2/kubernetes/clusters", "/v2/databases"
         (CLUSTERS, _with_pool(size="s-1vcpu-1gb"), "specs[0].invalid droplet size"),
         (CLUSTERS, _with_pool(count="two"), "node_pools[0].count 'two' is not of type 'integer'"),
         (CLUSTERS, _with_pool(count=0), "count must be at least 1"),
+        # Something must be there for the cluster's own pods.
         (CLUSTERS, _with_pool(auto_scale=True), "min nodes must be greater than or equal to 1"),
         (
             CLUSTERS,

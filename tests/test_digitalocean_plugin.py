@@ -241,6 +241,41 @@ def test_an_existing_cluster_is_used_and_left_alone(project: Project, double: Do
     assert not double.calls("POST|PUT|PATCH|DELETE", f"({CLUSTERS}|{VPCS}).*")
 
 
+@pytest.mark.load
+def test_nodes_with_gpus_come_and_go_as_the_autoscaler_says(
+    project: Project, double: Double
+) -> None:
+    project.describe(cluster={"gpu": {"max_nodes": 2}})
+    project.up()
+    cluster = only(double.world.clusters)
+    default, pool = cluster["node_pools"]
+    told = {key: pool[key] for key in ("size", "auto_scale", "min_nodes", "max_nodes", "count")}
+    assert told == {
+        "size": "gpu-4000adax1-20gb",
+        "auto_scale": True,
+        "min_nodes": 0,
+        "max_nodes": 2,
+        "count": 0,
+    }
+    project.is_up_to_date()
+
+    # Somebody asks for a GPU.
+    api = Client(double.url, double.token)
+    path = f"{CLUSTERS}/{cluster['id']}/node_pools/{pool['id']}"
+    api.done("PUT", path, {"name": "gpu", "auto_scale": True, "max_nodes": 2, "count": 2})
+    project.is_up_to_date()
+    project.describe(cluster={"gpu": {"max_nodes": 3}})
+    project.up()
+    assert (pool["count"], pool["max_nodes"]) == (2, 3)
+
+    double.log.clear()
+    project.describe(cluster={})
+    project.up()
+    assert cluster["node_pools"] == [default]
+    assert [entry.path for entry in double.calls("PUT|POST|DELETE", f"{CLUSTERS}.*")] == [path]
+    assert double.unknown == []
+
+
 def test_a_wrong_token_is_told(project: Project, double: Double) -> None:
     said = project.up(fails=True, DIGITALOCEAN_TOKEN="wrong")
     assert "Error creating VPC" in said

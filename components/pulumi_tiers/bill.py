@@ -10,8 +10,11 @@ from pulumi_tiers.prices import Price, price, total
 
 _DECIDING = {
     "digitalocean": (
+        "auto_scale",
         "engine",
         "ha",
+        "max_nodes",
+        "min_nodes",
         "node_count",
         "node_pool",
         "size",

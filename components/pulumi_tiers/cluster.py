@@ -11,6 +11,17 @@ from pulumi_tiers.model.cloud import Cloud
 from pulumi_tiers.platforms.base import ClusterRef
 
 
+class GpuPoolArgs(TypedDict):
+    """Nodes with NVIDIA GPUs, beside the others. DigitalOcean adds and removes them."""
+
+    size: NotRequired[str]
+    """Slug. Default: gpu-4000adax1-20gb."""
+    min_nodes: NotRequired[int]
+    """How many at least. Default: 0, none while nobody asks for a GPU."""
+    max_nodes: NotRequired[int]
+    """How many at most. Default: 1."""
+
+
 class ClusterArgs(TypedDict):
     """Arguments of Cluster."""
 
@@ -29,6 +40,8 @@ class ClusterArgs(TypedDict):
     """How many nodes. Default: 2."""
     max_nodes: NotRequired[int]
     """How many at most; DigitalOcean adds and removes them. Default: always as many as `nodes`."""
+    gpu: NotRequired[GpuPoolArgs]
+    """Nodes with GPUs. Default: none."""
     high_availability: NotRequired[bool]
     """A control plane on several machines, which can't be switched off again. Default: false."""
     vpc_range: NotRequired[str]

@@ -1,9 +1,11 @@
 """What a target cannot do: told with the field and the target, before anything is made."""
 
+import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from pulumi_tiers.engines import ENGINES, Engine
+from pulumi_tiers.model.cloud import Cloud, GpuPool
 from pulumi_tiers.model.errors import Mistake
 from pulumi_tiers.model.image import RegistryLogin
 from pulumi_tiers.model.store import Store
@@ -158,6 +160,36 @@ def _kubernetes(place: str, workload: Workload) -> Iterator[Mistake]:
                 f"{place}.tmpfs.{path}",
                 f"Kubernetes has no volume of the size '{tmpfs_size(options)}'",
                 "write a number of bytes, such as 'size=64m'",
+            )
+
+
+def gpu_pool(cloud: Cloud, workloads: Iterable[Workload]) -> GpuPool | None:
+    """The nodes for what computes on GPUs: none where nothing does, or in an existing cluster."""
+    # With an autoscaler, there may be as many as it says.
+    needed = sum(
+        item.gpu.count * (item.autoscale.max if item.autoscale else item.replicas)
+        for item in workloads
+        if item.gpu
+    )
+    if not needed or cloud.cluster_id:
+        return None
+    pool = cloud.gpu or GpuPool()
+    if pool.max_nodes is None:
+        most = max(pool.min_nodes, math.ceil(needed / pool.gpus))
+        pool = pool.model_copy(update={"max_nodes": most})
+    return pool
+
+
+def check_gpu_pool(workloads: Mapping[str, Workload], cloud: Cloud) -> Iterator[Mistake]:
+    """Workloads by ``<system>/<name>`` that no node of DigitalOcean's would have the GPUs for."""
+    pool = gpu_pool(cloud, workloads.values())
+    for key, workload in workloads.items() if pool else ():
+        if pool and workload.gpu and workload.gpu.count > pool.gpus:
+            yield Mistake(
+                "tiers:digitalocean.gpu.size",
+                f"{key} wants {workload.gpu.count} GPUs, and a node of the size {pool.size} has"
+                f" {pool.gpus}",
+                "choose a larger size, such as 'gpu-h100x8-640gb'",
             )
 
 

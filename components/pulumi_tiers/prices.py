@@ -156,6 +156,12 @@ TABLES = (
 # --- words of DigitalOcean's, for checks ----------------------------------------------------------
 
 NODE_SIZES = NODES.prices
+GPU_SIZES = {
+    # The others have GPUs of AMD's, which are another resource for Kubernetes.
+    slug: usd
+    for slug, usd in NODES.prices.items()
+    if slug.startswith("gpu-") and not slug.startswith("gpu-mi")
+}
 REGISTRY_TIERS = REGISTRIES.prices
 
 _SMALL = "db-s-1vcpu-1gb db-s-1vcpu-2gb db-s-2vcpu-4gb db-s-4vcpu-8gb db-s-6vcpu-16gb"

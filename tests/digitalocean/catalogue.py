@@ -39,6 +39,8 @@ DROPLET_SIZES = {
     "g-2vcpu-8gb": (8192, 2, 25, 63),
     "g-4vcpu-16gb": (16384, 4, 50, 126),
     "m-2vcpu-16gb": (16384, 2, 50, 84),
+    "gpu-4000adax1-20gb": (32768, 8, 500, 565),
+    "gpu-h100x1-80gb": (245760, 20, 720, 3281),
 }
 # Kubernetes takes no nodes with less than 2 GiB.
 NODE_SIZES = tuple(slug for slug, size in DROPLET_SIZES.items() if size[0] >= 2048)

@@ -71,7 +71,7 @@ class Kubernetes:
         self._check_name(body["name"])
         version = self._resolve(body["version"])
         for number, pool in enumerate(body["node_pools"]):
-            _check_pool(pool, f"worker_node_pool_specs[{number}]")
+            _check_pool(pool, f"worker_node_pool_specs[{number}]", fewest=1)
         vpc = self._vpc(body)
         identifier = new_id()
         default_ha = int(version.split(".")[1]) >= 36
@@ -229,7 +229,7 @@ class Kubernetes:
     def create_pool(self, call: Call, cluster: str) -> Answer:
         found = self._the(cluster)
         schemas.check(schemas.POOL_CREATE, call.body)
-        _check_pool(call.body, "worker_node_pool_spec")
+        _check_pool(call.body, "worker_node_pool_spec", fewest=0)
         self._check_pool_name(found, call.body["name"])
         made = self._new_pool(cluster, call.body)
         found["node_pools"].append(made)
@@ -248,7 +248,8 @@ class Kubernetes:
         found = self._pool(cluster, pool)
         schemas.check(schemas.POOL_UPDATE, call.body)
         changed = {**found, **call.body}
-        _check_pool(changed, "worker_node_pool_spec")
+        fewest = 0 if len(self._the(cluster)["node_pools"]) > 1 else 1
+        _check_pool(changed, "worker_node_pool_spec", fewest=fewest)
         if changed["name"] != found["name"]:
             self._check_pool_name(self._the(cluster), changed["name"])
         keys = ("name", "count", "auto_scale", "min_nodes", "max_nodes")
@@ -323,12 +324,14 @@ class Kubernetes:
             "id": (identifier := new_id()),
             "name": body["name"],
             "size": body["size"],
-            "count": (count := body.get("count") or body["min_nodes"]),
+            "count": (count := body.get("count") or body.get("min_nodes", 0)),
             "tags": _tags(cluster, body.get("tags"), "k8s:worker"),
             "labels": body.get("labels"),
-            "taints": body.get("taints") or [],
+            # Whether the API tells the one that nodes with GPUs get anyway, nobody has written.
+            "taints": [*(body.get("taints") or []), *_own_taints(body["size"])],
             "auto_scale": scales,
-            "min_nodes": body["min_nodes"] if scales else 0,
+            # Clients leave a zero out.
+            "min_nodes": body.get("min_nodes", 0) if scales else 0,
             "max_nodes": body["max_nodes"] if scales else 0,
             "nodes": _new_nodes(count),
         }
@@ -357,7 +360,12 @@ def _adopt(cluster: Json, body: Json) -> None:
             cluster[key] = {**(cluster[key] or {}), **given}
 
 
-def _check_pool(pool: Json, place: str) -> None:
+def _own_taints(size: str) -> list[Json]:
+    return [{"key": "nvidia.com/gpu", "effect": "NoSchedule"}] if size.startswith("gpu-") else []
+
+
+def _check_pool(pool: Json, place: str, fewest: int) -> None:
+    """With autoscaling, a pool that isn't alone can be empty."""
     if pool["size"] not in NODE_SIZES:
         raise unprocessable(f"validation error: {place}.invalid droplet size")
     if not pool.get("auto_scale"):
@@ -365,9 +373,9 @@ def _check_pool(pool: Json, place: str) -> None:
             raise unprocessable(f"validation error: {place}.count must be at least 1")
         return
     lowest, highest = pool.get("min_nodes", 0), pool.get("max_nodes", 0)
-    if lowest < 1:
+    if lowest < fewest:
         raise unprocessable(
-            f"validation error: {place}.min nodes must be greater than or equal to 1"
+            f"validation error: {place}.min nodes must be greater than or equal to {fewest}"
         )
     if not lowest <= (pool.get("count") or lowest) <= highest:
         raise unprocessable(f"validation error: {place}.count must be between min and max nodes")

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator, mod
 
 from pulumi_tiers.model.base import Flag, Model, PlainText, Whole
 from pulumi_tiers.model.errors import nearest, reject, reject_all, shown
-from pulumi_tiers.prices import NODE_SIZES, REGIONS, REGISTRY_TIERS
+from pulumi_tiers.prices import GPU_SIZES, NODE_SIZES, REGIONS, REGISTRY_TIERS
 
 LATEST = "latest"
 """The version of a cluster that DigitalOcean chooses, and moves on in its maintenance window."""
@@ -159,12 +159,39 @@ def unknown_size(
     return why, f"{close}if DigitalOcean has it, give its price in {prices}"
 
 
+class GpuPool(Model):
+    """Nodes with NVIDIA GPUs, beside the others. DigitalOcean adds and removes them."""
+
+    size: Slug = "gpu-4000adax1-20gb"
+    #: 0: none while nobody asks for a GPU.
+    min_nodes: Annotated[Whole, Field(ge=0, le=512)] = 0
+    #: Default: as many as everything in the stack that computes on GPUs needs at a time.
+    max_nodes: Annotated[Whole, Field(ge=1, le=512)] | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "GpuPool":
+        if self.max_nodes is not None and self.max_nodes < self.min_nodes:
+            why = f"max_nodes is {self.max_nodes}, and min_nodes is {self.min_nodes}"
+            reject_all([(("max_nodes",), why, "give at least as many, or remove it")])
+        return self
+
+    @property
+    def gpus(self) -> int:
+        """How many each node has."""
+        found = _GPUS.search(self.size)
+        return int(found[1]) if found else 1
+
+
+_GPUS = re.compile(r"x(\d+)-\d+gb")
+"""In the slug of a size: ``gpu-h100x8-640gb``."""
+
 _OF_A_NEW_CLUSTER = (
     "region",
     "version",
     "node_size",
     "nodes",
     "max_nodes",
+    "gpu",
     "high_availability",
     "vpc_range",
     "registry",
@@ -191,6 +218,8 @@ class Cloud(Model):
     nodes: Annotated[Whole, Field(ge=1, le=512)] = 2
     #: DigitalOcean adds nodes up to this many, and removes them again down to `nodes`.
     max_nodes: Annotated[Whole, Field(ge=1, le=512)] | None = None
+    #: Made only where something of the stack computes on GPUs.
+    gpu: GpuPool | None = None
     #: A control plane on several machines. It can't be switched off again.
     high_availability: Flag = False
     #: Range of the VPC's addresses. Default: DigitalOcean's choice.
@@ -222,6 +251,10 @@ class Cloud(Model):
         if self.max_nodes is not None and self.max_nodes < self.nodes:
             why = f"max_nodes is {self.max_nodes}, and nodes is {self.nodes}"
             yield ("max_nodes",), why, "give at least as many, or remove it"
+        if self.gpu:
+            size, known = self.gpu.size, self.prices
+            if unknown := unknown_size(size, GPU_SIZES, known, "'prices'"):
+                yield ("gpu", "size"), *unknown
         if (self.cluster_id is None) != (self.cluster_name is None):
             missing = "cluster_id" if self.cluster_id is None else "cluster_name"
             why = "an existing cluster is given by its id and its name"

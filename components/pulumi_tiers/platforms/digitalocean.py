@@ -325,6 +325,20 @@ def _new_cluster(owner: Component, cloud: Cloud, name: str, *, protect: bool) ->
             depends_on=before,
         ),
     )
+    if cloud.gpu:
+        # DigitalOcean gives these nodes the taint nvidia.com/gpu, and the cluster their plugin:
+        # https://docs.digitalocean.com/products/kubernetes/how-to/add-node-pools/
+        digitalocean.KubernetesNodePool(
+            owner.child("gpu"),
+            cluster_id=cluster.id,
+            name="gpu",
+            size=cloud.gpu.size,
+            auto_scale=True,
+            min_nodes=cloud.gpu.min_nodes,
+            max_nodes=cloud.gpu.max_nodes or max(1, cloud.gpu.min_nodes),
+            # How many there are is the autoscaler's, and the taint DigitalOcean's.
+            opts=owner.child_options(ignore_changes=["node_count", "taints"]),
+        )
     return _Found(
         # Not the cluster's own outputs: databases would be replaced together with it.
         {"id": cluster.id, "region": cloud.region, "vpc": vpc.id},
