@@ -453,7 +453,7 @@ def test_what_is_left_out_is_missed_by_name() -> None:
         Mistake(
             "shop: edges.nginx.upstreams.it.endpoint",
             "'cache' is not a part of this stack: its profile is off",
-            "switch its profile on, or remove the upstream and its routes",
+            "switch its profile on, or make the upstream 'optional', or remove it",
         ),
         Mistake(
             "shop: services.api.depends_on.cache",

@@ -322,7 +322,7 @@ MAP = "write a map of its keys"
         ("autoscale", {"min": 5, "max": 2}, "",
          "the smallest number, 5, is above the largest, 2", "exchange them"),
         ("autoscale", {"max": 2, "memory": 70}, ".memory", "there is no key 'memory' here",
-         "valid: cpu, max, min"),
+         "valid: cpu, max, min, queue_length, queue_name"),
         ("concurrency", 1001, "", "input should be less than or equal to 1000 (got 1001)",
          "use at most 1000"),
         ("concurrency", "two", "", "input should be a valid integer (got 'two')", INTEGER),
@@ -479,7 +479,9 @@ def test_the_project_file_declares_the_same_keys_types_and_defaults() -> None:
     maps = STRUCTURED - {"systems"}
     assert set(declared) == set(Settings.model_fields) - maps
     schema = Settings.model_json_schema(mode="serialization")["properties"]
-    words = ("registry", "environment", "target", "names", "databases", "protect")
+    words = (
+        *("registry", "environment", "target", "names", "databases", "protect", "gpu", "publish"),
+    )
     types = dict.fromkeys(words, "string")
     defaults = {"registry": ""}
     for key, entry in declared.items():

@@ -261,9 +261,10 @@ def _check_overrides(settings: Settings, systems: list[System]) -> Iterator[Mist
 
 def _off(place: str, service: str, why: str) -> Mistake:
     """What is said about a service that the stack leaves out."""
-    system = service.partition("/")[0]
-    choose = f"choose it in tiers:profiles.{system}, or remove this"
-    return Mistake(place, f"{why}, in this stack", choose if why == PROFILE_OFF else "remove this")
+    if why != PROFILE_OFF:
+        return Mistake(place, f"the stack leaves it out: {why}", "remove this")
+    remedy = f"choose it in tiers:profiles.{service.partition('/')[0]}, or remove this"
+    return Mistake(place, f"{why} in this stack", remedy)
 
 
 def _by_key(systems: list[System], parts: Callable[[System], Mapping[str, T]]) -> dict[str, T]:
