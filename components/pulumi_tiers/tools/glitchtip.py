@@ -110,7 +110,8 @@ def glitchtip(
                 start_period="60s",
             ),
         ),
-        # OC-09: with a hyphen. Its scheduler may run once.
+        # OC-09: with a hyphen. One only: it has the scheduler. It listens nowhere and says nothing
+        # of its health; when it fails, it ends.
         f"{_NAME}-worker": workload(command=["./bin/run-worker.sh"]),
     }
 

@@ -75,5 +75,6 @@ def pgadmin(
         resources=Resources(cpus=0.5, memory="512m"),
         # The image's 5050:0, without root's group.
         user=f"{_PORT}:{_PORT}",
+        stateful=True,
         unverified=True,
     )

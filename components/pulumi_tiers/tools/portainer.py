@@ -57,6 +57,7 @@ def portainer(*, published: int | None = 9443) -> Workload:
         # The socket is root's. Without capabilities, and with the socket all the same root's equal.
         user="0:0",
         docker_socket=True,
+        stateful=True,
         docker_only="it manages a Docker host through its socket, and a cluster has none",
         unverified=True,
     )
