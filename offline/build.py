@@ -137,6 +137,68 @@ Program = GoProgram | NodeProgram | Wheel
 
 
 @dataclass(frozen=True)
+class Base:
+    """A root file system of Debian's packages that stand-ins share."""
+
+    packages: tuple[str, ...]
+    lasts: str = "about a minute"
+
+    @property
+    def image(self) -> str:
+        """Its name, after all that it is made of."""
+        recipe = (SUITE, self.packages, EXCLUDED, BEFORE_PACKAGES, AFTER_PACKAGES)
+        return f"{PREFIX}/base:{hashlib.sha256(repr(recipe).encode()).hexdigest()[:12]}"
+
+
+SUITE = "bookworm"
+# What applications and most servers need.
+COMMON = Base(
+    (
+        "ca-certificates",
+        "celery",
+        "certbot",
+        "curl",
+        "gunicorn",
+        "nginx",
+        "nodejs",
+        "openssl",
+        "postgresql-15",
+        "python3-asgiref",
+        "python3-boto3",
+        "python3-celery",
+        "python3-flask",
+        "python3-humanize",
+        "python3-pika",
+        "python3-prometheus-client",
+        "python3-psycopg2",
+        "python3-pymongo",
+        "python3-redis",
+        "python3-tds",
+        "python3-tornado",
+        "python3-yaml",
+        "redis-server",
+        "uvicorn",
+    )
+)
+# Apart from the others, as few systems ask for it. Python is for rabbitmqadmin.
+MESSAGING = Base(("python3", "rabbitmq-server"), "half a minute")
+# Only a place to take programs from: these images hold little more than their program.
+MONITORING = Base(
+    (
+        "busybox-static",
+        "ca-certificates",
+        "prometheus",
+        "prometheus-alertmanager",
+        "prometheus-nginx-exporter",
+        "prometheus-node-exporter",
+        "prometheus-postgres-exporter",
+        "prometheus-redis-exporter",
+    ),
+    "half a minute",
+)
+
+
+@dataclass(frozen=True)
 class Recipe:
     """A Docker build context whose Dockerfile starts `FROM ${BASE}`."""
 
@@ -144,6 +206,9 @@ class Recipe:
     is_really: str
     #: What is made on this machine and lies in the context beside its files.
     programs: tuple[Program, ...] = ()
+    base: Base = COMMON
+    #: The stage of a Dockerfile that makes several images.
+    target: str = ""
 
 
 # Where Go's own instructions put it, often without PATH being told.
@@ -206,6 +271,7 @@ MONGO = Recipe(
 )
 NGINX = Recipe(HERE / "nginx", "nginx 1.22 from Debian")
 POSTGRES = Recipe(HERE / "postgres", "PostgreSQL 15 from Debian")
+RABBITMQ = Recipe(HERE / "rabbitmq", "RabbitMQ 3.10 from Debian", base=MESSAGING)
 REDIS = Recipe(HERE / "redis", "Redis 7.0 from Debian")
 # Every image that is not a server is taken for an application of the documented systems.
 REFERENCE = Recipe(HERE.parent / "reference", "the reference workload")
@@ -217,6 +283,7 @@ SERVERS = {
     "mongo": MONGO,
     "nginx": NGINX,
     "postgres": POSTGRES,
+    "rabbitmq": RABBITMQ,
     "redis": REDIS,
 }
 
@@ -248,36 +315,11 @@ NO_STAND_IN = frozenset(
         "prom/prometheus",
         "prometheuscommunity/postgres-exporter",
         "oliver006/redis_exporter",
-        "rabbitmq",
         "timescale/timescaledb",
         "valkey/valkey",
     }
 )
 
-SUITE = "bookworm"
-PACKAGES = (
-    "ca-certificates",
-    "celery",
-    "certbot",
-    "curl",
-    "gunicorn",
-    "nginx",
-    "nodejs",
-    "openssl",
-    "postgresql-15",
-    "python3-asgiref",
-    "python3-boto3",
-    "python3-celery",
-    "python3-flask",
-    "python3-humanize",
-    "python3-prometheus-client",
-    "python3-psycopg2",
-    "python3-pymongo",
-    "python3-redis",
-    "python3-tornado",
-    "redis-server",
-    "uvicorn",
-)
 # What no container here reads; it would double the image. Without PostgreSQL's compiler plug-in
 # and LLVM, queries are interpreted, which the server does by itself.
 EXCLUDED = (
@@ -300,7 +342,8 @@ BEFORE_PACKAGES = (
 # The machine's name, mirrors and apt settings stay on the machine, and no image holds a private
 # key (ssl-cert makes one). Of all of AWS's services, S3 is the one that containers here talk to.
 AFTER_PACKAGES = (
-    'find "$1/usr/lib/python3/dist-packages/botocore/data" -mindepth 1 -maxdepth 1 -type d '
+    'aws="$1/usr/lib/python3/dist-packages/botocore/data"; '
+    '[ ! -d "$aws" ] || find "$aws" -mindepth 1 -maxdepth 1 -type d '
     "! -name s3 ! -name sts -exec rm -r {} +; "
     'rm -rf "$1"/etc/hostname "$1"/etc/resolv.conf '
     '"$1"/etc/apt/sources.list* "$1"/etc/apt/apt.conf.d/99mmdebstrap '
@@ -357,12 +400,6 @@ def recipe_for(image: str) -> Recipe:
 # --- recipes as bytes ------------------------------------------------------------------------
 
 
-def base_name() -> str:
-    """The root file system that all stand-ins share, named after its recipe."""
-    recipe = (SUITE, PACKAGES, EXCLUDED, BEFORE_PACKAGES, AFTER_PACKAGES)
-    return f"{PREFIX}/base:{hashlib.sha256(repr(recipe).encode()).hexdigest()[:12]}"
-
-
 def context_tar(folder: Path) -> bytes:
     """The build context. The same files give the same bytes, so they are the recipe's identity."""
     buffer = io.BytesIO()
@@ -391,10 +428,11 @@ def with_programs(context: bytes, programs: Sequence[Path]) -> bytes:
     return buffer.getvalue()
 
 
-def recipe_hash(base: str, context: bytes, programs: Sequence[Program] = ()) -> str:
+def recipe_hash(recipe: Recipe, context: bytes) -> str:
     """What a stand-in is made of; the same hash means up to date."""
-    made = "".join(program_hash(program) for program in programs)
-    return hashlib.sha256(base.encode() + context + made.encode()).hexdigest()
+    made = "".join(program_hash(program) for program in recipe.programs)
+    rest = f"{recipe.base.image}{made}{recipe.target}"
+    return hashlib.sha256(context + rest.encode()).hexdigest()
 
 
 def program_hash(program: Program) -> str:
@@ -542,7 +580,7 @@ def apt_sources(folder: Path) -> tuple[list[str], list[str]]:
     return lines, paragraphs
 
 
-def build_base(base: str) -> None:
+def build_base(base: Base) -> None:
     """Make the root file system and import it under its name, as the last step."""
     with tempfile.TemporaryDirectory(prefix="standin-") as name:
         folder = Path(name)
@@ -554,12 +592,12 @@ def build_base(base: str) -> None:
         settings = folder / "apt.conf"
         settings.write_text(run("apt-config", "dump", "--format", '%F "%v";%n', "Acquire"))
 
-        say(f"{base}: installing {len(PACKAGES)} packages and what they need (about a minute)")
+        say(f"{base.image}: installing {len(base.packages)} packages and theirs ({base.lasts})")
         run(
             "mmdebstrap",
             "--mode=unshare",  # its mounts end with it, so an interruption cannot leave one
             "--variant=minbase",
-            f"--include={','.join(PACKAGES)}",
+            f"--include={','.join(base.packages)}",
             f"--aptopt={settings}",
             *(f"--dpkgopt=path-exclude={path}" for path in EXCLUDED),
             f"--essential-hook={BEFORE_PACKAGES}",
@@ -570,8 +608,8 @@ def build_base(base: str) -> None:
             *([str(deb822)] if paragraphs else []),
             env={"TMPDIR": name},
         )
-        say(f"{base}: importing {archive.stat().st_size / 1e6:.0f} MB")
-        run("docker", "import", "--change", "LABEL standin=true", str(archive), base)
+        say(f"{base.image}: importing {archive.stat().st_size / 1e6:.0f} MB")
+        run("docker", "import", "--change", "LABEL standin=true", str(archive), base.image)
 
 
 def make_program(program: Program) -> Path:
@@ -593,11 +631,11 @@ def make_program(program: Program) -> Path:
     return made
 
 
-def build_image(image: str, recipe: Recipe, base: str) -> None:
-    """Build one stand-in on the base, unless it is up to date."""
+def build_image(image: str, recipe: Recipe) -> None:
+    """Build one stand-in on its base, unless it is up to date."""
     name = stand_in_name(image)
     context = context_tar(recipe.context)
-    identity = recipe_hash(base, context, recipe.programs)
+    identity = recipe_hash(recipe, context)
     if docker_label(name, "standin.recipe") == identity:
         say(f"{image}: {name} is up to date")
         return
@@ -606,7 +644,8 @@ def build_image(image: str, recipe: Recipe, base: str) -> None:
     # Nothing but the base and the context goes in, so the build needs no network.
     run(
         *("docker", "build", "--force-rm", "--network", "none"),
-        *("--build-arg", f"BASE={base}", "--tag", name),
+        *("--build-arg", f"BASE={recipe.base.image}", "--tag", name),
+        *(("--target", recipe.target) if recipe.target else ()),
         *(f"--label={key}={value}" for key, value in labels.items()),
         "-",
         stdin=context,
@@ -630,17 +669,17 @@ def build(images: Sequence[str]) -> dict[str, str]:
     """Build what is not up to date; the stand-in of each image."""
     recipes = {image: recipe_for(image) for image in images}  # all refusals before any work
     require_docker()
-    base = base_name()
     with one_at_a_time():
-        if docker_label(base, "standin") is None:
-            require_mmdebstrap()
-            build_base(base)
-        else:
-            say(f"{base} is up to date")
+        for base in dict.fromkeys(recipe.base for recipe in recipes.values()):
+            if docker_label(base.image, "standin") is None:
+                require_mmdebstrap()
+                build_base(base)
+            else:
+                say(f"{base.image} is up to date")
         failures: list[BuildError] = []
         for image, recipe in recipes.items():
             try:
-                build_image(image, recipe, base)
+                build_image(image, recipe)
             except BuildError as error:
                 failures.append(BuildError(f"{image}: {error}", error.code))
                 if error.code != 3:

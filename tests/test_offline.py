@@ -34,6 +34,7 @@ FLOWER = "mher/flower:2.0"
 MINIO = "quay.io/minio/minio:RELEASE.2025-09-07T16-13-09Z"
 MONGO = "mongo:7"
 NGINX = "nginx:1.27-alpine"
+RABBITMQ = "rabbitmq:3-management"
 REDIS = "redis:7-alpine"
 
 
@@ -99,6 +100,7 @@ def test_what_is_not_an_image_name_is_refused(image: str) -> None:
         ("minio/minio", build.MINIO),
         (MONGO, build.MONGO),
         (NGINX, build.NGINX),
+        (RABBITMQ, build.RABBITMQ),
         (REDIS, build.REDIS),
     ],
 )
@@ -109,7 +111,7 @@ def test_recipe_of_an_image(image: str, recipe: build.Recipe) -> None:
 @pytest.mark.parametrize(
     "image",
     [
-        "rabbitmq:3-management",
+        "mysql:8",
         "minio/mc:latest",
         "grafana/grafana:latest",
         "mcr.microsoft.com/mssql/server:2022-latest",
@@ -151,10 +153,16 @@ def test_the_context_is_the_same_bytes_whenever_and_by_whomever_it_is_made(conte
 
 
 def test_every_change_of_what_goes_in_changes_the_hash(context: Path) -> None:
-    def current(base: str = "base:1") -> str:
-        return build.recipe_hash(base, build.context_tar(context))
+    recipe = build.Recipe(context, "a test")
 
-    hashes = [current(), current("base:2")]
+    def current(recipe: build.Recipe = recipe) -> str:
+        return build.recipe_hash(recipe, build.context_tar(context))
+
+    hashes = [
+        current(),
+        current(replace(recipe, base=build.Base(("dash",)))),
+        current(replace(recipe, target="other")),
+    ]
     (context / "sub" / "run.sh").write_text("exit 1\n")
     hashes.append(current())
     (context / "sub" / "run.sh").chmod(0o755)
@@ -164,15 +172,16 @@ def test_every_change_of_what_goes_in_changes_the_hash(context: Path) -> None:
     assert len(set(hashes)) == len(hashes)
 
 
-@pytest.mark.parametrize("part", ["SUITE", "PACKAGES", "EXCLUDED", "AFTER_PACKAGES"])
+@pytest.mark.parametrize("part", ["SUITE", "EXCLUDED", "AFTER_PACKAGES"])
 def test_the_base_is_named_after_all_that_goes_in(
     monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:
-    before = build.base_name()
+    before = build.COMMON.image
     assert re.fullmatch(r"standin\.local/base:[0-9a-f]{12}", before)
+    assert replace(build.COMMON, packages=(*build.COMMON.packages, "x")).image != before
     value = getattr(build, part)
     monkeypatch.setattr(build, part, value + type(value)("x"))
-    assert build.base_name() != before
+    assert build.COMMON.image != before
 
 
 def test_git_ignores_nothing_that_images_are_made_of() -> None:
@@ -256,8 +265,9 @@ def test_a_program_is_another_when_its_sources_are(tmp_path: Path) -> None:
     hashes.append(build.program_hash(program))
     assert len(set(hashes)) == 3
     assert build.program_hash(replace(program, lasts="an hour")) == hashes[2]
-    plain = build.recipe_hash("base:1", b"context")
-    assert build.recipe_hash("base:1", b"context", [program]) != plain
+    plain = build.Recipe(tmp_path, "a test")
+    made = replace(plain, programs=(program,))
+    assert build.recipe_hash(made, b"context") != build.recipe_hash(plain, b"context")
 
 
 def test_programs_lie_beside_the_files_of_the_context(context: Path, tmp_path: Path) -> None:
@@ -379,7 +389,7 @@ class Bench:
         path.chmod(0o755)
 
     def base_exists(self) -> None:
-        self.label(build.base_name(), "true")
+        self.label(build.COMMON.image, "true")
 
     def label(self, image: str, value: str) -> None:
         (self.folder / f"label-of-{image.rpartition('/')[2]}").write_text(value)
@@ -421,7 +431,7 @@ def test_it_builds_labels_and_reports(bench: Bench) -> None:
     builds = [call for call in bench.calls if call.startswith("build ")]
     assert len(builds) == 2
     assert "--network none" in builds[0]
-    assert f"--build-arg BASE={build.base_name()} " in builds[0]
+    assert f"--build-arg BASE={build.COMMON.image} " in builds[0]
     assert "--tag standin.local/postgres:15 " in builds[0]
     assert "--label=standin=true --label=standin.for=postgres:15 " in builds[0]
     assert (bench.folder / "context.tar").read_bytes() == build.context_tar(build.REFERENCE.context)
@@ -433,7 +443,7 @@ def test_it_builds_labels_and_reports(bench: Bench) -> None:
 
 def test_what_is_up_to_date_is_left_alone(bench: Bench) -> None:
     bench.base_exists()
-    identity = build.recipe_hash(build.base_name(), build.context_tar(build.POSTGRES.context))
+    identity = build.recipe_hash(build.POSTGRES, build.context_tar(build.POSTGRES.context))
     bench.label("postgres:15", identity)
     done = bench.run(POSTGRES)
     assert (done.returncode, json.loads(done.stdout)) == (
@@ -617,9 +627,9 @@ class Lab:
         )
 
 
-def eventually(condition: str, container: str, *command: str) -> str:
-    """The output of a command in a container, once it has the text."""
-    deadline = time.monotonic() + 20
+def eventually(condition: str, container: str, *command: str, within: float = 20) -> str:
+    """The output of a command in a container, once it has the text; seconds to wait for it."""
+    deadline = time.monotonic() + within
     while True:
         output = docker("exec", container, *command, check=False)
         if condition in output:
@@ -894,6 +904,43 @@ def test_nginx_keeps_the_official_contract(lab: Lab) -> None:
     logs = docker("logs", nginx)
     assert '"GET / HTTP/1.1" 200' in logs
     assert "signal 3 (SIGQUIT)" in logs
+
+
+@pytest.mark.docker
+@pytest.mark.load  # its base takes half a minute, its two starts as long again
+def test_rabbitmq_keeps_the_official_contract_and_its_messages(lab: Lab) -> None:
+    rabbitmq = lab.start(
+        *("rabbitmq", RABBITMQ, "999:999", "256m", "--hostname=rabbitmq"),
+        *("--tmpfs=/var/log/rabbitmq:uid=999,gid=999", f"--volume={lab.name}:/var/lib/rabbitmq"),
+        *("--env=RABBITMQ_DEFAULT_USER=me", "--env=RABBITMQ_DEFAULT_PASS=p@ss/w"),
+        *("--env=RABBITMQ_DEFAULT_VHOST=shop", ""),
+    )
+    admin = ("rabbitmqadmin", "--user=me", "--password=p@ss/w", "--vhost=shop")
+    declare = ("declare", "queue", "name=jobs", "durable=true")
+    eventually("queue declared", rabbitmq, *admin, *declare, within=60)
+    message = ("routing_key=jobs", "payload=kept", 'properties={"delivery_mode":2}')
+    assert "published" in docker("exec", rabbitmq, *admin, "publish", *message)
+    assert "Ping succeeded" in docker("exec", rabbitmq, "rabbitmq-diagnostics", "-q", "ping")
+    metrics = (
+        "import urllib.request as r; print(r.urlopen('http://127.0.0.1:15692/metrics').read())"
+    )
+    assert "rabbitmq_queue_messages" in docker("exec", rabbitmq, "python3", "-c", metrics)
+    wrong = docker("exec", rabbitmq, *admin[:2], "--password=no", "list", "queues", check=False)
+    assert "Access refused" in wrong
+
+    docker("kill", "--signal=KILL", rabbitmq)
+    docker("start", rabbitmq)
+    eventually("kept", rabbitmq, *admin, "get", "queue=jobs", within=60)
+    docker("stop", "--time=30", rabbitmq)
+    assert docker("inspect", "--format", "{{.State.ExitCode}}", rabbitmq).strip() == "0"
+    assert "p@ss" not in docker("logs", rabbitmq)
+
+
+@pytest.mark.docker
+@pytest.mark.load
+def test_rabbitmq_refuses_a_password_in_a_file_as_the_official_image_does(images: Images) -> None:
+    run = ("run", "--rm", "--user=999:999", "--env=RABBITMQ_DEFAULT_PASS_FILE=/x")
+    assert "RABBITMQ_DEFAULT_PASS_FILE" in docker(*run, images[RABBITMQ], check=False)
 
 
 S3_CLIENT = """
