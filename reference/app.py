@@ -11,32 +11,28 @@ import os
 import socket
 import time
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
+from pathlib import Path
 
 from flask import Flask, Response, g, jsonify, render_template_string, request
-from prometheus_client import (
-    CONTENT_TYPE_LATEST,
-    REGISTRY,
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    generate_latest,
-)
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from werkzeug.exceptions import (
     HTTPException,
     LengthRequired,
     RequestEntityTooLarge,
     ServiceUnavailable,
 )
+from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
+from reference import metrics
 from reference import stores as known
-from reference.celery_queue import CeleryQueue, Queue, broker
+from reference.classifier import ModelFolder, add_classifier_routes
 from reference.documents import add_document_routes
+from reference.health import Health
 from reference.jobs import add_job_routes
 from reference.log import configure_logging
+from reference.login import add_login_route
+from reference.queues import Queue, broker, queue
 from reference.stores import Database, Store, StoreError
 from reference.uploads import add_upload_routes
 from reference.validation import valid_limit, valid_text
@@ -45,20 +41,7 @@ TITLE_LENGTH = 200
 LIMIT_DEFAULT, LIMIT_MAX = 20, 100
 BODY_BYTES = 16 * 1024
 UPLOAD_BYTES = 16 * 1024**2
-# Less than the ten seconds that the documented health checks wait.
-CHECK_SECONDS = 8
-
 logger = logging.getLogger("reference")
-
-# Named as prometheus_flask_exporter, which the documents use, names them. An Info metric cannot
-# be shared by processes, so app_info is a gauge that is always 1.
-APP_INFO = Gauge(
-    "app_info", "The application", ["service", "version", "title"], multiprocess_mode="max"
-)
-REQUESTS = Counter("flask_http_request_total", "Requests answered", ["method", "status"])
-DURATION = Histogram(
-    "flask_http_request_duration_seconds", "Time to answer", ["method", "path", "status"]
-)
 
 PAGE = """<!doctype html>
 <html lang="en">
@@ -86,47 +69,6 @@ PAGE = """<!doctype html>
 """
 
 
-@dataclass(frozen=True)
-class Dependency:
-    """What /health says of one store."""
-
-    engine: str
-    ok: bool
-    error: str | None
-    milliseconds: float
-
-
-def check(store: Store) -> Dependency:
-    """Use one store."""
-    started = time.perf_counter()
-    error = None
-    try:
-        store.check()
-    except StoreError as failure:
-        error = str(failure)
-    milliseconds = round((time.perf_counter() - started) * 1000, 1)
-    return Dependency(store.engine, error is None, error, milliseconds)
-
-
-def check_all(stores: Mapping[str, Store]) -> dict[str, Dependency]:
-    """All at once: several that are down must not outlast the caller's own timeout."""
-    pool = ThreadPoolExecutor(max_workers=len(stores) or 1)
-    checks = {name: pool.submit(check, store) for name, store in stores.items()}
-    done = wait(checks.values(), CHECK_SECONDS).done
-    pool.shutdown(wait=False)
-    late = f"no answer within {CHECK_SECONDS} seconds"
-    states = {
-        name: future.result()
-        if future in done
-        else Dependency(stores[name].engine, ok=False, error=late, milliseconds=CHECK_SECONDS * 1e3)
-        for name, future in checks.items()
-    }
-    for name, state in states.items():
-        if not state.ok:
-            logger.warning("%s (%s) fails: %s", name, state.engine, state.error)
-    return states
-
-
 def size_limit(environment: Mapping[str, str]) -> int:
     """UPLOAD_LIMIT: bytes that an upload through the application may have."""
     text = environment.get("UPLOAD_LIMIT") or str(UPLOAD_BYTES)
@@ -136,7 +78,7 @@ def size_limit(environment: Mapping[str, str]) -> int:
 
 
 def create_app(
-    environment: Mapping[str, str], stores: Mapping[str, Store], queue: Queue | None = None
+    environment: Mapping[str, str], stores: Mapping[str, Store], jobs: Queue | None = None
 ) -> Flask:
     """The application; the stores go by the names of the variables they come from."""
     title = environment.get("APP_TITLE", "Reference workload")
@@ -145,9 +87,17 @@ def create_app(
     host = socket.gethostname()
     upload_limit = size_limit(environment)
     database, objects = known.database(stores), known.objects(stores)
-    APP_INFO.labels(service, version, title).set(1)
+    health_of = Health(stores)
+    folder = environment.get("MODEL_PATH")
+    required = environment.get("MODEL_REQUIRED", "").lower() in {"1", "true", "yes"}
+    models = ModelFolder(Path(folder), required=required) if folder else None
+    measured = metrics.Measured(health_of, broker(stores), *([models] if models else []))
+    metrics.APP_INFO.labels(service, version, title).set(1)
 
     app = Flask(__name__, static_folder=None)
+    # OColecionador's edge passes /api on as it is, Vision's takes it away.
+    # pyrefly: ignore[method-assign] - it is meant to be wrapped so
+    app.wsgi_app = DispatcherMiddleware(app.wsgi_app, {"/api": app.wsgi_app})
 
     def events() -> Database:
         if database is None:
@@ -158,7 +108,7 @@ def create_app(
     @app.get("/ui")
     def page() -> tuple[str, int]:
         """Show what works, and the newest events."""
-        dependencies = check_all(stores)
+        dependencies = health_of.check()
         ok = all(state.ok for state in dependencies.values())
         html = render_template_string(
             PAGE,
@@ -171,12 +121,17 @@ def create_app(
         return html, 200 if ok else 503
 
     @app.get("/health")
-    @app.get("/api/health")
+    @app.get("/classifier/health")
     def health() -> tuple[Response, int]:
         """Use every dependency and say which of them work."""
-        dependencies = check_all(stores)
+        dependencies = health_of.check()
         ok = all(state.ok for state in dependencies.values())
-        body = {
+        body: dict[str, object] = {}
+        if models:
+            ok = ok and models.fit()
+            state = models.state()
+            body["model"] = asdict(state) if state else None
+        body |= {
             "status": "ok" if ok else "failing",
             "service": service,
             "version": version,
@@ -198,13 +153,10 @@ def create_app(
         )
 
     @app.get("/metrics")
-    def metrics() -> Response:
+    def show_metrics() -> Response:
         """Show the metrics of all processes."""
-        registry = REGISTRY
-        if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
-            registry = CollectorRegistry()
-            MultiProcessCollector(registry)
-        return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
+        shown = generate_latest(measured.registry())
+        return Response(shown, content_type=CONTENT_TYPE_LATEST)
 
     @app.get("/events")
     def list_events() -> Response:
@@ -219,7 +171,10 @@ def create_app(
         event = events().add(title)
         return jsonify(event.as_json()), 201
 
-    add_job_routes(app, database, queue)
+    add_job_routes(app, database, jobs, objects)
+    add_login_route(app, environment)
+    if models:
+        add_classifier_routes(app, models)
     add_upload_routes(app, environment, objects)
     add_document_routes(app, title, version)
 
@@ -243,8 +198,10 @@ def create_app(
         # Only our own routes: anybody can invent paths and methods without end.
         method = request.method if request.url_rule else "other"
         path = request.url_rule.rule if request.url_rule else "other"
-        REQUESTS.labels(method, status).inc()
-        DURATION.labels(method, path, status).observe(seconds)
+        metrics.REQUESTS.labels(method, path, status).inc()
+        metrics.DURATION.labels(method, path).observe(seconds)
+        metrics.FLASK_REQUESTS.labels(method, status).inc()
+        metrics.FLASK_DURATION.labels(method, path, status).observe(seconds)
         logger.info("%s %s %s %.1f ms", method, path, status, seconds * 1000)
         response.headers["X-Served-By"] = host
         return response
@@ -267,5 +224,4 @@ def application() -> Flask:
     stores = known.discover(os.environ)
     for name, store in stores.items():
         logger.info("%s is a %s store", name, store.engine)
-    redis = broker(stores)
-    return create_app(os.environ, stores, CeleryQueue(os.environ, redis) if redis else None)
+    return create_app(os.environ, stores, queue(os.environ, broker(stores)))

@@ -4,33 +4,22 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Mapping
-from typing import Protocol
+from typing import ClassVar
 from urllib.parse import parse_qsl
 
 from celery import Celery
 from kombu.exceptions import OperationalError
 
-from reference.stores import RedisStore, Store, StoreError
+from reference.jobs import SOFT_TIME_LIMIT
+from reference.stores import RedisStore, StoreError
+from reference.stores.base import Job
 
 TASK = "reference.job"
 # Pigmeu's document, in seconds.
-TIME_LIMIT, SOFT_TIME_LIMIT = 1800, 1500
+TIME_LIMIT = 1800
 # A job that a lost worker had begun is given to another one when this has passed, so it must be
 # more than the longest job takes.
 VISIBILITY_SECONDS = 2100
-
-
-class Queue(Protocol):
-    """Where the API leaves jobs for the workers."""
-
-    def put(self, job_id: str) -> None:
-        """Leave a job; StoreError when that fails."""
-
-
-def broker(stores: Mapping[str, Store]) -> RedisStore | None:
-    """Where the queue lives: CELERY_BROKER_URL, else the first Redis."""
-    found = {name: store for name, store in stores.items() if isinstance(store, RedisStore)}
-    return found.get("CELERY_BROKER_URL") or next(iter(found.values()), None)
 
 
 def visibility_seconds(environment: Mapping[str, str]) -> float:
@@ -74,12 +63,14 @@ def celery_app(environment: Mapping[str, str], store: RedisStore) -> Celery:
 class CeleryQueue:
     """The queue as the API uses it."""
 
+    apart: ClassVar[bool] = False
+
     def __init__(self, environment: Mapping[str, str], store: RedisStore) -> None:
         self._app = celery_app(environment, store)
         self._store = store
 
-    def put(self, job_id: str) -> None:
+    def put(self, job: Job) -> None:
         try:
-            self._app.send_task(TASK, [job_id], task_id=job_id)
+            self._app.send_task(TASK, [job.id], task_id=job.id)
         except OperationalError as error:
             raise self._store.failure(error) from None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
 COLOURS = {
     logging.DEBUG: "\033[36m",
@@ -22,6 +24,27 @@ class ColouredFormatter(logging.Formatter):
         return f"{COLOURS.get(record.levelno, '')}{super().format(record)}\033[0m"
 
 
+class JsonFormatter(logging.Formatter):
+    """One JSON object for each line, also where an error has many, for programs that read logs."""
+
+    def __init__(self, service: str) -> None:
+        super().__init__()
+        self.service = service
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, with its time in UTC."""
+        line = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+            "service": self.service,
+        }
+        if record.exc_info:
+            line["error"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False)
+
+
 def log_level(environment: Mapping[str, str]) -> str | None:
     """The name of the level in LOG_LEVEL; None when there is none of that name.
 
@@ -36,12 +59,18 @@ def log_level(environment: Mapping[str, str]) -> str | None:
 def configure_logging(environment: Mapping[str, str]) -> None:
     """Lines on stderr."""
     level = log_level(environment)
-    coloured = environment.get("LOG_FORMAT") == "colored"
-    formatter = ColouredFormatter if coloured else logging.Formatter
     handler = logging.StreamHandler()
-    handler.setFormatter(formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(_formatter(environment))
     logging.basicConfig(level=level or "INFO", handlers=[handler], force=True)
     if level is None:
         logging.getLogger("reference").warning(
             "LOG_LEVEL %s is unknown; using INFO", environment["LOG_LEVEL"]
         )
+
+
+def _formatter(environment: Mapping[str, str]) -> logging.Formatter:
+    if environment.get("LOG_FORMAT") == "json":
+        return JsonFormatter(environment.get("SERVICE_NAME", "reference"))
+    coloured = environment.get("LOG_FORMAT") == "colored"
+    formatter = ColouredFormatter if coloured else logging.Formatter
+    return formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")

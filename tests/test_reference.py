@@ -17,16 +17,16 @@ from collections.abc import Generator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
-from reference import app, jobs
+from reference import health, jobs
 from reference.__main__ import command
 from reference.app import create_app
-from reference.celery_queue import Queue
 from reference.log import configure_logging
 from reference.migrate import run_migrations
+from reference.queues import Queue
 from reference.stores import Database, Store, StoreError
 from reference.stores.base import Event, Job
 
@@ -82,6 +82,10 @@ class MemoryStore(Database):
     def job(self, job_id: str) -> Job | None:
         return self.jobs.get(job_id)
 
+    def job_texts(self, limit: int) -> list[str]:
+        self._use()
+        return [job.text for job in self.jobs.values()][::-1][:limit]
+
     def begin_job(self, job_id: str, worker: str) -> Job | None:
         if found := self.jobs.get(job_id):
             who = worker if found.result is None else found.worker
@@ -102,14 +106,16 @@ class MemoryStore(Database):
 class ListQueue(list[str]):
     """A queue that nobody works off; fails when told to."""
 
+    apart: ClassVar[bool] = False
+
     def __init__(self, error: str | None = None) -> None:
         super().__init__()
         self.error = error
 
-    def put(self, job_id: str) -> None:
+    def put(self, job: Job) -> None:
         if self.error:
             raise StoreError(self.error)
-        self.append(job_id)
+        self.append(job.id)
 
 
 def client(queue: Queue | None = None, **named_stores: Store):
@@ -156,7 +162,7 @@ def test_slow_dependencies_are_checked_at_the_same_time():
 
 
 def test_a_dependency_that_does_not_answer_is_not_waited_for(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(app, "CHECK_SECONDS", 0.2)
+    monkeypatch.setattr(health, "CHECK_SECONDS", 0.2)
     started = time.monotonic()
     body = client(A_URL=MemoryStore(seconds=1), B_URL=MemoryStore()).get("/health").get_json()
     assert time.monotonic() - started < 0.8
@@ -332,7 +338,7 @@ def test_a_job_is_queued_done_and_read_back():
     assert jobs.work(store, None, job_id, "worker-2") is True
     job = browser.get(f"/jobs/{job_id}").get_json()
     assert (job["state"], job["worker"], job["attempts"]) == ("done", "worker-2", 2)
-    assert job["result"] == {"characters": 6, "upper": "STRASSE"}
+    assert job["result"] == {"characters": 6, "upper": "STRASSE", "quality": 1.0}
     assert job["finished_at"]
 
 

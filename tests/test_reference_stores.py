@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ import pytest
 
 from reference import jobs
 from reference.app import create_app
-from reference.celery_queue import CeleryQueue, broker, celery_app
+from reference.celery_queue import CeleryQueue, celery_app
+from reference.queues import broker
 from reference.stores import (
     MongoStore,
     PostgresStore,
@@ -29,7 +31,7 @@ from reference.stores import (
     database,
     discover,
 )
-from reference.stores.base import BrokenStore
+from reference.stores.base import BrokenStore, Job
 
 S3 = {
     "S3_ENDPOINT": "http://minio:9000",
@@ -37,6 +39,9 @@ S3 = {
     "S3_SECRET_KEY": "hunter2/+",
     "S3_BUCKET": "videos",
 }
+
+
+JOB = Job("a-job", "text", 0, 0, None, None, datetime.now(UTC), None)
 
 
 def closed_port() -> int:
@@ -252,7 +257,7 @@ def test_a_queue_that_is_down_is_an_error_without_the_password(monkeypatch: pyte
     queue = CeleryQueue({}, RedisStore(f"redis://:hunter2@127.0.0.1:{closed_port()}/0"))
     started = time.monotonic()
     with pytest.raises(StoreError, match="refused") as failure:
-        queue.put("a-job")
+        queue.put(JOB)
     # Newer redis-py tries again by itself, after a while.
     assert time.monotonic() - started < 10
     assert "hunter2" not in str(failure.value)
@@ -409,7 +414,13 @@ def test_a_job_puts_its_object(bucket: Bucket):
     store = MemoryStore()
     store.add_job("j1", "text", 0)
     assert jobs.work(store, s3_at(bucket.address), "j1", "worker")
-    assert json.loads(bucket.objects["/videos/jobs/j1.json"]) == {"characters": 4, "upper": "TEXT"}
+    assert json.loads(bucket.objects["/videos/jobs/j1.json"]) == {
+        "characters": 4,
+        "upper": "TEXT",
+        "quality": 1.0,
+        "object": "jobs/j1.json",
+        "worker": "worker",
+    }
     result = store.jobs["j1"].result
     assert result is not None
     assert result["object"] == "jobs/j1.json"

@@ -175,5 +175,9 @@ class Database(Store):
         """Count one more attempt; the job with it. Who did a finished one stays."""
 
     @abstractmethod
+    def job_texts(self, limit: int) -> list[str]:
+        """The texts of the newest jobs."""
+
+    @abstractmethod
     def finish_job(self, job_id: str, worker: str, result: dict[str, object]) -> bool:
         """Record the result unless there is one; whether this call recorded it."""

@@ -112,6 +112,12 @@ class MongoStore(Database):
             )
         return done.modified_count == 1
 
+    def job_texts(self, limit: int) -> list[str]:
+        """Find the last documents' texts."""
+        with self._database() as database:
+            found = database["jobs"].find().sort([("created_at", DESCENDING)]).limit(limit)
+            return [document["text"] for document in found]
+
     @contextmanager
     def _database(self) -> Generator[MongoDatabase[Document]]:
         database = self._open

@@ -107,6 +107,12 @@ class PostgresStore(Database):
             )
             return cursor.rowcount == 1
 
+    def job_texts(self, limit: int) -> list[str]:
+        """Select the last rows' texts."""
+        with self._transaction() as cursor:
+            cursor.execute("SELECT text FROM jobs ORDER BY created_at DESC LIMIT %s", (limit,))
+            return [text for (text,) in cursor.fetchall()]
+
     def _find(self, statement: str, *values: str) -> Job | None:
         with self._transaction() as cursor:
             cursor.execute(statement, values)

@@ -9,11 +9,14 @@ import redis
 
 from reference.stores.base import Store, StoreError
 
+CELERY_QUEUE = "celery"
+
 
 class RedisStore(Store):
     """A key is set, read and deleted; the queue of jobs may live here, too."""
 
     engine = "redis"
+    queue = CELERY_QUEUE
     example = "redis://:password@host:6379/0"
 
     def check(self) -> None:
@@ -28,6 +31,14 @@ class RedisStore(Store):
             raise self.failure(error) from None
         if found != written:
             raise StoreError("wrote a key and read another value back")
+
+    def depth(self) -> int:
+        """How many jobs wait in Celery's queue for somebody to take them."""
+        client = self._client
+        try:
+            return int(client.llen(CELERY_QUEUE))
+        except redis.RedisError as error:
+            raise self.failure(error) from None
 
     @cached_property
     def _client(self) -> redis.Redis:

@@ -30,7 +30,7 @@ class S3Store(Store):
     example = "https://host:9000"
 
     def __init__(self, environment: Mapping[str, str]) -> None:
-        super().__init__(value(environment, "S3_ENDPOINT"))
+        super().__init__(value(environment, "S3_ENDPOINT"), environment)
         self.public_url = value(environment, "S3_PUBLIC_ENDPOINT") or self.url
         self.region = value(environment, "S3_REGION") or "us-east-1"
         needed = {name: value(environment, name) for name in NEEDED}
@@ -57,6 +57,24 @@ class S3Store(Store):
         """Keep an object: all of it, or nothing."""
         with self._client() as client:
             client.put_object(Bucket=self.bucket, Key=key, Body=content)
+
+    def get(self, key: str) -> bytes | None:
+        """An object; None when there is none."""
+        with self._client() as client:
+            try:
+                return client.get_object(Bucket=self.bucket, Key=key)["Body"].read()
+            except ClientError as error:
+                if error.response["Error"]["Code"] == "NoSuchKey":
+                    return None
+                raise
+
+    def keys(self, prefix: str) -> list[str]:
+        """The keys of all objects that begin so."""
+        with self._client() as client:
+            pages = client.get_paginator("list_objects_v2").paginate(
+                Bucket=self.bucket, Prefix=prefix
+            )
+            return [found["Key"] for page in pages for found in page.get("Contents", [])]
 
     def size(self, key: str) -> int | None:
         """An object's size in bytes; None when there is none."""

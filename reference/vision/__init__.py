@@ -1,0 +1,1 @@
+"""The names that Vision's documented command uses."""
