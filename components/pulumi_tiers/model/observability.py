@@ -22,6 +22,7 @@ from pulumi_tiers.model.base import (
 )
 from pulumi_tiers.model.errors import reject, reject_all, shown
 from pulumi_tiers.model.workload import Given, ImageReference, Resources
+from pulumi_tiers.promql import check_expression
 
 _METRIC = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 
@@ -117,7 +118,7 @@ class Rule(Model):
     """An alert of one's own. Its key is its name."""
 
     #: PromQL: an alert for each series that it finds.
-    expr: Given
+    expr: Annotated[Given, AfterValidator(check_expression)]
     #: How long it must find it before the alert fires (Prometheus' ``for``).
     pending: Duration = "5m"
     family: Family
@@ -186,12 +187,6 @@ class Email(Model):
                     yield (key,), f"{shown(address)} is not an address", "write 'me@example.com'"
 
 
-class Webhook(Model):
-    """Whatever takes Alertmanager's own JSON."""
-
-    url: Text
-
-
 class Alerts(Model):
     """Alertmanager, and whom it tells. Without any channel it only shows alerts."""
 
@@ -202,7 +197,6 @@ class Alerts(Model):
     slack: Slack | None = None
     discord: Discord | None = None
     email: Email | None = None
-    webhook: Webhook | None = None
     #: How long alerts of one family are waited for, so that they come in one message.
     group_wait: Duration = "30s"
     #: The shortest time between two messages about the same group.
@@ -231,7 +225,7 @@ class Grafana(Model):
     """Dashboards. The five documented ones (Vision, L353-358) are made of the system itself."""
 
     image: ImageReference | None = None
-    #: Port of the Docker host. Default: 3000 in development, else none.
+    #: Port of the Docker host, for this machine alone. Default: 3000 in development, else none.
     published: PortNumber | None = None
     resources: Resources = Resources(cpus=0.5, memory="256m")
     size: StorageSize = "1Gi"
@@ -239,23 +233,38 @@ class Grafana(Model):
     extra_dashboards: dict[FileName, PlainText] = {}
 
 
-class Logs(Model):
-    """Elasticsearch, Kibana and a shipper (Vision, L27-31: 8.8.0)."""
+def _version(value: str) -> str:
+    if not re.fullmatch(r"\d{1,3}\.\d{1,3}\.\d{1,3}", value, re.ASCII):
+        raise reject(f"{shown(value)} is not a version of Elastic's", "write it like '8.8.0'")
+    return value
 
-    #: Version of all three.
-    version: Given = "8.8.0"
+
+class Logs(Model):
+    """Elasticsearch, Logstash and Kibana (Vision, L27-31), and what brings the logs: Filebeat."""
+
+    #: Of all four. Documented for Elasticsearch (L136): the others have to be as old.
+    version: Annotated[str, AfterValidator(_version)] = "8.8.0"
+    #: The system's store with the logs. Where it has none of this name, it gets one.
+    store: Name = "elasticsearch"
     #: Days until an index is deleted. Not documented.
     retention_days: Annotated[Whole, Field(ge=1, le=3650)] = 14
-    #: Size of Elasticsearch's volume.
+    #: Size of the store's volume, where it is made for the logs.
     size: StorageSize = "20Gi"
-    #: Ports of the Docker host. Default: 5601 and none in development, else none.
-    kibana_published: PortNumber | None = None
-    elasticsearch_published: PortNumber | None = None
+    #: Filebeat reads what all containers of a machine print. For that it is root, and on Docker it
+    #: could read their environment too: see docs/logs.md. False: whoever wants to sends by itself.
+    collect: Flag = True
+    #: Port of Kibana on the Docker host, for this machine alone. Default: 5601 in development, else
+    #: none.
+    published: PortNumber | None = None
+    #: Default: Elastic's own of the version, by `logstash`, `kibana` and `filebeat`.
+    images: dict[Name, ImageReference] = {}
 
 
 class Observability(Model):
     """How one system is watched."""
 
+    #: False: nothing watches it.
+    enabled: Flag = True
     prometheus: Prometheus = Prometheus()
     alerts: Alerts | None = Alerts()
     grafana: Grafana | None = Grafana()

@@ -10,6 +10,7 @@ from pulumi_tiers.engines import ENGINES
 from pulumi_tiers.limits import is_managed
 from pulumi_tiers.model.observability import Observability
 from pulumi_tiers.model.system import System, Target
+from pulumi_tiers.model.workload import Workload
 
 ALWAYS = frozenset(
     # https://prometheus.io/docs/concepts/jobs_instances/
@@ -214,6 +215,16 @@ def program_metrics(observability: Observability) -> frozenset[str]:
     return frozenset(found)
 
 
+def programs(system: System) -> dict[str, Workload]:
+    """The system's own services, without what watches them."""
+    return {**system.services, **system.ml}
+
+
+def has_programs(system: System) -> bool:
+    """Whether any of them has metrics."""
+    return any(workload.metrics for workload in programs(system).values())
+
+
 def sources(system: System, observability: Observability, target: Target) -> list[str]:
     """The keys of `CATALOGUE` that the system has."""
     return list(dict.fromkeys(_sources(system, observability, target)))
@@ -232,15 +243,14 @@ def _sources(system: System, observability: Observability, target: Target) -> It
             yield store.engine
     if system.edges:
         yield "nginx"
-    if system.edges or any(_asked(workload) for workload in system.workloads.values()):
+    if system.edges or any(map(_asked, programs(system).values())):
         yield "blackbox"
         yield "probe"
 
 
-def _asked(workload: object) -> bool:
+def _asked(workload: Workload) -> bool:
     """Whether its health is a question over HTTP."""
-    health = getattr(workload, "healthcheck", None)
-    return health is not None and health.path is not None
+    return workload.healthcheck is not None and workload.healthcheck.path is not None
 
 
 def exported(system: System, observability: Observability, target: Target) -> frozenset[str]:
@@ -248,6 +258,6 @@ def exported(system: System, observability: Observability, target: Target) -> fr
     found = set(ALWAYS) | set(observability.exports)
     for source in sources(system, observability, target):
         found |= CATALOGUE[source]
-    if any(workload.metrics for workload in system.workloads.values()):
+    if has_programs(system):
         found |= program_metrics(observability)
     return frozenset(found)
