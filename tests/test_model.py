@@ -25,9 +25,14 @@ from pulumi_tiers.data_tier import (
     DatabaseArgs,
     DataTierArgs,
     DataTierSpec,
+    IndexArgs,
     ManagedArgs,
+    PolicyArgs,
+    QueueArgs,
     ResourcesArgs,
     StoreArgs,
+    VhostArgs,
+    VhostUserArgs,
 )
 from pulumi_tiers.edge_proxy import (
     EdgePortsArgs,
@@ -63,7 +68,17 @@ from pulumi_tiers.model.image import Image, Mirrors, RegistryLogin
 from pulumi_tiers.model.network import AddressRange, Network
 from pulumi_tiers.model.place import ClusterPlace, NetworkPlace, Place
 from pulumi_tiers.model.references import Reference, literal, references, substitute
-from pulumi_tiers.model.store import Bucket, Database, Managed, Store
+from pulumi_tiers.model.store import (
+    Bucket,
+    Database,
+    Index,
+    Managed,
+    Policy,
+    Queue,
+    Store,
+    Vhost,
+    VhostUser,
+)
 from pulumi_tiers.model.system import Environment, System
 from pulumi_tiers.model.workload import (
     Autoscale,
@@ -1269,6 +1284,11 @@ def test_a_password_never_appears_in_a_message(
         (SiteArgs, SiteSpec),
         (StoreArgs, Store),
         (DatabaseArgs, Database),
+        (VhostArgs, Vhost),
+        (VhostUserArgs, VhostUser),
+        (QueueArgs, Queue),
+        (PolicyArgs, Policy),
+        (IndexArgs, Index),
         (WorkloadArgs, Workload),
         (PortArgs, Port),
         (VolumeArgs, Volume),

@@ -16,9 +16,13 @@ from pulumi_tiers import (
     Cluster,
     Condition,
     DataTier,
+    DeadLetterStrategy,
     EdgeProxy,
     MLTier,
+    Overflow,
+    PolicyTarget,
     PullPolicy,
+    QueueType,
     RestartPolicy,
     Site,
     TlsMode,
@@ -30,7 +34,10 @@ from pulumi_tiers.render.recorder import Recording, record
 from wheelhouse import ROOT
 
 COMPONENTS = (AppTier, Cluster, DataTier, EdgeProxy, MLTier, Site)
-ENUMS = (Balance, Condition, PullPolicy, RestartPolicy, SiteTarget, TlsMode)
+ENUMS = (
+    *(Balance, Condition, DeadLetterStrategy, Overflow, PolicyTarget, PullPolicy, QueueType),
+    *(RestartPolicy, SiteTarget, TlsMode),
+)
 
 # --- the schema -----------------------------------------------------------------------------------
 

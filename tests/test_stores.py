@@ -121,6 +121,10 @@ SAID: dict[str, Any] = {
     "replicas": 3,
     "password_file": True,
     "settings": {"a": "1"},
+    "vhosts": [{"name": "shop"}],
+    "queues": [{"name": "jobs"}],
+    "policies": [{"name": "limits", "pattern": ".*", "max_length": 5}],
+    "indices": [{"name": "logs"}],
 }
 
 

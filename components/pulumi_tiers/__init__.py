@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from pulumi_tiers.edge_proxy import EdgeProxy
     from pulumi_tiers.ml_tier import MLTier
     from pulumi_tiers.model.edge import Balance, TlsMode
+    from pulumi_tiers.model.store import DeadLetterStrategy, Overflow, PolicyTarget, QueueType
     from pulumi_tiers.model.system import Target
     from pulumi_tiers.model.workload import Condition, PullPolicy, RestartPolicy
     from pulumi_tiers.site import Site
@@ -20,9 +21,13 @@ __all__ = [
     "Cluster",
     "Condition",
     "DataTier",
+    "DeadLetterStrategy",
     "EdgeProxy",
     "MLTier",
+    "Overflow",
+    "PolicyTarget",
     "PullPolicy",
+    "QueueType",
     "RestartPolicy",
     "Site",
     "Target",
@@ -35,9 +40,13 @@ _HOMES = {
     "Cluster": "cluster",
     "Condition": "model.workload",
     "DataTier": "data_tier",
+    "DeadLetterStrategy": "model.store",
     "EdgeProxy": "edge_proxy",
     "MLTier": "ml_tier",
+    "Overflow": "model.store",
+    "PolicyTarget": "model.store",
     "PullPolicy": "model.workload",
+    "QueueType": "model.store",
     "RestartPolicy": "model.workload",
     "Site": "site",
     "Target": "model.system",

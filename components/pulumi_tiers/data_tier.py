@@ -14,7 +14,14 @@ from pulumi_tiers.model.base import Model, Name
 from pulumi_tiers.model.errors import Mistake
 from pulumi_tiers.model.place import Place
 from pulumi_tiers.model.references import Reference
-from pulumi_tiers.model.store import Store, secret_key
+from pulumi_tiers.model.store import (
+    DeadLetterStrategy,
+    Overflow,
+    PolicyTarget,
+    QueueType,
+    Store,
+    secret_key,
+)
 from pulumi_tiers.model.system import Target
 from pulumi_tiers.passwords import Passwords, configured
 from pulumi_tiers.platforms import platform_for
@@ -63,6 +70,87 @@ class BucketArgs(TypedDict):
     """Objects that are overwritten or deleted can be had back. Default: false."""
 
 
+class VhostUserArgs(TypedDict):
+    """Who uses a virtual host beside its owner. Rights are regular expressions of names."""
+
+    name: str
+    """Who."""
+    configure: NotRequired[str]
+    """What it may make and delete. Default: nothing."""
+    write: NotRequired[str]
+    """The exchanges that it sends to. Default: all."""
+    read: NotRequired[str]
+    """The queues that it reads from. Default: all."""
+
+
+class VhostArgs(TypedDict):
+    """One virtual host of RabbitMQ."""
+
+    name: str
+    """Its name: letters, digits, ``_``, ``-`` and ``/``."""
+    owner: NotRequired[str]
+    """The user who may do everything in it. Default: the store's admin."""
+    users: NotRequired[list[VhostUserArgs]]
+    """Others who use it."""
+
+
+class QueueArgs(TypedDict):
+    """One durable queue of RabbitMQ."""
+
+    name: str
+    """Its name."""
+    vhost: NotRequired[str]
+    """Its virtual host. Default: the store's first."""
+    type: NotRequired[QueueType]
+    """classic or quorum. Default: classic."""
+
+
+class PolicyArgs(TypedDict):
+    """What RabbitMQ does with all queues whose names match."""
+
+    name: str
+    """Its name."""
+    vhost: NotRequired[str]
+    """Its virtual host. Default: the store's first."""
+    pattern: str
+    """Regular expression, found anywhere in a name unless it begins with ``^``."""
+    apply_to: NotRequired[PolicyTarget]
+    """queues, exchanges or all. Default: queues."""
+    priority: NotRequired[int]
+    """Of the policies that match, the highest is taken. Default: 0."""
+    message_ttl: NotRequired[int]
+    """Milliseconds until a message is too old."""
+    expires: NotRequired[int]
+    """Milliseconds until an unused queue is deleted."""
+    max_length: NotRequired[int]
+    """Most messages in a queue."""
+    max_length_bytes: NotRequired[int]
+    """Most bytes in a queue."""
+    overflow: NotRequired[Overflow]
+    """drop-head, reject-publish or reject-publish-dlx."""
+    dead_letter_exchange: NotRequired[str]
+    """Where rejected and old messages go. Empty: the one that reaches each queue by its name."""
+    dead_letter_routing_key: NotRequired[str]
+    """With which key; of the empty exchange: the queue's name."""
+    dead_letter_strategy: NotRequired[DeadLetterStrategy]
+    """at-most-once or at-least-once."""
+    delivery_limit: NotRequired[int]
+    """Quorum queues: how often a message is given out again."""
+    alternate_exchange: NotRequired[str]
+    """Exchanges: where messages go for which there is no queue."""
+
+
+class IndexArgs(TypedDict):
+    """An index of Elasticsearch, and all whose names begin with its name and a ``-``."""
+
+    name: str
+    """Its name, such as ``logs``."""
+    owner: NotRequired[str]
+    """Who reads and writes it. Default: the store's admin."""
+    retention: NotRequired[int]
+    """Days after which an index is deleted. Default: never."""
+
+
 class ManagedArgs(TypedDict):
     """A store that the cloud runs itself, where the target has such."""
 
@@ -82,7 +170,7 @@ class StoreArgs(TypedDict):
     """One store. Its key is the host name that programs connect to."""
 
     engine: str
-    """Which kind: ``postgres``, ``redis``, ``mongo`` or ``minio``."""
+    """Which kind: postgres, redis, mongo, minio, mssql, rabbitmq or elasticsearch."""
     image: NotRequired[pulumi.Input[str]]
     """Image of the server. Default: the engine's pinned one."""
     admin: NotRequired[str]
@@ -91,6 +179,14 @@ class StoreArgs(TypedDict):
     """The databases to make."""
     buckets: NotRequired[list[BucketArgs]]
     """The buckets to make."""
+    vhosts: NotRequired[list[VhostArgs]]
+    """RabbitMQ: the virtual hosts to make. Default: ``/``, the admin's."""
+    queues: NotRequired[list[QueueArgs]]
+    """RabbitMQ: the queues to make."""
+    policies: NotRequired[list[PolicyArgs]]
+    """RabbitMQ: what it does with queues."""
+    indices: NotRequired[list[IndexArgs]]
+    """Elasticsearch: whose indices there are, and for how long they are kept."""
     passwords: NotRequired[dict[str, pulumi.Input[str]]]
     """Passwords by user. Default: generated."""
     settings: NotRequired[dict[str, str]]
@@ -103,6 +199,8 @@ class StoreArgs(TypedDict):
     """Postgres: the admin's password reaches the server as a file. Default: false."""
     encryption: NotRequired[bool]
     """The server encrypts what it writes, with a key of its own. Default: false."""
+    console: NotRequired[int]
+    """Port on the Docker host of the server's web console. Default: in-network only."""
     published: NotRequired[int]
     """Port on the Docker host. Default: none, reachable in the site's network only."""
     networks: NotRequired[list[str]]
@@ -287,4 +385,5 @@ def _connection(
         "url": pulumi.Output.all(password, user, database, server.port, *hosts).apply(url),
         "ready": pulumi.Output.all(server.host, done).apply(lambda known: str(known[0])),
         "ca": server.ca,
+        "engine": engine.name,
     }

@@ -15,12 +15,17 @@ from pulumi_tiers.model.workload import Resources, Workload
 SPECIFIC = (
     "admin",
     "buckets",
+    "console",
     "databases",
     "encryption",
+    "indices",
     "password_file",
+    "policies",
+    "queues",
     "replica_set",
     "replicas",
     "settings",
+    "vhosts",
 )
 """Keys of a Store that mean something to some engines only: see `Engine.takes`."""
 
@@ -73,9 +78,24 @@ class Backup:
     folder: bool = False
     #: The restore works on the volume of a server that was stopped, and starts it by itself.
     offline: bool = False
+    #: Both run in the server's own container, with its files, as `docker exec` does.
+    inside: bool = False
     #: Both refer to ``${server.host}``, ``${server.port}`` and ``${password.<user>}``.
     environment: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Scaler:
+    """How KEDA measures the length of a queue: a trigger of a ScaledObject (https://keda.sh)."""
+
+    type: str
+    #: The trigger's metadata. Nothing in it is secret.
+    metadata: Mapping[str, str]
+    #: Parameters of its TriggerAuthentication, with ``${server.host}``, ``${server.port}`` and
+    #: ``${server.url}``: as KEDA, which is in another namespace, reaches the store. ``server.url``
+    #: is that of the consumer, made by `Engine.url`; ``${password.<user>}`` is as it is.
+    secrets: Mapping[str, str]
 
 
 class Engine(ABC):
@@ -91,6 +111,8 @@ class Engine(ABC):
     resources: ClassVar[Resources]
     #: With less, the server doesn't run for long.
     least_memory: ClassVar[str] = "6m"
+    #: Passwords need an upper-case letter, a lower-case one and a digit.
+    mixed_passwords: ClassVar[bool] = False
     #: Which keys of `SPECIFIC` it takes.
     takes: ClassVar[frozenset[str]] = frozenset()
     #: Where DigitalOcean runs it too.
@@ -212,6 +234,16 @@ class Engine(ABC):
         """The same for a store that the cloud is to run."""
         del store
         return []
+
+    def doubts(self, store: Store) -> list[str]:
+        """What is right as described, and probably not meant so."""
+        del store
+        return []
+
+    def scaler(self, store: Store, consumer: Consumer, queue: str, length: int) -> Scaler | None:
+        """How KEDA keeps at most `length` jobs of the queue per replica. None: it can't."""
+        del store, consumer, queue, length
+        return None
 
     def check_queue(self, store: Store) -> list[tuple[str, str]]:
         """Why jobs must not wait in this store, and what to do."""

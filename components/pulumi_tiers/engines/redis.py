@@ -3,7 +3,7 @@
 import re
 from typing import ClassVar
 
-from pulumi_tiers.engines.base import Backup, Consumer, Engine, Service, encoded, placement
+from pulumi_tiers.engines.base import Backup, Consumer, Engine, Scaler, Service, encoded, placement
 from pulumi_tiers.model.base import size_in_bytes
 from pulumi_tiers.model.errors import nearest, shown
 from pulumi_tiers.model.references import literal
@@ -198,6 +198,21 @@ class Redis(Engine):
             return []
         why = f"with a maxmemory of {text}, Redis is killed at its limit of {limit}"
         return [(why, "lower it, raise resources.memory, or remove it: then it is 60 % of that")]
+
+    def scaler(self, store: Store, consumer: Consumer, queue: str, length: int) -> Scaler | None:
+        del store
+        return Scaler(
+            type="redis",
+            metadata={
+                "listName": queue,
+                "listLength": str(length),
+                "databaseIndex": consumer.database,
+            },
+            secrets={
+                "address": "${server.host}:${server.port}",
+                "password": f"${{password.{consumer.user}}}",
+            },
+        )
 
     def check_queue(self, store: Store) -> list[tuple[str, str]]:
         policy = store.settings.get(_POLICY, _NO_EVICTION)

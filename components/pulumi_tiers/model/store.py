@@ -16,6 +16,7 @@ from pulumi_tiers.model.base import (
     StorageSize,
     Text,
     Whole,
+    Word,
 )
 from pulumi_tiers.model.cloud import Slug
 from pulumi_tiers.model.errors import reject, reject_all, shown
@@ -95,6 +96,222 @@ class Bucket(Model):
     versioning: Flag = False
 
 
+_VHOST = re.compile(r"[A-Za-z0-9_/-]{1,60}")
+
+
+def _vhost(value: str) -> str:
+    if not _VHOST.fullmatch(value):
+        raise reject(
+            f"{shown(value)} is not a name for a virtual host",
+            "use at most 60 letters, digits, '_', '-' and '/'",
+        )
+    return value
+
+
+VhostName = Annotated[str, AfterValidator(_vhost)]
+"""The name of a virtual host of RabbitMQ. Its first one is ``/``."""
+
+
+def _queue_name(value: str) -> str:
+    if not 1 <= len(value.encode()) <= 255 or not value.isprintable():
+        raise reject(
+            f"{shown(value)} is not a name for a queue or a policy",
+            "use 1 to 255 printable characters, such as 'training-jobs'",
+        )
+    if value.startswith("amq."):
+        raise reject(
+            f"the names that begin with 'amq.', as {shown(value)}, are RabbitMQ's", "choose another"
+        )
+    return value
+
+
+QueueName = Annotated[str, AfterValidator(_queue_name)]
+"""The name of a queue, an exchange or a policy of RabbitMQ."""
+
+
+def _pattern(value: str) -> str:
+    try:
+        re.compile(value)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise reject(
+            f"{shown(value)} is not a regular expression: {error}",
+            "write it like '^training-' or '.*'",
+        ) from None
+    if len(value) > 500 or not value.isprintable():
+        raise reject(
+            f"{shown(value)} is too long, or holds what can't be printed",
+            "write at most 500 printable characters",
+        )
+    return value
+
+
+Pattern = Annotated[str, AfterValidator(_pattern)]
+"""A regular expression that may match anywhere in a name, unless it begins with ``^``."""
+
+
+class VhostUser(Model):
+    """Who uses a virtual host beside its owner, and what of it. RabbitMQ's three rights."""
+
+    name: Identifier
+    #: Names of what it may make and delete. Empty: nothing; the store declares the queues.
+    configure: Pattern = ""
+    #: Names of the exchanges that it sends to: ``amq.default`` is the one that reaches each queue.
+    write: Pattern = ".*"
+    #: Names of the queues that it reads from.
+    read: Pattern = ".*"
+
+
+class Vhost(Model):
+    """One virtual host of RabbitMQ: queues and exchanges with names and rights of their own."""
+
+    name: VhostName
+    #: The user who may do everything in it. Default: the store's admin.
+    owner: Identifier | None = None
+    users: list[VhostUser] = []
+
+
+class QueueType(Word):
+    """Where RabbitMQ keeps the messages of a queue."""
+
+    CLASSIC = "classic"
+    QUORUM = "quorum"
+
+
+class Queue(Model):
+    """One durable queue. What may change later (lengths, ages) is a `Policy`."""
+
+    name: QueueName
+    #: Default: the store's first.
+    vhost: VhostName | None = None
+    #: It can't be changed while the queue holds messages.
+    type: QueueType = QueueType.CLASSIC
+
+
+class PolicyTarget(Word):
+    """What a policy is about."""
+
+    QUEUES = "queues"
+    EXCHANGES = "exchanges"
+    ALL = "all"
+
+
+class Overflow(Word):
+    """What happens to a message for which a queue has no room."""
+
+    DROP_HEAD = "drop-head"
+    REJECT_PUBLISH = "reject-publish"
+    REJECT_PUBLISH_DLX = "reject-publish-dlx"
+
+
+class DeadLetterStrategy(Word):
+    """How sure it is that dead letters arrive."""
+
+    AT_MOST_ONCE = "at-most-once"
+    AT_LEAST_ONCE = "at-least-once"
+
+
+Milliseconds = Annotated[Whole, Field(ge=0, le=2**32 - 1)]
+Count = Annotated[Whole, Field(ge=0, le=2**53)]
+
+_OF_POLICY = frozenset({"name", "vhost", "pattern", "apply_to", "priority"})
+
+
+class Policy(Model):
+    """What RabbitMQ does with all queues whose names match. It can be changed at any time.
+
+    RabbitMQ's keys, with underscores (https://www.rabbitmq.com/docs/parameters#policies).
+    """
+
+    name: QueueName
+    #: Default: the store's first.
+    vhost: VhostName | None = None
+    #: Found anywhere in the name of a queue.
+    pattern: Pattern
+    apply_to: PolicyTarget = PolicyTarget.QUEUES
+    #: Of the policies that match, RabbitMQ takes the one with the highest.
+    priority: Annotated[Whole, Field(ge=0, le=1_000_000)] = 0
+    message_ttl: Milliseconds | None = None
+    #: A queue without consumers that nobody has used for so long is deleted.
+    expires: Annotated[Whole, Field(ge=1, le=2**32 - 1)] | None = None
+    #: Messages.
+    max_length: Count | None = None
+    max_length_bytes: Count | None = None
+    overflow: Overflow | None = None
+    #: Where messages go that were rejected or are too old. Empty: to `dead_letter_routing_key`.
+    dead_letter_exchange: PlainText | None = None
+    dead_letter_routing_key: PlainText | None = None
+    dead_letter_strategy: DeadLetterStrategy | None = None
+    #: Quorum queues: how often a message is given out again.
+    delivery_limit: Count | None = None
+    #: Exchanges: where messages go for which there is no queue.
+    alternate_exchange: QueueName | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Policy":
+        reject_all(self._mistakes())
+        return self
+
+    @property
+    def definition(self) -> dict[str, str | int]:
+        """As RabbitMQ writes it."""
+        values = self.model_dump(mode="json", exclude_none=True, exclude=set(_OF_POLICY))
+        return {key.replace("_", "-"): value for key, value in values.items()}
+
+    def _mistakes(self) -> Iterator[tuple[tuple[str | int, ...], str, str]]:
+        said = self.definition
+        if not said:
+            yield (), "the policy says nothing", "give it a key, such as 'max_length'"
+        for_queues = sorted(set(said) - {"alternate-exchange"})
+        if self.apply_to is PolicyTarget.EXCHANGES and for_queues:
+            key = for_queues[0].replace("-", "_")
+            yield (key,), f"an exchange has no {key}", "set 'apply_to' to 'queues' or 'all'"
+        if self.apply_to is PolicyTarget.QUEUES and self.alternate_exchange:
+            why = "a queue has no alternate_exchange"
+            yield ("alternate_exchange",), why, "set 'apply_to' to 'exchanges' or 'all'"
+        if self.dead_letter_exchange is None:
+            for key in ("dead_letter_routing_key", "dead_letter_strategy"):
+                if getattr(self, key) is not None:
+                    remedy = "add it; '' is the one that reaches each queue by its name"
+                    yield (key,), "it means nothing without a dead_letter_exchange", remedy
+        elif not self.dead_letter_exchange and not self.dead_letter_routing_key:
+            why = "dead letters would go back to the queue that they come from"
+            remedy = "name the queue for them in 'dead_letter_routing_key'"
+            yield ("dead_letter_exchange",), why, remedy
+        if (
+            self.dead_letter_strategy is DeadLetterStrategy.AT_LEAST_ONCE
+            and self.overflow is not Overflow.REJECT_PUBLISH
+        ):
+            why = "RabbitMQ keeps to at-least-once only where a full queue takes nothing more"
+            yield ("dead_letter_strategy",), why, "set 'overflow' to 'reject-publish'"
+
+
+_INDEX = re.compile(r"[a-z0-9][a-z0-9_-]{0,59}")
+
+
+def _index(value: str) -> str:
+    if not _INDEX.fullmatch(value):
+        raise reject(
+            f"{shown(value)} is not a name for an index",
+            "use at most 60 lower-case letters, digits, '_' and '-', beginning with a letter or a"
+            " digit",
+        )
+    return value
+
+
+IndexName = Annotated[str, AfterValidator(_index)]
+"""The name of an index of Elasticsearch, or the beginning of several, such as ``logs``."""
+
+
+class Index(Model):
+    """An index of Elasticsearch by its name, and all whose names begin with it and a ``-``."""
+
+    name: IndexName
+    #: Who reads and writes it, and nothing else. Default: the store's admin.
+    owner: Identifier | None = None
+    #: Days after which an index is deleted. Default: never.
+    retention: Annotated[Whole, Field(ge=1, le=36500)] | None = None
+
+
 def _replica_set(value: str) -> str:
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,62}", value):
         raise reject(
@@ -135,6 +352,11 @@ class Store(Model):
     admin: Identifier | None = None
     databases: list[Database] = []
     buckets: list[Bucket] = []
+    #: RabbitMQ: its virtual hosts, queues and policies. Default: the virtual host ``/``.
+    vhosts: list[Vhost] = []
+    queues: list[Queue] = []
+    policies: list[Policy] = []
+    indices: list[Index] = []
     #: Passwords by user, where they must be given ones. Default: generated, one per user.
     passwords: dict[Identifier, Text] = {}
     #: Settings of the server (Postgres: ``max_connections``).
@@ -149,6 +371,8 @@ class Store(Model):
     encryption: Flag = False
     #: Port on the Docker host. Not given: reachable in the system's own network only.
     published: PortNumber | None = None
+    #: The same for the server's web console, where it has one.
+    console: PortNumber | None = None
     #: Those of the site that it is in. Default: all of them.
     networks: list[Name] = []
     #: Fixed address on Docker.
@@ -171,6 +395,8 @@ class Store(Model):
         for key, word, names in (
             ("databases", "database", [database.name for database in self.databases]),
             ("buckets", "bucket", [bucket.name for bucket in self.buckets]),
+            ("vhosts", "virtual host", [vhost.name for vhost in self.vhosts]),
+            ("indices", "index", [index.name for index in self.indices]),
             ("networks", "network", self.networks),
         ):
             for position, name in enumerate(names):
@@ -188,9 +414,11 @@ class Store(Model):
 
     @property
     def users(self) -> list[str]:
-        """The owners of databases and buckets, once each, in their order."""
-        things = (*self.databases, *self.buckets)
-        return list(dict.fromkeys(thing.owner for thing in things if thing.owner))
+        """The owners of what it holds, and who uses it beside them: once each, in their order."""
+        things = (*self.databases, *self.buckets, *self.vhosts, *self.indices)
+        owners = [thing.owner for thing in things if thing.owner]
+        beside = [user.name for vhost in self.vhosts for user in vhost.users]
+        return list(dict.fromkeys([*owners, *beside]))
 
 
 def secret_key(system: str, store: str, user: str) -> str:

@@ -1,0 +1,318 @@
+"""Elasticsearch (https://www.docker.elastic.co/r/elasticsearch): one node, with passwords."""
+
+import json
+import re
+from typing import Any, ClassVar
+
+from pulumi_tiers.engines.base import Backup, Consumer, Engine, encoded, placement
+from pulumi_tiers.model.errors import shown
+from pulumi_tiers.model.references import literal
+from pulumi_tiers.model.store import Index, Store
+from pulumi_tiers.model.workload import (
+    CONFIGS,
+    SECRET_FILES,
+    Condition,
+    Healthcheck,
+    Port,
+    Resources,
+    Volume,
+    Workload,
+)
+
+_HOME = "/usr/share/elasticsearch"
+_DATA = f"{_HOME}/data"
+_COPIES = f"{_DATA}/copies"
+_TMP = "/tmp"  # noqa: S108
+#: Every server has these users. Kibana signs in as the second one.
+_ADMIN = "elastic"
+_KIBANA = "kibana_system"
+#: The key of its connection.
+_KIBANA_KEY = "kibana"
+_RESERVED = frozenset(
+    {"apm_system", "beats_system", "kibana", "logstash_system", "remote_monitoring_user"}
+)
+_SETTING = re.compile(r"[a-z][A-Za-z0-9_]*(\.[A-Za-z0-9_*-]+)*")
+#: Settings that this engine decides: clients, the health check and the copies rely on them.
+_OURS = re.compile(
+    r"(cluster\.name|discovery|http\.port|network|node\.name|path|xpack\.security)(\..*)?"
+)
+
+# It writes beside its configuration, and the image's root is read-only. The password is in no
+# command line and no variable.
+_START = f"""set -eu
+umask 077
+rm -rf {_TMP}/config
+cp -R {_HOME}/config {_TMP}/config
+cp {CONFIGS}/elasticsearch.yml {_TMP}/config/
+export ES_PATH_CONF={_TMP}/config
+cd {_HOME}
+rm -f {_TMP}/config/elasticsearch.keystore
+bin/elasticsearch-keystore create
+bin/elasticsearch-keystore add --stdin bootstrap.password <{SECRET_FILES}/password
+exec bin/elasticsearch
+"""
+
+# curl's configuration and JSON escape the same two characters.
+_CLIENT = r"""set -eu
+umask 077
+escaped() { printf '%s' "$1" | sed 's/[\\"]/\\&/g'; }
+sign_in() { printf 'user = "%s:%s"\n' "$1" "$(escaped "$2")"; }
+ask() {
+  printf '%s' "${3-}" >/tmp/body
+  status="$(curl -sS -K /tmp/who -X "$1" -H 'Content-Type: application/json' \
+    --data-binary @/tmp/body -o /tmp/said -w '%{http_code}' "http://$SERVER/$2")"
+  case "$status" in
+  2*) ;;
+  *)
+    printf '%s %s: %s\n' "$1" "$2" "$status" >&2
+    cat /tmp/said >&2
+    return 1
+    ;;
+  esac
+}
+"""
+_BEGIN = 'sign_in "$ADMIN" "$ADMIN_PASSWORD" >/tmp/who\n'
+_HERE = f"""{_CLIENT}SERVER=127.0.0.1:9200
+sign_in {_ADMIN} "$(cat {SECRET_FILES}/password)" >/tmp/who
+trap 'rm -f /tmp/who' EXIT
+"""
+_HEALTHY = (
+    f"""printf 'user = "{_ADMIN}:%s"\\n' "$(sed 's/[\\\\"]/\\\\&/g' {SECRET_FILES}/password)" |"""
+    " curl -fsS -o /dev/null -m 5 -K -"
+    " 'http://127.0.0.1:9200/_cluster/health?wait_for_status=yellow&timeout=3s'"
+)
+_SNAPSHOT = "_snapshot/tiers/copy"
+
+
+class Elasticsearch(Engine):
+    """The official image as a single node, with users; TLS off in the network of the system."""
+
+    name = "elasticsearch"
+    image = "docker.elastic.co/elasticsearch/elasticsearch:8.8.0"
+    port = 9200
+    admin = _ADMIN
+    # The documented ones; half of the memory is Java's heap.
+    resources: ClassVar[Resources] = Resources(cpus=1.0, memory="2g")
+    least_memory = "1g"
+    takes: ClassVar[frozenset[str]] = frozenset({"indices", "settings"})
+
+    def consumers(self, store: Store) -> dict[str, Consumer]:
+        """By index: its owner. ``kibana``: as whom Kibana signs in."""
+        every = {index.name: Consumer(index.owner or _ADMIN, index.name) for index in store.indices}
+        first = next(iter(every.values()), Consumer(_ADMIN, ""))
+        return {"": first, **every, _KIBANA_KEY: Consumer(_KIBANA, "")}
+
+    def url(
+        self,
+        consumer: Consumer,
+        password: str,
+        hosts: list[str],
+        port: int,
+        *,
+        tls: bool,
+        store: Store,
+    ) -> str:
+        del store
+        who = f"{encoded(consumer.user)}:{encoded(password)}"
+        return f"{'https' if tls else 'http'}://{who}@{hosts[0]}:{port}"
+
+    def settings(self, store: Store) -> dict[str, str]:
+        """The lines of elasticsearch.yml that can be set otherwise."""
+        return {
+            # Else the host's vm.max_map_count would have to be raised.
+            "node.store.allow_mmap": "false",
+            # Neither asks anybody outside for anything.
+            "ingest.geoip.downloader.enabled": "false",
+            "xpack.ml.enabled": "false",
+            **store.settings,
+        }
+
+    def workload(self, name: str, store: Store) -> Workload:
+        heap = self.memory(store) // 2 // 1024**2
+        settings = {
+            "cluster.name": name,
+            "node.name": name,
+            "network.host": "0.0.0.0",  # noqa: S104 - of its container
+            # VI-10: it would look for others, and make certificates that no client knows.
+            "discovery.type": "single-node",
+            "path.data": f"{_DATA}/node",
+            "path.repo": _COPIES,
+            "xpack.security.enabled": "true",
+            "xpack.security.autoconfiguration.enabled": "false",
+            "xpack.security.enrollment.enabled": "false",
+            "xpack.security.http.ssl.enabled": "false",
+            "xpack.security.transport.ssl.enabled": "false",
+            **self.settings(store),
+        }
+        lines = "".join(f"{key}: {json.dumps(value)}\n" for key, value in settings.items())
+        return Workload(
+            image=store.image or self.image,
+            entrypoint=["/bin/bash", "-c"],
+            command=[_START],
+            environment={
+                "HOME": _TMP,
+                # Its own log of garbage collections is of 2 GB.
+                "ES_JAVA_OPTS": f"-Xms{heap}m -Xmx{heap}m -Xlog:disable -Xlog:all=warning:stderr",
+            },
+            configs={"elasticsearch.yml": literal(lines)},
+            secret_files={"password": f"${{password.{_ADMIN}}}"},
+            ports=[Port(target=self.port, published=store.published)],
+            volumes=[Volume(name=store.volume or f"{name}-data", target=_DATA, size=store.size)],
+            # It unpacks a library there, and loads it.
+            tmpfs={_TMP: "exec", f"{_HOME}/logs": "uid=1000,gid=0"},
+            healthcheck=Healthcheck(
+                test=["CMD-SHELL", _HEALTHY],
+                interval="10s",
+                timeout="10s",
+                retries=12,
+                start_period="120s",
+            ),
+            resources=store.resources or self.resources,
+            stop_grace_period="60s",
+            user="1000:0",
+            stateful=True,
+            unverified=True,
+            **placement(store),
+        )
+
+    def setup(self, name: str, store: Store, *, managed: bool = False) -> Workload | None:
+        del managed
+        users = [user for user in self.users(store) if user != _ADMIN]
+        variables = {user: f"PASSWORD_{number}" for number, user in enumerate(users)}
+        lines = [_CLIENT, _BEGIN]
+        bodies: dict[str, str] = {}
+
+        def put(path: str, body: dict[str, Any]) -> None:
+            variable = f"BODY_{len(bodies)}"
+            bodies[variable] = literal(json.dumps(body))
+            lines.append(f'ask PUT {path} "${variable}"\n')
+
+        for index in store.indices:
+            if index.retention:
+                put(f"_ilm/policy/tiers-{index.name}", _lifecycle(index.retention))
+            put(f"_index_template/tiers-{index.name}", _template(index))
+        for user, variable in variables.items():
+            password = f'{{\\"password\\":\\"$(escaped "${variable}")\\"'
+            if user == _KIBANA:
+                lines.append(f'ask PUT _security/user/{user}/_password "{password}}}"\n')
+                continue
+            own = [index.name for index in store.indices if index.owner == user]
+            put(f"_security/role/tiers-{user}", _role(own))
+            roles = f'\\"roles\\":[\\"tiers-{user}\\"]'
+            lines.append(f'ask PUT _security/user/{user} "{password},{roles}}}"\n')
+        return Workload(
+            image=store.image or self.image,
+            entrypoint=["/bin/bash", "-c"],
+            command=['exec /bin/bash -c "$SCRIPT"'],
+            environment={
+                "HOME": _TMP,
+                "SERVER": f"{name}:{self.port}",
+                "ADMIN": _ADMIN,
+                "SCRIPT": literal("".join(lines)),
+                **bodies,
+            },
+            secrets={
+                "ADMIN_PASSWORD": f"${{password.{_ADMIN}}}",
+                **{variable: f"${{password.{user}}}" for user, variable in variables.items()},
+            },
+            networks=store.networks,
+            depends_on={name: Condition.SERVICE_HEALTHY},
+            user="1000:0",
+            tmpfs={_TMP: ""},
+            resources=Resources(cpus=0.5, memory="128m"),
+            job=True,
+        )
+
+    def backups(self, store: Store, *, managed: bool = False) -> dict[str, Backup]:
+        del managed
+        every = {index.name: f"{index.name},{index.name}-*" for index in store.indices}
+        return {key: _backup(names) for key, names in (every or {"": "*,-.*"}).items()}
+
+    def check(self, store: Store) -> list[tuple[str, str]]:
+        found: list[tuple[str, str]] = []
+        for key, value in store.settings.items():
+            if not _SETTING.fullmatch(key):
+                remedy = "write its name as in elasticsearch.yml, such as 'indices.fielddata.cache'"
+                found.append((f"{shown(key)} is not a setting of Elasticsearch", remedy))
+            elif _OURS.fullmatch(key):
+                found.append((f"the setting '{key}' is this library's", "remove it"))
+            elif not value.isprintable():
+                why = f"the setting '{key}' is not one line of elasticsearch.yml"
+                found.append((why, "write its value on one line"))
+        for index in store.indices:
+            if index.name == _KIBANA_KEY:
+                why = f"'{index.name}' is the connection of Kibana, and can't be that of an index"
+                found.append((why, "rename the index"))
+            if index.owner in {*_RESERVED, _KIBANA}:
+                why = f"Elasticsearch has a user '{index.owner}' of its own"
+                found.append((why, "choose another owner"))
+        return found
+
+    def check_secret(self, name: str, value: str) -> list[tuple[str, str]]:
+        found = super().check_secret(name, value)
+        if len(value) < 6:
+            found.append(("the password has fewer than 6 characters", "give it 6 or more"))
+        if not value.isprintable():
+            found.append(("the password holds a control character", "use printable ones"))
+        return found
+
+    def check_queue(self, store: Store) -> list[tuple[str, str]]:
+        del store
+        return [("Elasticsearch has no queue", "name a store such as RabbitMQ or Redis")]
+
+
+def _names(*indices: str) -> list[str]:
+    """The names of which each of them is the beginning."""
+    return [name for index in indices for name in (index, f"{index}-*")]
+
+
+def _lifecycle(days: int) -> dict[str, Any]:
+    delete: dict[str, Any] = {"min_age": f"{days}d", "actions": {"delete": {}}}
+    return {"policy": {"phases": {"hot": {"actions": {}}, "delete": delete}}}
+
+
+def _template(index: Index) -> dict[str, Any]:
+    # There is no second node that a copy could be on.
+    settings: dict[str, Any] = {"index.number_of_replicas": 0}
+    if index.retention:
+        settings["index.lifecycle.name"] = f"tiers-{index.name}"
+    return {
+        "index_patterns": _names(index.name),
+        # Elasticsearch's own have 100.
+        "priority": 500,
+        "template": {"settings": settings},
+    }
+
+
+def _role(indices: list[str]) -> dict[str, Any]:
+    rights = [{"names": _names(*indices), "privileges": ["all"]}]
+    return {"cluster": ["monitor"], "indices": rights}
+
+
+def _backup(names: str) -> Backup:
+    """A snapshot of open indices, through the server's own disk."""
+    begin = (
+        f"{_HERE}mkdir -p {_COPIES}\n"
+        f"trap 'rm -rf /tmp/who {_COPIES}/tiers' EXIT\n"
+        f"rm -rf {_COPIES}/tiers\n"
+    )
+    repository = 'ask PUT _snapshot/tiers \'{"type":"fs","settings":{"location":"tiers"}}\'\n'
+    what = json.dumps({"indices": names, "include_global_state": False})
+    ask = f"?wait_for_completion=true' '{what}'\ngrep -q '\"failed\":0' /tmp/said\n"
+    dump = (
+        f"{begin}{repository}ask PUT '{_SNAPSHOT}{ask}"
+        f"tar -C {_COPIES} -cf - tiers\nask DELETE _snapshot/tiers\n"
+    )
+    restore = (
+        f"{begin}tar -C {_COPIES} -xf -\n{repository}"
+        # The server takes no pattern for what closes.
+        f"ask GET '_cat/indices/{names}?h=index&expand_wildcards=open'\n"
+        'for index in $(cat /tmp/said); do ask POST "$index/_close"; done\n'
+        f"ask POST '{_SNAPSHOT}/_restore{ask}ask DELETE _snapshot/tiers\n"
+    )
+    return Backup(
+        dump=["/bin/bash", "-c", dump],
+        restore=["/bin/bash", "-c", restore],
+        suffix=".tar",
+        inside=True,
+    )
