@@ -189,12 +189,14 @@ MONITORING = Base(
         "ca-certificates",
         "prometheus",
         "prometheus-alertmanager",
+        "prometheus-blackbox-exporter",
+        "prometheus-elasticsearch-exporter",
         "prometheus-nginx-exporter",
         "prometheus-node-exporter",
         "prometheus-postgres-exporter",
         "prometheus-redis-exporter",
     ),
-    "half a minute",
+    "three quarters of a minute",
 )
 
 
@@ -273,6 +275,20 @@ NGINX = Recipe(HERE / "nginx", "nginx 1.22 from Debian")
 POSTGRES = Recipe(HERE / "postgres", "PostgreSQL 15 from Debian")
 RABBITMQ = Recipe(HERE / "rabbitmq", "RabbitMQ 3.10 from Debian", base=MESSAGING)
 REDIS = Recipe(HERE / "redis", "Redis 7.0 from Debian")
+
+
+def _monitoring(target: str, is_really: str) -> Recipe:
+    return Recipe(HERE / "monitoring", f"{is_really} from Debian", base=MONITORING, target=target)
+
+
+ALERTMANAGER = _monitoring("alertmanager", "Alertmanager 0.25")
+BLACKBOX_EXPORTER = _monitoring("blackbox", "the blackbox exporter 0.23")
+ELASTICSEARCH_EXPORTER = _monitoring("elasticsearch", "the exporter for Elasticsearch 1.5")
+NGINX_EXPORTER = _monitoring("nginx", "the exporter for nginx 0.11")
+NODE_EXPORTER = _monitoring("node", "the node exporter 1.5")
+POSTGRES_EXPORTER = _monitoring("postgres", "the exporter for PostgreSQL 0.11")
+PROMETHEUS = _monitoring("prometheus", "Prometheus 2.42")
+REDIS_EXPORTER = _monitoring("redis", "the exporter for Redis 1.45")
 # Every image that is not a server is taken for an application of the documented systems.
 REFERENCE = Recipe(HERE.parent / "reference", "the reference workload")
 
@@ -282,7 +298,19 @@ SERVERS = {
     "minio/minio": MINIO,
     "mongo": MONGO,
     "nginx": NGINX,
+    "nginx/nginx-prometheus-exporter": NGINX_EXPORTER,
+    "oliver006/redis_exporter": REDIS_EXPORTER,
     "postgres": POSTGRES,
+    "prom/alertmanager": ALERTMANAGER,
+    "prom/blackbox-exporter": BLACKBOX_EXPORTER,
+    "prom/node-exporter": NODE_EXPORTER,
+    "prom/prometheus": PROMETHEUS,
+    "prometheus/alertmanager": ALERTMANAGER,
+    "prometheus/blackbox-exporter": BLACKBOX_EXPORTER,
+    "prometheus/node-exporter": NODE_EXPORTER,
+    "prometheus/prometheus": PROMETHEUS,
+    "prometheuscommunity/elasticsearch-exporter": ELASTICSEARCH_EXPORTER,
+    "prometheuscommunity/postgres-exporter": POSTGRES_EXPORTER,
     "rabbitmq": RABBITMQ,
     "redis": REDIS,
 }
@@ -310,11 +338,6 @@ NO_STAND_IN = frozenset(
         "pgvector/pgvector",
         "portainer/portainer-ce",
         "postgis/postgis",
-        "prom/alertmanager",
-        "prom/node-exporter",
-        "prom/prometheus",
-        "prometheuscommunity/postgres-exporter",
-        "oliver006/redis_exporter",
         "timescale/timescaledb",
         "valkey/valkey",
     }

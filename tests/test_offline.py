@@ -34,6 +34,16 @@ FLOWER = "mher/flower:2.0"
 MINIO = "quay.io/minio/minio:RELEASE.2025-09-07T16-13-09Z"
 MONGO = "mongo:7"
 NGINX = "nginx:1.27-alpine"
+MONITORING = {
+    "prometheus": "prom/prometheus:v3.4.1",
+    "alertmanager": "prom/alertmanager:v0.28.1",
+    "node": "quay.io/prometheus/node-exporter:v1.9.1",
+    "blackbox": "prom/blackbox-exporter:v0.27.0",
+    "postgres": "quay.io/prometheuscommunity/postgres-exporter:v0.17.1",
+    "redis": "oliver006/redis_exporter:v1.74.0-alpine",
+    "nginx": "nginx/nginx-prometheus-exporter:1.4.2",
+    "elasticsearch": "quay.io/prometheuscommunity/elasticsearch-exporter:v1.9.0",
+}
 RABBITMQ = "rabbitmq:3-management"
 REDIS = "redis:7-alpine"
 
@@ -100,6 +110,9 @@ def test_what_is_not_an_image_name_is_refused(image: str) -> None:
         ("minio/minio", build.MINIO),
         (MONGO, build.MONGO),
         (NGINX, build.NGINX),
+        ("prom/prometheus:v3.4.1", build.PROMETHEUS),
+        ("quay.io/prometheus/node-exporter:v1.9.1", build.NODE_EXPORTER),
+        ("quay.io/prometheuscommunity/postgres-exporter:v0.17.1", build.POSTGRES_EXPORTER),
         (RABBITMQ, build.RABBITMQ),
         (REDIS, build.REDIS),
     ],
@@ -206,8 +219,12 @@ def test_a_recipe_brings_what_its_dockerfile_copies(recipe: build.Recipe) -> Non
     dockerfile = (recipe.context / "Dockerfile").read_text()
     assert "FROM ${BASE}" in dockerfile
     copied = [
-        name for line in re.findall(r"^COPY (.*)$", dockerfile, re.M) for name in line.split()[:-1]
+        name
+        for line in re.findall(r"^COPY (?!--from=)(.*)$", dockerfile, re.M)
+        for name in line.split()[:-1]
     ]
+    if recipe.target:
+        assert f" AS {recipe.target}\n" in dockerfile
     assert {program.name for program in recipe.programs} <= set(copied)
     for pattern in copied:  # a file, files or a folder
         assert fnmatch.filter(names, pattern) or fnmatch.filter(names, f"{pattern}/*"), pattern
@@ -941,6 +958,70 @@ def test_rabbitmq_keeps_the_official_contract_and_its_messages(lab: Lab) -> None
 def test_rabbitmq_refuses_a_password_in_a_file_as_the_official_image_does(images: Images) -> None:
     run = ("run", "--rm", "--user=999:999", "--env=RABBITMQ_DEFAULT_PASS_FILE=/x")
     assert "RABBITMQ_DEFAULT_PASS_FILE" in docker(*run, images[RABBITMQ], check=False)
+
+
+@pytest.mark.docker
+@pytest.mark.load  # their base takes a minute
+def test_prometheus_and_exporters_keep_the_official_contracts(lab: Lab, tmp_path: Path) -> None:
+    redis = lab.start(
+        *("cache", REDIS, "999:1000", "64m", "--tmpfs=/data:uid=999,gid=1000", "--tmpfs=/tmp"),
+        "--requirepass s3cret",
+    )
+    lab.database("--env=POSTGRES_PASSWORD=p@ss/w")
+    ports = {"node": 9100, "blackbox": 9115, "postgres": 9187, "redis": 9121, "elasticsearch": 9114}
+    environment = {
+        "postgres": (
+            "--env=DATA_SOURCE_URI=database/defaultdb?sslmode=disable",
+            *("--env=DATA_SOURCE_USER=doadmin", "--env=DATA_SOURCE_PASS=p@ss/w"),
+        ),
+        "redis": ("--env=REDIS_ADDR=redis://cache:6379", "--env=REDIS_PASSWORD=s3cret"),
+    }
+    scraped = {name: [f"{name}:{port}"] for name, port in ports.items()}
+    scraped |= {"itself": ["127.0.0.1:9090"], "alerts": ["alertmanager:9093"]}
+    jobs = [
+        {"job_name": name, "static_configs": [{"targets": targets}]}
+        for name, targets in scraped.items()
+    ]
+    (tmp_path / "prometheus.yml").write_text(
+        json.dumps({"global": {"scrape_interval": "1s"}, "scrape_configs": jobs})
+    )
+    tmp_path.chmod(0o755)
+    for name in ports:
+        arguments = (*environment.get(name, ()), "")
+        lab.start(name, MONITORING[name], "65534:65534", "64m", *arguments)
+    lab.start("alertmanager", MONITORING["alertmanager"], "65534:65534", "64m", "")
+    prometheus = lab.start(
+        *("prometheus", MONITORING["prometheus"], "65534:65534", "128m"),
+        *(f"--volume={tmp_path}:/etc/prometheus:ro", ""),
+    )
+    wget = ("wget", "-q", "-O", "-")
+    eventually("Healthy", prometheus, *wget, "http://127.0.0.1:9090/-/healthy")
+
+    def ask(query: str, condition: str) -> str:
+        return eventually(
+            condition, prometheus, *wget, f"http://127.0.0.1:9090/api/v1/query?query={query}"
+        )
+
+    for name in scraped:
+        ask(f"up{{job='{name}'}}", ',"1"]')
+    ask("pg_up", ',"1"]')
+    ask("redis_up", ',"1"]')
+    assert docker("exec", prometheus, "stat", "-c", "%u", "/prometheus").strip() == "65534"
+    check = ("promtool", "check", "config", "/etc/prometheus/prometheus.yml")
+    assert "SUCCESS" in docker("exec", prometheus, *check)
+    docker("rm", "--force", redis)
+    ask("redis_up", ',"0"]')
+
+
+@pytest.mark.docker
+@pytest.mark.load
+def test_the_exporter_of_nginx_has_nothing_beside_it(lab: Lab) -> None:
+    exporter = lab.start(
+        *("exporter", MONITORING["nginx"], "1001:1001", "32m"),
+        *("--env=SCRAPE_URI=http://none:8081/status", "--env=NGINX_RETRIES=9", ""),
+    )
+    assert "executable file not found" in docker("exec", exporter, "sh", check=False)
+    assert "Retrying in" in docker("logs", exporter)
 
 
 S3_CLIENT = """
