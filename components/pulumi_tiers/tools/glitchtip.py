@@ -67,12 +67,12 @@ def glitchtip(
         bucket = f"{minio}.{_NAME}"
         stores[minio] = Condition.SERVICE_HEALTHY
         environment |= {
-            "AWS_S3_ENDPOINT_URL": f"http://${{{minio}.host}}:${{{minio}.port}}",
-            "AWS_STORAGE_BUCKET_NAME": _NAME,
+            "AWS_STORAGE_BUCKET_NAME": f"${{{bucket}.database}}",
             # boto3 asks for one, MinIO doesn't.
             "AWS_DEFAULT_REGION": "us-east-1",
         }
         secrets |= {
+            "AWS_S3_ENDPOINT_URL": f"${{{bucket}.url}}",
             "AWS_ACCESS_KEY_ID": f"${{{bucket}.user}}",
             "AWS_SECRET_ACCESS_KEY": f"${{{bucket}.password}}",
         }
