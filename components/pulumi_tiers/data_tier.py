@@ -149,6 +149,8 @@ class IndexArgs(TypedDict):
     """Who reads and writes it. Default: the store's admin."""
     retention: NotRequired[int]
     """Days after which an index is deleted. Default: never."""
+    fields: NotRequired[dict[str, str]]
+    """Its fields with their types, the only ones. Default: each new key makes one."""
 
 
 class ManagedArgs(TypedDict):

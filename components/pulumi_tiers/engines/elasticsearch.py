@@ -276,11 +276,15 @@ def _template(index: Index) -> dict[str, Any]:
     settings: dict[str, Any] = {"index.number_of_replicas": 0}
     if index.retention:
         settings["index.lifecycle.name"] = f"tiers-{index.name}"
+    template: dict[str, Any] = {"settings": settings}
+    if index.fields:
+        properties = {name: {"type": kind} for name, kind in index.fields.items()}
+        template["mappings"] = {"dynamic": False, "properties": properties}
     return {
         "index_patterns": _names(index.name),
         # Elasticsearch's own have 100.
         "priority": 500,
-        "template": {"settings": settings},
+        "template": template,
     }
 
 

@@ -310,6 +310,9 @@ class Index(Model):
     owner: Identifier | None = None
     #: Days after which an index is deleted. Default: never.
     retention: Annotated[Whole, Field(ge=1, le=36500)] | None = None
+    #: Its fields with Elasticsearch's types, such as ``keyword``; nothing else of a document is
+    #: searched. Default: each new key of a document makes a field.
+    fields: dict[PlainText, PlainText] = {}
 
 
 def _replica_set(value: str) -> str:

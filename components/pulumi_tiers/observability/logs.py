@@ -11,6 +11,7 @@ import yaml
 
 from pulumi_tiers.model.errors import Mistake, nearest
 from pulumi_tiers.model.observability import Logs, Observability
+from pulumi_tiers.model.store import Index, Store
 from pulumi_tiers.model.system import System, Target
 from pulumi_tiers.model.workload import (
     CONFIGS,
@@ -48,6 +49,25 @@ FIELDS = {
     "json": "flattened",
 }
 """What an entry has, with Elasticsearch's types."""
+
+
+def log_stores(system: System, observability: Observability) -> dict[str, Store]:
+    """The store that the logs need: the system's of this name with their index, or a new one."""
+    logs = observability.logs
+    if logs is None:
+        return {}
+    ours = Index(name=INDEX, owner=INDEX, retention=logs.retention_days, fields=FIELDS)
+    store = system.stores.get(logs.store)
+    if store is None:
+        store = Store(
+            engine="elasticsearch",
+            image=f"{_REGISTRY}/elasticsearch/elasticsearch:{logs.version}",
+            # Documented (L134-141), as is the heap of half of it.
+            resources=Resources(cpus=1.0, memory="2g"),
+            size=logs.size,
+        )
+    others = [item for item in store.indices if item.name != ours.name]
+    return {logs.store: store.model_copy(update={"indices": [*others, ours]})}
 
 
 def log_workloads(
