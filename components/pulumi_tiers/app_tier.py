@@ -8,11 +8,14 @@ import pulumi
 from pulumi_tiers.checks import check_gpus, check_networks, check_services, members
 from pulumi_tiers.component import Component, check_provider, refuse, validated
 from pulumi_tiers.data_tier import ResourcesArgs
+from pulumi_tiers.engines import ENGINES
+from pulumi_tiers.limits import check_scaler
 from pulumi_tiers.model.base import Model, Name
 from pulumi_tiers.model.errors import Mistake, nearest, shown
 from pulumi_tiers.model.ml import Sharing
 from pulumi_tiers.model.place import Place
 from pulumi_tiers.model.references import GENERATED, Reference
+from pulumi_tiers.model.system import Target
 from pulumi_tiers.model.workload import Condition, PullPolicy, RestartPolicy, Workload
 from pulumi_tiers.models import check_models, with_models
 from pulumi_tiers.passwords import Passwords, configured
@@ -185,6 +188,8 @@ class SourceArgs(TypedDict):
     """Build context below the checkout. Default: the checkout."""
     dockerfile: NotRequired[str]
     """Default: ``Dockerfile``."""
+    args: NotRequired[list[str]]
+    """Variables of the service that are arguments of its build too."""
     mount: NotRequired[str]
     """Where the container has the checkout in development. Default: nowhere."""
 
@@ -210,6 +215,8 @@ class WorkloadArgs(TypedDict):
     """Variables that a stack may set (``tiers:variables``)."""
     optional_secrets: NotRequired[list[str]]
     """Secret variables that a stack may set (``tiers:secrets``)."""
+    required_secrets: NotRequired[list[str]]
+    """Secret variables that must be set: here in `secrets`, or by a stack (``tiers:secrets``)."""
     configs: NotRequired[dict[str, pulumi.Input[str]]]
     """Files in ``/run/configs``, by name."""
     secret_files: NotRequired[dict[str, pulumi.Input[str]]]
@@ -321,14 +328,14 @@ class AppTier(Component):
     ) -> None:
         kind = f"{type(self).__name__} {name}"
         spec = validated(AppTierSpec, args, kind, ("connections", "endpoints"))
-        services = {key: with_models(key, workload) for key, workload in spec.services.items()}
         refuse(_check_given(kind, args, "connections"), _check_given(kind, args, "endpoints"))
         self._connections = args.get("connections", {})
         self._elsewhere = args.get("endpoints", {})
         place = f"{kind}: services"
+        refuse(check_models(place, spec.services, self._connections))
+        services = {key: with_models(key, workload) for key, workload in spec.services.items()}
         target = spec.site.target
         refuse(
-            check_models(place, spec.services, self._connections),
             check_services(place, services, target, self._connections, self._elsewhere),
             check_gpus(place, services, target),
             check_networks(members(place, services), spec.site.networks, target),
@@ -340,6 +347,22 @@ class AppTier(Component):
                 )
                 for service, workload in spec.services.items()
                 if workload.queue is not None and workload.queue not in self._connections
+            ),
+            _check_scaling(place, services, self._connections, target),
+            (
+                Mistake(
+                    f"{place}.{service}.per_node",
+                    "the site has no namespace for what runs on every node",
+                    "set 'collectors' of the Site",
+                )
+                for service, workload in services.items()
+                if workload.per_node and target is not Target.DOCKER and not spec.site.collectors
+            ),
+            (
+                Mistake(f"{place}.{service}.secrets.{variable}", "is missing", "it needs this one")
+                for service, workload in spec.services.items()
+                for variable in workload.required_secrets
+                if variable not in workload.secrets
             ),
             check_provider(kind, target, opts),
         )
@@ -373,7 +396,12 @@ class AppTier(Component):
         if service not in self._running:
             workload = self._services[service]
             self._running[service] = self._platform.run(
-                self, self._site, service, resolved(workload, self._value), self._after(workload)
+                self,
+                self._site,
+                service,
+                resolved(workload, self._value),
+                self._after(workload),
+                queue=self._connections[workload.queue] if workload.queue else None,
             )
         return self._running[service]
 
@@ -398,6 +426,23 @@ class AppTier(Component):
             )
             gates.append(pulumi.Output.from_input(ready).apply(lambda _: []))
         return gates
+
+
+def _check_scaling(
+    place: str,
+    services: Mapping[str, Workload],
+    connections: Mapping[str, pulumi.Input[ConnectionArgs]],
+    target: Target,
+) -> Iterator[Mistake]:
+    """Queues that nobody can measure. In other languages, the kind of a store is known later."""
+    for service, workload in services.items():
+        scale = workload.autoscale
+        store = connections.get(workload.queue or "")
+        kind = store.get("engine") if isinstance(store, Mapping) else None
+        if scale is None or scale.queue_name is None or target is Target.DOCKER:
+            continue
+        if isinstance(kind, str) and (engine := ENGINES.get(kind)):
+            yield from check_scaler(f"{place}.{service}", engine, scale)
 
 
 def _check_given(place: str, args: Mapping[str, Any], key: str) -> Iterator[Mistake]:

@@ -50,10 +50,13 @@ def check_systems(
         yield from check_stores(at, system.stores, target, system.environment, site=site)
         at = f"{system.name}: services"
         keys = connection_keys(system.stores, target)
-        services = {name: with_models(name, item) for name, item in system.workloads.items()}
+        services = system.workloads
+        wrong = list(check_models(at, services, keys))
+        yield from wrong
+        if not wrong:
+            services = {name: with_models(name, item) for name, item in services.items()}
         yield from check_services(at, services, target, keys, disabled=system.disabled)
         yield from _check_queues(at, system.workloads, system.stores)
-        yield from check_models(at, system.workloads, keys)
         yield from check_gpus(at, system.workloads, target)
         yield from _check_system_edges(system, target)
         yield from _check_reach(system, target)
@@ -671,9 +674,9 @@ class HostPort:
 
 def _store_ports(place: str, system: str, stores: Mapping[str, Store]) -> Iterator[HostPort]:
     for name, store in stores.items():
-        if store.published:
-            at = f"{place}.{name}.published"
-            yield HostPort(store.published, "127.0.0.1", system, name, at)
+        for key, number in (("published", store.published), ("console", store.console)):
+            if number:
+                yield HostPort(number, "127.0.0.1", system, name, f"{place}.{name}.{key}")
 
 
 def _service_ports(place: str, system: str, services: Mapping[str, Workload]) -> Iterator[HostPort]:
@@ -714,6 +717,8 @@ def doubts(systems: Iterable[System], target: Target, cloud: Cloud | None = None
         yield from _room(systems, cloud)
     for system in systems:
         production = system.environment is Environment.PRODUCTION
+        if target is Target.DOCKER:
+            yield from _shared_gpus(system)
         for name, edge in system.edges.items():
             if production and system.encrypted and not edge.tls.on:
                 yield f"{system.name}: edges.{name}: TLS is off; its document demands it"
@@ -724,6 +729,9 @@ def doubts(systems: Iterable[System], target: Target, cloud: Cloud | None = None
                     f"{system.name}: edges.{name}: the certificate's host name is proved from"
                     " outside, and 127.0.0.1 is reached from this machine only (tiers:host_ips)"
                 )
+        for name, why in system.disabled.items():
+            if why != PROFILE_OFF:
+                yield f"{system.name}: {name} is left out on {target}: {why}"
         for name, store in system.stores.items():
             if as_placed(store, target).replicas < store.replicas:
                 yield (
@@ -731,6 +739,16 @@ def doubts(systems: Iterable[System], target: Target, cloud: Cloud | None = None
                     f" instead of {store.replicas}: nothing takes its place while it is away"
                 )
         for name, workload in system.workloads.items():
+            if target is Target.DOCKER and workload.autoscale:
+                yield (
+                    f"{system.name}: services.{name}: nothing scales on Docker: there are always"
+                    f" {workload.replicas}"
+                )
+            if workload.docker_socket:
+                yield (
+                    f"{system.name}: services.{name}: it has the socket of the Docker daemon, and"
+                    " with it everything on this machine"
+                )
             public = target is not Target.DOCKER and public_ports(workload)
             if public and str(workload.environment.get("DEBUG", "")).lower() in {"true", "1"}:
                 yield f"{system.name}: services.{name}: DEBUG is on, and everybody can reach it"
@@ -740,6 +758,17 @@ def doubts(systems: Iterable[System], target: Target, cloud: Cloud | None = None
                     f" read {workload.metrics.path}: it forwards connections and knows no paths;"
                     " tiers:load_balancers.source_ranges says who may reach it"
                 )
+
+
+def _shared_gpus(system: System) -> Iterator[str]:
+    """OC-30: who computes where another does, is slower, and may find no memory."""
+    users: dict[int, list[str]] = {}
+    for name, workload in system.workloads.items():
+        for number in workload.gpu.numbers if workload.gpu else ():
+            users.setdefault(number, []).append(name)
+    for number, names in users.items():
+        if len(names) > 1:
+            yield f"{system.name}: {' and '.join(names)} share GPU {number}"
 
 
 def _room(systems: list[System], cloud: Cloud) -> Iterator[str]:
@@ -817,7 +846,7 @@ def _check_literal_secrets(system: System) -> Iterator[Mistake]:
         for section in ("secrets", "secret_files"):
             values: Mapping[str, object] = getattr(workload, section)
             for key, value in values.items():
-                if section == "secrets" and key in workload.optional_secrets:
+                if section == "secrets" and key in workload.stack_secrets:
                     continue  # the stack's own: judged in tiers:secrets
                 if isinstance(value, str) and not references(value) and (why := weakness(value)):
                     place = f"{system.name}: services.{name}.{section}.{key}"

@@ -66,7 +66,10 @@ def check_models(
 
 
 def with_models(name: str, workload: Workload) -> Workload:
-    """The workload with what fetches its models, on volumes of its own."""
+    """The workload with what fetches its models, on volumes of its own.
+
+    ``${model.NAME.path}`` in its environment is the folder of the version.
+    """
     if not workload.models or workload.init:  # done already
         return workload
     arguments: list[str] = []
@@ -88,15 +91,24 @@ def with_models(name: str, workload: Workload) -> Workload:
                 read_only=True,
                 # What comes from a bucket can be fetched again.
                 scratch=wanted.bucket is not None,
-            )  # fmt: skip
+            )
         )
         if wanted.bucket:
             connection = f"{wanted.store}.{wanted.bucket}"
-            environment[f"MODEL_{number}_URL"] = f"${{{connection}.url}}"
+            secrets[f"MODEL_{number}_URL"] = f"${{{connection}.url}}"
             environment[f"MODEL_{number}_USER"] = f"${{{connection}.user}}"
             secrets[f"MODEL_{number}_KEY"] = f"${{{connection}.password}}"
+
+    def put(text: object) -> object:
+        for model, wanted in workload.models.items() if isinstance(text, str) else ():
+            text = str(text).replace(
+                f"${{model.{model}.path}}", f"{wanted.target}/{wanted.version}"
+            )
+        return text
+
     return workload.model_copy(
         update={
+            "environment": {name: put(text) for name, text in workload.environment.items()},
             "init": Init(
                 image=images[0],
                 entrypoint=["sh", "-c", _FETCH, "models"],

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -19,11 +19,18 @@ from pulumi_tiers.model.edge import Edge, EdgePorts, Tls, TlsMode
 from pulumi_tiers.model.errors import DescriptionError, Mistake, mistakes_of, nearest, shown
 from pulumi_tiers.model.ml import MlModel
 from pulumi_tiers.model.network import AddressRange, Network
+from pulumi_tiers.model.observability import Observability
 from pulumi_tiers.model.references import GENERATED, literal, references
 from pulumi_tiers.model.store import Database, Store, secret_key
 from pulumi_tiers.model.system import PROFILE_OFF, Environment, System, Target
 from pulumi_tiers.model.workload import Build, Workload
 from pulumi_tiers.models import DEFAULT_IMAGE as MODEL_IMAGE
+from pulumi_tiers.observability.logs import log_stores
+from pulumi_tiers.observability.workloads import (
+    check_observability,
+    observability_workloads,
+    watched,
+)
 from pulumi_tiers.prices import DATABASE_SIZES, ENGINE_SIZES
 from pulumi_tiers.settings import Databases, Gpus, Names, Publish, Settings
 from pulumi_tiers.systems import SYSTEMS
@@ -42,7 +49,10 @@ class Plan:
         return self.settings.target
 
 
-BY_SYSTEM = ("profiles", "port_offsets", "subnets", "domains", "host_ips", "tls", "sources")
+BY_SYSTEM = (
+    *("profiles", "port_offsets", "subnets", "domains", "host_ips", "tls", "sources"),
+    "observability",
+)
 """Keys of the configuration that are maps by system."""
 
 T = TypeVar("T")
@@ -81,7 +91,7 @@ def make_plan(stack: str, settings: Settings, root: Path | None = None) -> Plan:
             mistakes += mistakes_of(error, name)
     mistakes += _check_wanted(settings, systems)
     # Only what there is can be meant by the other keys.
-    systems = [chosen(system, settings) for system in systems]
+    systems = [_watched(chosen(system, settings), settings, mistakes) for system in systems]
     if len(systems) == len(settings.systems):
         mistakes += _check_overrides(settings, systems)
     mistakes += check_logins("tiers:registry_logins", settings.registry_logins, settings.target)
@@ -287,14 +297,28 @@ def _check_secrets(
     every = [(system.name, item) for system in systems for item in system.workloads.values()]
     own = [f"{system}/{name}" for system, item in every for name in _generated(item)]
     for system in systems:
-        shared = {name for item in system.services.values() for name in _generated(item)}
-        for name in sorted({name for item in system.ml.values() for name in _generated(item)}):
+        tiers = (system.services, system.ml, system.watchers)
+        named = [
+            name
+            for tier in tiers
+            for name in sorted({name for item in tier.values() for name in _generated(item)})
+        ]
+        for name in sorted({name for name in named if named.count(name) > 1}):
             key = f"{system.name}/{name}"
-            if name in shared and key not in settings.secrets:
+            if key not in settings.secrets:
                 why = "is missing: two tiers use it, and each would generate one of its own"
                 remedy = "set a random one of 16 characters or more"
                 yield Mistake(f"tiers:secrets.{key}", why, remedy)
-    optional = [f"{system}/{name}" for system, item in every for name in item.optional_secrets]
+    optional = [f"{system}/{name}" for system, item in every for name in item.stack_secrets]
+    for system in systems:
+        for name, workload in system.workloads.items():
+            for variable in workload.required_secrets:
+                if f"{system.name}/{variable}" not in settings.secrets:
+                    why = f"is missing, and {name} can't run without it"
+                    remedy = "set it: pulumi config set --secret --path 'tiers:secrets[...]'"
+                    if workload.profiles:
+                        remedy += f", or leave {name}'s profile out of tiers:profiles"
+                    yield Mistake(f"tiers:secrets.{system.name}/{variable}", why, remedy)
     for key, value in settings.secrets.items():
         place = f"tiers:secrets.{key}"
         if key in own:
@@ -403,6 +427,11 @@ def with_settings(system: System, settings: Settings, mistakes: list[Mistake]) -
     put = _Put(system, settings, mistakes)
     edges = {name: put.edge(name, edge) for name, edge in system.edges.items()}
     put = _Put(system.model_copy(update={"edges": edges}), settings, mistakes)
+    watchers = system.watchers
+    if watchers and system.observability:
+        # Certificates and ports of the edges are known only now.
+        known = put.system.model_copy(update={"watchers": {}})
+        watchers = observability_workloads(known, system.observability, settings.target)
     return system.model_copy(
         update={
             "networks": {name: put.network(network) for name, network in system.networks.items()},
@@ -410,8 +439,51 @@ def with_settings(system: System, settings: Settings, mistakes: list[Mistake]) -
             "services": {name: put.service(name, item) for name, item in system.services.items()},
             "ml": {name: put.service(name, item) for name, item in system.ml.items()},
             "edges": edges,
+            "watchers": {name: put.service(name, item) for name, item in watchers.items()},
         }
     )
+
+
+def _watched(system: System, settings: Settings, mistakes: list[Mistake]) -> System:
+    """The system with what watches it: as described, and as the stack has it."""
+    place = f"tiers:observability.{system.name}"
+    given = settings.observability.get(system.name)
+    described = system.observability
+    if given is not None:
+        own = described.model_dump(exclude_unset=True) if described else {}
+        try:
+            described = Observability.model_validate(
+                _merged(own, given.model_dump(exclude_unset=True))
+            )
+        except ValidationError as error:
+            mistakes.extend(mistakes_of(error, place))
+            described = None
+    if described is None or not described.enabled:
+        return system.model_copy(update={"observability": None})
+    system = system.model_copy(
+        update={
+            "observability": described,
+            "stores": {**system.stores, **log_stores(system, described)},
+            "edges": {name: watched(edge) for name, edge in system.edges.items()},
+        }
+    )
+    found = list(check_observability(f"{place}.", system, described, settings.target))
+    mistakes.extend(found)
+    watchers = {} if found else observability_workloads(system, described, settings.target)
+    return system.model_copy(update={"watchers": watchers})
+
+
+def _merged(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Maps are merged, all else of `over` counts."""
+    return {
+        **under,
+        **{
+            key: _merged(under[key], value)
+            if isinstance(value, dict) and isinstance(under.get(key), dict)
+            else value
+            for key, value in over.items()
+        },
+    }
 
 
 @dataclass(frozen=True)
@@ -493,6 +565,7 @@ class _Put:
             {
                 "image": self._image(name, store.image or default),
                 "published": self._published(store.published),
+                "console": self._published(store.console),
                 "address": self._moved(store.address),
                 "replicas": self.settings.replicas.get(key, store.replicas),
                 "passwords": {
@@ -523,7 +596,7 @@ class _Put:
         secrets = {
             # What a stack gives is no reference to anything.
             variable: literal(settings.secrets[f"{self.system.name}/{variable}"])
-            for variable in workload.optional_secrets
+            for variable in workload.stack_secrets
             if f"{self.system.name}/{variable}" in settings.secrets
         }
         return self._updated(
@@ -553,7 +626,8 @@ class _Put:
                 "replicas": settings.replicas.get(key, workload.replicas),
                 "autoscale": settings.autoscale.get(key, workload.autoscale),
                 "concurrency": settings.concurrency.get(key, workload.concurrency),
-                "docker_socket": workload.docker_socket or key in settings.docker_sockets,
+                "docker_socket": workload.docker_socket
+                or (key in settings.docker_sockets and settings.target is Target.DOCKER),
                 "models": {
                     model: self._model(f"{key}/{model}", wanted)
                     for model, wanted in workload.models.items()
@@ -576,7 +650,13 @@ class _Put:
         if workload.source is None or folder is None or self._key(name) in self.settings.images:
             return workload.build
         context = posixpath.normpath(posixpath.join(folder, workload.source.context))
-        return Build(context=context, dockerfile=workload.source.dockerfile)
+        variables = self.settings.variables
+        args = {
+            name: variables[f"{self.system.name}/{name}"]
+            for name in workload.source.args
+            if f"{self.system.name}/{name}" in variables
+        }
+        return Build(context=context, dockerfile=workload.source.dockerfile, args=args)
 
     def _binds(self, name: str, workload: Workload) -> dict[str, str]:
         folder = self.settings.sources.get(self.system.name)

@@ -26,6 +26,7 @@ from pulumi_tiers.model.errors import (
 from pulumi_tiers.model.image import ImageReference, Mirrors, Registry, RegistryLogin
 from pulumi_tiers.model.ml import ModelVersion
 from pulumi_tiers.model.network import Subnet
+from pulumi_tiers.model.observability import Observability
 from pulumi_tiers.model.store import Managed
 from pulumi_tiers.model.system import Environment, Target
 from pulumi_tiers.model.workload import Autoscale, Given, HostAddress
@@ -162,6 +163,8 @@ class Settings(Model):
     models: dict[str, ModelVersion] = {}
     #: ``<system>/<service>`` that get the socket of the Docker daemon.
     docker_sockets: list[Text] = []
+    #: System -> how it is watched, put over the description's own.
+    observability: dict[str, Observability] = {}
     #: System -> the optional parts of it that are wanted. Default: the description's.
     profiles: dict[str, list[Name]] = {}
     #: System -> added to `port_offset` for its ports.
@@ -190,7 +193,7 @@ STRUCTURED = frozenset(
     {"systems", "load_balancers", "registry_logins", "digitalocean"}
     # Maps by system, or by a part of one.
     | {"images", "secrets", "managed", "variables", "replicas", "autoscale", "concurrency"}
-    | {"models", "docker_sockets"}
+    | {"models", "docker_sockets", "observability"}
     | {"profiles", "port_offsets", "subnets", "domains", "host_ips", "tls", "sources"}
 )
 

@@ -10,6 +10,7 @@ from pulumi_tiers.model.workload import (
     SECRET_FILES,
     Condition,
     Healthcheck,
+    Metrics,
     Port,
     Resources,
     Volume,
@@ -64,7 +65,7 @@ class Minio(Engine):
     admin = "minio"
     resources: ClassVar[Resources] = Resources(cpus=1.0, memory="512m")
     least_memory = "256m"
-    takes: ClassVar[frozenset[str]] = frozenset({"admin", "buckets", "encryption"})
+    takes: ClassVar[frozenset[str]] = frozenset({"admin", "buckets", "console", "encryption"})
     service: ClassVar[Service] = Service(engine="spaces", port=443, admin="", database="")
 
     def consumers(self, store: Store) -> dict[str, Consumer]:
@@ -98,6 +99,9 @@ class Minio(Engine):
             "MINIO_ROOT_PASSWORD_FILE": f"{SECRET_FILES}/password",
             # It would ask its maker for a newer version.
             "MINIO_UPDATE": "off",
+            # Numbers, no content, for who is in its networks: else Prometheus would need a token
+            # that is signed with the root user's password.
+            "MINIO_PROMETHEUS_AUTH_TYPE": "public",
         }
         files = {"password": f"${{password.{self.admin_of(store)}}}"}
         if store.encryption:
@@ -110,9 +114,13 @@ class Minio(Engine):
             command=["server", _DATA, "--console-address", f":{_CONSOLE}"],
             environment=environment,
             secret_files=files,
-            ports=[Port(target=self.port, published=store.published), Port(target=_CONSOLE)],
+            ports=[
+                Port(target=self.port, published=store.published),
+                Port(target=_CONSOLE, published=store.console),
+            ],
             volumes=[Volume(name=store.volume or f"{name}-data", target=_DATA, size=store.size)],
             tmpfs={"/tmp": ""},  # noqa: S108
+            metrics=Metrics(path="/minio/v2/metrics/cluster"),
             # There is no curl in the image (OC-18).
             healthcheck=Healthcheck(
                 test=["CMD", "mc", "ready", "local"],

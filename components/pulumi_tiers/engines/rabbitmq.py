@@ -42,18 +42,18 @@ _OURS = re.compile(
     r"|definitions|management\.(tcp|ssl|load_definitions)|prometheus\.(tcp|ssl))(\..*)?"
 )
 
-# The password is in no command line and no variable. Between `<<"` and `"/utf8>>`, Erlang takes all
-# but two characters as they are.
-_START = rf"""umask 077
-printf '[{{rabbit,[{{default_user,<<"%s">>}},{{default_pass,<<"%s"/utf8>>}}]}}].\n' \
-  "$ADMIN" "$(sed 's/[\\"]/\\&/g' {SECRET_FILES}/password)" >/tmp/advanced.config
+# The password is in no command line and no variable. Erlang is given its bytes as numbers.
+_START = f"""umask 077
+bytes=$(od -An -v -tu1 {SECRET_FILES}/password | tr -s ' \\n' ',' | sed 's/^,//; s/,$//')
+printf '[{{rabbit,[{{default_user,<<"%s">>}},{{default_pass,<<%s>>}}]}}].\\n' \\
+  "$ADMIN" "$bytes" >{_TMP}/advanced.config
 exec docker-entrypoint.sh rabbitmq-server
 """
 
 # In Erlang, the only language that every image of RabbitMQ has. It speaks with the management API.
 _CLIENT = r"""#!/usr/bin/env escript
 %%! +fnu
-get(Path) -> call(get, Path, none).
+read(Path) -> call(get, Path, none).
 
 call(Method, Path, Body) ->
     Url = os:getenv("API") ++ Path,
@@ -75,7 +75,7 @@ started() ->
     started(120).
 
 started(Seconds) ->
-    case get("whoami") of
+    case read("whoami") of
         {200, _} -> ok;
         {401, _} ->
             fail("RabbitMQ refuses the admin's password: it has that from when its volume was new");
@@ -151,7 +151,7 @@ gone(Path, _, Said) ->
     false.
 
 remembered() ->
-    {_, Said} = get("global-parameters/tiers"),
+    {_, Said} = read("global-parameters/tiers"),
     case re:run(Said, "\"value\":\"([^\"]*)\"", [{capture, [1], list}]) of
         {match, [Paths]} -> string:lexemes(Paths, " ");
         nomatch -> []
@@ -164,7 +164,7 @@ remember(Paths) ->
 _DUMP = r"""
 main(_) ->
     started(),
-    {200, Said} = get("definitions"),
+    {200, Said} = read("definitions"),
     ok = file:write(standard_io, Said).
 """
 _RESTORE = r"""
@@ -280,7 +280,7 @@ class Rabbitmq(Engine):
             secret_files={"password": f"${{password.{self.admin_of(store)}}}"},
             ports=[
                 Port(target=self.port, published=store.published, scheme="amqp"),
-                Port(target=_MANAGEMENT),
+                Port(target=_MANAGEMENT, published=store.console),
                 Port(target=_METRICS),
             ],
             metrics=Metrics(port=_METRICS),

@@ -9,6 +9,7 @@ from pulumi_tiers.model.base import Flag, Model, Name, Word
 from pulumi_tiers.model.edge import Edge
 from pulumi_tiers.model.errors import reject_all
 from pulumi_tiers.model.network import Network, Subnet
+from pulumi_tiers.model.observability import Observability
 from pulumi_tiers.model.store import Store
 from pulumi_tiers.model.workload import Workload
 
@@ -55,6 +56,10 @@ class System(Model):
     default_profiles: list[Name] = []
     #: Services that a stack leaves out, and why: mostly `PROFILE_OFF`.
     disabled: dict[Name, str] = {}
+    #: What watches it.
+    observability: Observability | None = None
+    #: What that is made of, once a plan has made it.
+    watchers: dict[Name, Workload] = {}
     #: By host name; the first is the one that people come through.
     edges: dict[Name, Edge] = {}
     #: Its document demands that clients' connections to the edges are encrypted.
@@ -78,5 +83,5 @@ class System(Model):
 
     @property
     def workloads(self) -> dict[str, Workload]:
-        """All services."""
-        return {**self.services, **self.ml}
+        """All services, and what watches them."""
+        return {**self.services, **self.ml, **self.watchers}

@@ -236,6 +236,8 @@ class Source(Model):
     #: Below the checkout.
     context: Given = "."
     dockerfile: Given = "Dockerfile"
+    #: Variables of the service that are arguments of its build too, where a stack sets them.
+    args: list[Variable] = []
     #: Where the container has the checkout, so that the program can reload it in development.
     mount: AbsolutePath | None = None
 
@@ -302,6 +304,8 @@ class Workload(Model):
     optional_environment: list[Variable] = []
     #: The same for secret ones (`tiers:secrets`).
     optional_secrets: list[Variable] = []
+    #: Those without which it can't run: a stack must set them.
+    required_secrets: list[Variable] = []
     #: Files in /run/configs, by name.
     configs: dict[FileName, Text] = {}
     #: Files in /run/secrets, by name. ``${postgres.url}`` refers to a store, as in `secrets`.
@@ -444,6 +448,11 @@ class Workload(Model):
     def tells_health(self) -> bool:
         """Whether it can be waited for; ``["NONE"]`` switches the image's own check off."""
         return self.healthcheck is not None and self.healthcheck.test != ["NONE"]
+
+    @property
+    def stack_secrets(self) -> list[str]:
+        """The secret variables that a stack sets."""
+        return [*self.optional_secrets, *self.required_secrets]
 
     @property
     def files(self) -> dict[str, Any]:

@@ -69,7 +69,7 @@ def ngrok(
         image="ngrok/ngrok:3.39.11-alpine",
         entrypoint=["sh", "-c"],
         command=[_START],
-        optional_secrets=[_TOKEN],
+        required_secrets=[_TOKEN],
         # YAML takes JSON as it is.
         configs={_CONFIG: json.dumps(config, indent=2) + "\n"},
         ports=[Port(target=4040, published=published)],
