@@ -5,12 +5,13 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 
 from pulumi_tiers.engines import ENGINES, Engine
+from pulumi_tiers.engines.base import Consumer
 from pulumi_tiers.model.cloud import Cloud, GpuPool
 from pulumi_tiers.model.errors import Mistake
 from pulumi_tiers.model.image import RegistryLogin
 from pulumi_tiers.model.store import Store
 from pulumi_tiers.model.system import Target
-from pulumi_tiers.model.workload import RestartPolicy, Workload
+from pulumi_tiers.model.workload import Autoscale, RestartPolicy, Workload
 
 LARGEST_FILES = 1_000_000
 """Bytes. Kubernetes takes 1 MiB in a ConfigMap; Linux starts a program with 2 MiB of variables."""
@@ -58,7 +59,8 @@ def _docker(place: str, workload: Workload) -> Iterator[Mistake]:
         )
     if workload.replicas > 1 and workload.job:
         yield Mistake(f"{place}.job", "on Docker, a job runs once", "remove 'replicas', or 'job'")
-    if workload.autoscale:
+    # Where a queue decides, 'replicas' is how many there are without KEDA: a doubt says so.
+    if workload.autoscale and workload.autoscale.queue_name is None:
         yield Mistake(
             f"{place}.autoscale",
             "Docker has no autoscaler",
@@ -74,13 +76,17 @@ def _kubernetes(place: str, workload: Workload) -> Iterator[Mistake]:
             "Kubernetes runs images from a registry, it builds none",
             "build and push the image, then name it in 'image' (or tiers:images)",
         )
-    if not int(workload.user.partition(":")[0]):
+    if workload.per_node:
+        yield from _per_node(place, workload)
+    # Its namespace lets it, because folders of a node belong to root.
+    if not (int(workload.user.partition(":")[0]) or workload.per_node):
         yield Mistake(
             f"{place}.user",
             "Kubernetes' Pod Security 'restricted' lets nothing run as root",
             "give the uid:gid of a user in the image, such as '1000:1000'",
         )
-    for capability in sorted(set(capabilities(workload)) - _CAPABILITIES):
+    refused = set[str]() if workload.per_node else set(capabilities(workload)) - _CAPABILITIES
+    for capability in sorted(refused):
         yield Mistake(
             f"{place}.cap_add",
             f"Kubernetes' Pod Security 'restricted' refuses the capability {capability}",
@@ -102,11 +108,17 @@ def _kubernetes(place: str, workload: Workload) -> Iterator[Mistake]:
                 "on Kubernetes, two workloads cannot share a volume",
                 "give each its own, or a store that both use",
             )
-    if workload.binds:
+    if workload.binds and not workload.per_node:
         yield Mistake(
             f"{place}.binds",
             "Kubernetes has no folders of this machine",
             "remove them for this target; they are for development on Docker",
+        )
+    if workload.docker_socket:
+        yield Mistake(
+            f"{place}.docker_socket",
+            "Kubernetes has no Docker daemon",
+            "say in 'docker_only' why the service is left out there, or remove it",
         )
     if workload.job and (workload.stateful or workload.replicas > 1):
         yield Mistake(
@@ -114,7 +126,8 @@ def _kubernetes(place: str, workload: Workload) -> Iterator[Mistake]:
             "on Kubernetes, a job runs once: it is neither stateful nor replicated",
             "remove 'stateful' and 'replicas', or 'job'",
         )
-    if not workload.job and workload.restart in {RestartPolicy.NO, RestartPolicy.ON_FAILURE}:
+    runs_once = workload.job or workload.on_demand
+    if not runs_once and workload.restart in {RestartPolicy.NO, RestartPolicy.ON_FAILURE}:
         yield Mistake(
             f"{place}.restart",
             f"Kubernetes restarts a service always, so '{workload.restart}' cannot be had",
@@ -163,6 +176,37 @@ def _kubernetes(place: str, workload: Workload) -> Iterator[Mistake]:
             )
 
 
+def _per_node(place: str, workload: Workload) -> Iterator[Mistake]:
+    """What a DaemonSet cannot have."""
+    for key in ("job", "stateful", "autoscale", "gpu"):
+        if getattr(workload, key):
+            yield Mistake(
+                f"{place}.{key}",
+                "what runs on every node of a cluster has no such thing",
+                "remove it, or 'per_node'",
+            )
+    if workload.replicas > 1:
+        yield Mistake(
+            f"{place}.replicas",
+            "on Kubernetes, there are as many as nodes",
+            "remove it, or 'per_node'",
+        )
+    for position, volume in enumerate(workload.volumes):
+        if not volume.scratch:
+            yield Mistake(
+                f"{place}.volumes[{position}]",
+                "on Kubernetes, the pods on all nodes cannot share a volume",
+                "set its 'scratch', or remove it",
+            )
+    for position, port in enumerate(workload.ports):
+        if port.load_balancer:
+            yield Mistake(
+                f"{place}.ports[{position}].load_balancer",
+                "nobody outside reaches what runs on every node",
+                "remove it, or 'per_node'",
+            )
+
+
 def gpu_pool(cloud: Cloud, workloads: Iterable[Workload]) -> GpuPool | None:
     """The nodes for what computes on GPUs: none where nothing does, or in an existing cluster."""
     # With an autoscaler, there may be as many as it says.
@@ -191,6 +235,19 @@ def check_gpu_pool(workloads: Mapping[str, Workload], cloud: Cloud) -> Iterator[
                 f" {pool.gpus}",
                 "choose a larger size, such as 'gpu-h100x8-640gb'",
             )
+
+
+def check_scaler(place: str, engine: Engine, scale: Autoscale) -> Iterator[Mistake]:
+    """Whether KEDA can measure the queue in a store of this kind."""
+    if scale.queue_name is None or scale.queue_length is None:
+        return
+    store, nobody = Store(engine=engine.name), Consumer("", "")
+    if engine.scaler(store, nobody, scale.queue_name, scale.queue_length) is None:
+        yield Mistake(
+            f"{place}.autoscale.queue_name",
+            f"nobody measures the length of a queue in {engine.name}",
+            "set 'cpu' instead, or use a queue in redis or rabbitmq",
+        )
 
 
 def is_managed(store: Store, target: Target) -> bool:

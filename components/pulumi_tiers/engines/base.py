@@ -90,11 +90,11 @@ class Scaler:
     """How KEDA measures the length of a queue: a trigger of a ScaledObject (https://keda.sh)."""
 
     type: str
-    #: The trigger's metadata. Nothing in it is secret.
+    #: The trigger's metadata. Nothing in it is secret. ``${server.host}`` and ``${server.port}``:
+    #: as KEDA, which is in another namespace, reaches the store; ``${server.tls}``: true or false.
     metadata: Mapping[str, str]
-    #: Parameters of its TriggerAuthentication, with ``${server.host}``, ``${server.port}`` and
-    #: ``${server.url}``: as KEDA, which is in another namespace, reaches the store. ``server.url``
-    #: is that of the consumer, made by `Engine.url`; ``${password.<user>}`` is as it is.
+    #: Parameters of its TriggerAuthentication, with ``${server.url}`` and ``${password.<user>}``.
+    #: The URL is that of the consumer, with such a host.
     secrets: Mapping[str, str]
 
 
