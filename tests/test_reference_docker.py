@@ -23,6 +23,7 @@ POSTGRES = "postgres:16-alpine"
 REDIS = "redis:7-alpine"
 MINIO = "quay.io/minio/minio:RELEASE.2025-09-07T16-13-09Z"
 MONGO = "mongo:7"
+RABBITMQ = "rabbitmq:3-management"
 APPLICATION = "pigmeu-api:latest"
 PASSWORD = "s3cr/et+"
 ENCODED = "s3cr%2Fet%2B"
@@ -33,6 +34,15 @@ import os
 from reference.stores import S3Store
 store = S3Store(os.environ)
 store._private.create_bucket(Bucket=store.bucket)
+"""
+# A folder as the platforms make it of a model: fetched from the bucket, checked when it is served.
+FETCH_MODEL = """
+import os, pathlib
+from reference.stores import discover, objects
+store, target = objects(discover(os.environ)), pathlib.Path("/app/models/v2")
+target.mkdir()
+for key in store.keys("classifier/v2/"):
+    (target / key.rpartition("/")[2]).write_bytes(store.get(key))
 """
 T = TypeVar("T")
 
@@ -134,13 +144,19 @@ def lab() -> Generator[Lab]:
 def healthy(base: str) -> dict[str, str]:
     """Each dependency's engine, once all of them work."""
 
+    body: Any = None
+
     def ask() -> dict[str, str]:
+        nonlocal body
         body = call(f"{base}/health")
         if not isinstance(body, dict) or body["status"] != "ok":
             return {}
         return {name: state["engine"] for name, state in body["dependencies"].items()}
 
-    return eventually(ask, 30)
+    try:
+        return eventually(ask, 60)
+    except AssertionError as error:
+        raise AssertionError(f"{error}: {body}") from None
 
 
 def job_in_state(base: str, job_id: str, state: str) -> dict[str, Any]:
@@ -264,3 +280,179 @@ def test_pigmeu(lab: Lab) -> None:
         )
     )
     job_survives_its_worker(base, workers)
+
+
+def samples(container: str, port: int = 9100) -> dict[str, float]:
+    """What a container's /metrics says."""
+    text = docker("exec", container, "curl", "-fsS", f"http://localhost:{port}/metrics")
+    lines = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
+    return {name: float(number) for name, _, number in lines}
+
+
+def test_ocolecionador(lab: Lab) -> None:
+    """RabbitMQ between two applications that share no database; training, and its model served."""
+    lab.images |= build.build([RABBITMQ])
+    rabbit = lab.server(
+        *("rabbitmq", RABBITMQ, "--hostname=rabbitmq", "--env=RABBITMQ_DEFAULT_USER=oc"),
+        f"--env=RABBITMQ_DEFAULT_PASS={PASSWORD}",
+    )
+
+    def sql(statement: str) -> str:
+        psql = ("psql", "-U", "postgres", "-Atqc", statement)
+        answer = docker("exec", f"{lab.name}-postgres", *psql, check=False)
+        return "" if "ERROR" in answer or "error" in answer else answer
+
+    eventually(lambda: sql("SELECT 1"))
+    sql("CREATE DATABASE backend")
+    database = f"postgresql://postgres:{ENCODED}@postgres"
+    s3 = (
+        *("S3_BUCKET=ocolecionador", "S3_ACCESS_KEY=minioadmin"),
+        f"S3_SECRET_KEY={PASSWORD}",
+    )
+    backend = lab.application(
+        "backend",
+        "256m",
+        (
+            *("ASPNETCORE_ENVIRONMENT=Production", f"DATABASE_URL={database}/backend"),
+            *(f"RABBITMQ_URL=amqp://oc:{ENCODED}@rabbitmq:5672/%2F", *s3),
+            *("S3_ENDPOINT=http://minio:9000", f"REDIS_URL=redis://:{ENCODED}@redis:6379/2"),
+        ),
+    )
+    # The documented hosts, and parts of ours.
+    settings = (
+        *("POSTGRES_HOST=postgres", "POSTGRES_USER=postgres", f"POSTGRES_PASSWORD={PASSWORD}"),
+        *("POSTGRES_DB=postgres", "MINIO_HOST=minio", *s3),
+    )
+    queue = ("RABBITMQ_HOST=rabbitmq", "RABBITMQ_USER=oc", f"RABBITMQ_PASSWORD={PASSWORD}")
+    work = ("WORKER_CONCURRENCY=2", "HEARTBEAT_FILE=/tmp/heartbeat", "METRICS_PORT=9100")
+    workers = [
+        lab.application(f"augmentations-{number}", "128m", (*settings, *queue, *work))
+        for number in range(2)
+    ]
+    eventually(lambda: docker("exec", backend, "python3", "-c", MAKE_BUCKET, check=False) == "")
+    base = f"http://{lab.address(backend)}:8080/api"
+    engines = {
+        "DATABASE_URL": "postgres",
+        "RABBITMQ_URL": "rabbitmq",
+        "REDIS_URL": "redis",
+        "S3_ENDPOINT": "s3",
+    }
+    assert healthy(base) == engines
+
+    # A worker is killed in the middle: RabbitMQ gives its job to the other one at once.
+    job_id = call(f"{base}/jobs", {"text": "olá", "seconds": 4})["id"]
+    holder = f"SELECT worker FROM jobs WHERE id = '{job_id}'"
+    first = eventually(lambda: sql(holder))
+    lost = next(name for name in workers if docker("exec", name, "hostname") == first)
+    docker("kill", "--signal=KILL", lost)
+    killed = time.monotonic()
+    job = job_in_state(base, job_id, "done")
+    assert time.monotonic() - killed < 10
+    assert (job["result"]["upper"], job["result"]["quality"]) == ("OLÁ", 1.0)
+    assert job["worker"] not in {first, None}
+    docker("start", lost)
+
+    # Jobs wait while there is nobody, their number is known, and they are there after a restart.
+    docker("stop", *workers)
+    waiting = [call(f"{base}/jobs", {"text": f"job {number}"})["id"] for number in range(5)]
+    depth = 'queue_depth{engine="rabbitmq",queue="jobs"}'
+    eventually(lambda: samples(backend, 8080)[depth] == 5)
+    docker("restart", rabbit)
+    docker("start", *workers)
+    for job_id in waiting:
+        job_in_state(base, job_id, "done")
+    counted = [samples(worker) for worker in workers]
+    done = 'jobs_processed_total{kind="job",outcome="done"}'
+    assert sum(sample.get(done, 0) for sample in counted) == 5
+    for sample in counted:
+        assert sample['dependency_up{dependency="RABBITMQ_URL",engine="rabbitmq"}'] == 1
+        assert sample[depth] == 0
+
+    # What is no job is refused, and the worker lives on.
+    publish = "from reference.stores import *; import os; RabbitStore(os.environ['U']).put(b'{}')"
+    docker("exec", f"--env=U=amqp://oc:{ENCODED}@rabbitmq", backend, "python3", "-c", publish)
+    job_in_state(base, call(f"{base}/jobs", {"text": "after it"})["id"], "done")
+    # A worker that is stopped ends the job that it does.
+    job_id = call(f"{base}/jobs", {"text": "the last one", "seconds": 3})["id"]
+    eventually(lambda: sql(f"SELECT 1 FROM jobs WHERE id = '{job_id}'"))
+    docker("stop", "--time=20", *workers)
+    assert job_in_state(base, job_id, "done")["attempts"] == 1
+
+    # Training by hand, on what the workers kept. A version is made once, and never replaced.
+    def train(*arguments: str, version: str = "") -> tuple[int, str]:
+        made = lab.application(
+            f"training-{secrets.token_hex(3)}",
+            "128m",
+            (*settings, f"MODEL_VERSION={version}", "CUDA_VISIBLE_DEVICES=0"),
+            " ".join(("python", "main.py", *arguments)),
+        )
+        return int(docker("wait", made)), docker("logs", made)
+
+    code, log = train()
+    assert code == 0, log
+    # Seven jobs that were done.
+    assert log.startswith("training classifier v1 on 8 rows, on GPU 0\n")
+    assert "wrote ocolecionador/classifier/v1/SHA256SUMS" in log
+    assert train("--seconds", "1")[0] == 0
+    code, log = train(version="v2")
+    assert (code, log) == (
+        1,
+        "training failed: ocolecionador/classifier/v2 is there already; take another one",
+    )
+    assert train("--fail")[0] == 1
+
+    # The classifier says what it serves, and does not serve what is damaged.
+    classifier = lab.application(
+        "classifier",
+        "256m",
+        (*settings, "MODEL_PATH=/app/models/v2", "--volume=/app/models"),
+    )
+    api = f"http://{lab.address(classifier)}:5001"
+    assert healthy(api) == {"DATABASE_URL": "postgres", "S3_ENDPOINT": "s3"}
+    assert call(f"{api}/health")["model"] is None
+    assert "no model" in call(f"{api}/classifier/predict", {"text": "x"})["error"]
+    docker("exec", classifier, "python3", "-c", FETCH_MODEL)
+    model = call(f"{api}/classifier/health")["model"]
+    assert (model["name"], model["version"], model["sums"]) == ("classifier", "v2", "ok")
+    docker("exec", "--workdir=/app/models/v2", classifier, "sha256sum", "--check", "SHA256SUMS")
+    answer = call(f"{api}/classifier/predict", {"text": "x" * 100})
+    assert (answer["label"], answer["version"]) == ("long", "v2")
+    docker("exec", classifier, "sh", "-c", "echo ' ' >>/app/models/v2/model.json")
+    damaged = call(f"{api}/health")
+    assert (damaged["status"], damaged["model"]["sums"]) == ("failing", "mismatch")
+    assert "damaged" in call(f"{api}/classifier/predict", {"text": "x"})["error"]
+    info = 'model_info{model="classifier",sums="mismatch",version="v2"}'
+    assert samples(classifier, 5001)[info] == 1
+    for container in (backend, classifier, *workers):
+        assert docker("inspect", "--format", "{{.State.OOMKilled}}", container) == "false"
+        assert "s3cr" not in docker("logs", container)
+
+
+def test_vision(lab: Lab) -> None:
+    """One command, two ports; requests and work are counted, and logs are for programs."""
+    settings = (
+        *("ENVIRONMENT=development", "LOG_FORMAT=json", "SERVICE_NAME=vision-api"),
+        f"DATABASE_URL=postgresql://postgres:{ENCODED}@postgres/postgres",
+        f"REDIS_URL=redis://:{ENCODED}@redis:6379/3",
+    )
+    vision = "python -m vision.api.api_server"
+    production = lab.application("vision", "256m", settings, vision)
+    development = lab.application("vision-dev", "256m", settings, f"{vision} --reload")
+    for container in (production, development):
+        for port in (8000, 8080):
+            base = f"http://{lab.address(container)}:{port}"
+            assert healthy(base) == {"DATABASE_URL": "postgres", "REDIS_URL": "redis"}
+            assert call(f"{base}/ui").startswith(b"<!doctype html>")
+    for text in ("readable", "¤¤¤¤"):
+        call(f"{base}/process", {"text": text})
+    call(f"{base}/login", {"user": "x", "password": "wrong"})
+    sample = samples(development, 8080)
+    assert sample['jobs_processed_total{kind="process",outcome="done"}'] == 2
+    assert sample['job_quality_sum{kind="process"}'] == 1
+    assert sample["login_failures_total"] == 1
+    assert sample['http_requests_total{method="POST",path="/process",status="200"}'] == 2
+    assert sample['dependency_up{dependency="REDIS_URL",engine="redis"}'] == 1
+    lines = docker("logs", production).splitlines()
+    requests = [json.loads(line) for line in lines if line.startswith("{")]
+    assert any("GET /health 200" in line["message"] for line in requests)
+    assert {line["service"] for line in requests} == {"vision-api"}
