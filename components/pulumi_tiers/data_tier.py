@@ -301,7 +301,9 @@ class DataTier(Component):
     def _run(self, platform: Platform, site: SiteRef, name: str, store: Store) -> Server:
         engine = ENGINES[store.engine]
         passwords = {
-            user: self._password(site, name, user, store.passwords.get(user))
+            user: self._password(
+                site, name, user, store.passwords.get(user), mixed=engine.mixed_passwords
+            )
             for user in engine.users(store)
         }
         passwords |= {
@@ -328,9 +330,11 @@ class DataTier(Component):
         user: str,
         given: pulumi.Input[str] | None,
         length: int = 32,
+        *,
+        mixed: bool = False,
     ) -> pulumi.Output[str]:
-        key = secret_key(system_of(site), store, user)
-        return self._passwords.make(f"{store}-{user}-password", key, given, length)
+        key, suffix = secret_key(system_of(site), store, user), f"{store}-{user}-password"
+        return self._passwords.make(suffix, key, given, length, mixed=mixed)
 
 
 def _no_use(

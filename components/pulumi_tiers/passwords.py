@@ -29,19 +29,30 @@ class Passwords:
         return self.make(suffix, f"{self._system}/{name}")
 
     def make(
-        self, suffix: str, key: str, given: pulumi.Input[str] | None = None, length: int = 32
+        self,
+        suffix: str,
+        key: str,
+        given: pulumi.Input[str] | None = None,
+        length: int = 32,
+        *,
+        mixed: bool = False,
     ) -> pulumi.Output[str]:
-        """As given, else as `tiers:secrets` has it at this key, else generated."""
+        """As given, else as `tiers:secrets` has it at this key, else generated.
+
+        `mixed`: of a generated one, with a capital, a small letter and a digit at least.
+        """
         if key not in self._made:
             known = given if given is not None else self._configured.get(key)
             self._made[key] = (
-                self._generated(suffix, key, length)
+                self._generated(suffix, key, length, 1 if mixed else None)
                 if known is None
                 else pulumi.Output.secret(known)
             )
         return self._made[key]
 
-    def _generated(self, suffix: str, key: str, length: int) -> pulumi.Output[str]:
+    def _generated(
+        self, suffix: str, key: str, length: int, least: int | None
+    ) -> pulumi.Output[str]:
         import pulumi_random
 
         # Letters and digits: every client's URL and every shell take them as they are.
@@ -49,6 +60,9 @@ class Passwords:
             self._owner.child(suffix),
             length=length,
             special=False,
+            min_upper=least,
+            min_lower=least,
+            min_numeric=least,
             # Whose it is, as `tiers:secrets` calls it.
             keepers={"for": key},
             # Without it, nobody opens what was written with it.
