@@ -24,6 +24,7 @@ from pulumi_tiers import (
     PullPolicy,
     QueueType,
     RestartPolicy,
+    Sharing,
     Site,
     TlsMode,
 )
@@ -36,7 +37,7 @@ from wheelhouse import ROOT
 COMPONENTS = (AppTier, Cluster, DataTier, EdgeProxy, MLTier, Site)
 ENUMS = (
     *(Balance, Condition, DeadLetterStrategy, Overflow, PolicyTarget, PullPolicy, QueueType),
-    *(RestartPolicy, SiteTarget, TlsMode),
+    *(RestartPolicy, Sharing, SiteTarget, TlsMode),
 )
 
 # --- the schema -----------------------------------------------------------------------------------
@@ -55,6 +56,7 @@ MAY_BE_OUTPUTS = {
     "ClusterRef.vpc",
     "Connection.ca",
     "Connection.database",
+    "Connection.engine",
     "Connection.host",
     "Connection.password",
     "Connection.port",
@@ -64,10 +66,17 @@ MAY_BE_OUTPUTS = {
     "EdgeProxy.certbotImage",
     "EdgeProxy.image",
     "Endpoint.ready",
+    "Init.command[]",
+    "Init.entrypoint[]",
+    "Init.environment{}",
+    "Init.image",
+    "Init.secrets{}",
     "LoadBalancer.certificate",
     "MLTier.connections{}",
+    "MlModel.image",
     "NetworkRef.name",
     "RegistryLogin.password",
+    "SiteRef.collectors",
     "SiteRef.namespace",
     "SiteRef.network",
     "SiteRef.pullSecret",
@@ -138,7 +147,7 @@ def test_outputs_are_what_other_languages_can_use() -> None:
         "EdgeProxy": {"url", "urls", "certificate"},
         "MLTier": {"urls", "endpoints"},
         # Not `ref`, and not `Cluster.provider`: they are Python's.
-        "Site": {"name", "namespace", "network", "networks", "pullSecret"},
+        "Site": {"name", "collectors", "namespace", "network", "networks", "pullSecret"},
     }
 
 

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from pulumi_tiers.edge_proxy import EdgeProxy
     from pulumi_tiers.ml_tier import MLTier
     from pulumi_tiers.model.edge import Balance, TlsMode
+    from pulumi_tiers.model.ml import Sharing
     from pulumi_tiers.model.store import DeadLetterStrategy, Overflow, PolicyTarget, QueueType
     from pulumi_tiers.model.system import Target
     from pulumi_tiers.model.workload import Condition, PullPolicy, RestartPolicy
@@ -29,6 +30,7 @@ __all__ = [
     "PullPolicy",
     "QueueType",
     "RestartPolicy",
+    "Sharing",
     "Site",
     "Target",
     "TlsMode",
@@ -48,6 +50,7 @@ _HOMES = {
     "PullPolicy": "model.workload",
     "QueueType": "model.store",
     "RestartPolicy": "model.workload",
+    "Sharing": "model.ml",
     "Site": "site",
     "Target": "model.system",
     "TlsMode": "model.edge",

@@ -31,6 +31,9 @@ from pulumi_tiers.platforms import platform_for
 from pulumi_tiers.platforms.base import ClusterRef, NetworkRef, SiteRef
 from pulumi_tiers.platforms.labels import LABEL_OWNER, LABEL_STACK, LABEL_SYSTEM
 
+COLLECTORS = "-collectors"
+"""The end of the name of the namespace beside the system's: what runs on every node is there."""
+
 
 class RegistryLoginArgs(TypedDict):
     """Who pulls from a private registry."""
@@ -75,6 +78,12 @@ class SiteArgs(TypedDict):
     """Kubernetes: who may reach the load balancers, such as ``203.0.113.0/24``. Default: all."""
     await_load_balancers: NotRequired[bool]
     """Kubernetes: wait until load balancers have an address. Default: true."""
+    collectors: NotRequired[bool]
+    """Kubernetes: a namespace for what runs on every node, without the rules of the other one.
+    Default: false."""
+    service_monitors: NotRequired[str]
+    """Kubernetes: the namespace of a Prometheus whose operator reads ServiceMonitors. Default: none
+    are made."""
     cluster: NotRequired[ClusterRef]
     """DigitalOcean: the `ref` of a Cluster."""
 
@@ -105,6 +114,8 @@ class SiteSpec(Model):
     registry_logins: dict[Registry, RegistryLogin] = {}
     source_ranges: list[SourceRange] = []
     await_load_balancers: Flag = True
+    collectors: Flag = False
+    service_monitors: DnsLabel | None = None
     cluster: ClusterPlace | None = None
 
 
@@ -122,6 +133,8 @@ class Site(Component):
     """The networks by name, where the site was given any."""
     namespace: pulumi.Output[str]
     """Kubernetes: the name of the namespace. Elsewhere empty."""
+    collectors: pulumi.Output[str]
+    """Kubernetes: the name of the namespace for what runs on every node. Empty where none is."""
     pull_secret: pulumi.Output[str]
     """Kubernetes: the name of the Secret with the registries' logins. Empty where there is none."""
 
@@ -157,6 +170,11 @@ class Site(Component):
                 key: cast("NetworkRef", network.model_dump(exclude_none=True))
                 for key, network in spec.networks.items()
             }
+        if spec.target is not Target.DOCKER:
+            if spec.collectors:
+                ref["collectors"] = f"{namespace}{COLLECTORS}"
+            if spec.service_monitors:
+                ref["service_monitors"] = spec.service_monitors
         if spec.cluster:
             ref["cluster"] = args["cluster"]
         if owner:
@@ -167,6 +185,7 @@ class Site(Component):
         self.network = pulumi.Output.from_input(self.ref.get("network", ""))
         self.networks = self.ref.get("networks", {})
         self.namespace = pulumi.Output.from_input(self.ref.get("namespace", ""))
+        self.collectors = pulumi.Output.from_input(self.ref.get("collectors", ""))
         self.pull_secret = pulumi.Output.from_input(self.ref.get("pull_secret", ""))
         self.register_outputs(
             {
@@ -174,6 +193,7 @@ class Site(Component):
                 "network": self.network,
                 "networks": self.networks,
                 "namespace": self.namespace,
+                "collectors": self.collectors,
                 "pullSecret": self.pull_secret,
             }
         )
@@ -198,10 +218,12 @@ def _check(
             f"the stack's name, {shown(stack)}, is not a label's value on Kubernetes",
             "rename the stack: at most 63 letters, digits, '-', '_' and '.', the last one no sign",
         )
-    if len(namespace) > LONGEST_LABEL:
+    # What the longest of its namespaces is called.
+    longest = f"{namespace}{COLLECTORS}" if spec.collectors else namespace
+    if len(longest) > LONGEST_LABEL:
         yield Mistake(
             f"{place}: namespace",
-            f"{shown(namespace)} has {len(namespace)} characters, and Kubernetes takes 63",
+            f"{shown(longest)} has {len(longest)} characters, and Kubernetes takes 63",
             "set a shorter 'namespace', or shorten the name of the stack or of the system",
         )
     elif spec.namespace is None and not is_dns_label(namespace):

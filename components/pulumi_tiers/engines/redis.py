@@ -204,14 +204,13 @@ class Redis(Engine):
         return Scaler(
             type="redis",
             metadata={
-                "listName": queue,
+                "address": "${server.host}:${server.port}",
+                "enableTLS": "${server.tls}",
+                "listName": literal(queue),
                 "listLength": str(length),
                 "databaseIndex": consumer.database,
             },
-            secrets={
-                "address": "${server.host}:${server.port}",
-                "password": f"${{password.{consumer.user}}}",
-            },
+            secrets={"password": f"${{password.{consumer.user}}}"},
         )
 
     def check_queue(self, store: Store) -> list[tuple[str, str]]:

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, model_validator
 
 from pulumi_tiers.model.base import (
     LONGEST_LABEL,
+    DnsLabel,
     Flag,
     LabelKey,
     LabelValue,
@@ -85,6 +86,8 @@ class Place(Model):
     namespace: ObjectName | None = None
     environment: LabelValue | None = None
     protect: Flag = False
+    collectors: ObjectName | None = None
+    service_monitors: DnsLabel | None = None
     pull_secret: ObjectName | None = None
     source_ranges: list[SourceRange] = []
     await_load_balancers: Flag = True

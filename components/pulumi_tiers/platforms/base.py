@@ -63,6 +63,10 @@ class SiteRef(TypedDict):
     """Kubernetes: the value of the label ``environment``, by which Services find their pods too."""
     protect: NotRequired[bool]
     """Refuse to delete or replace what holds data. Default: false."""
+    collectors: NotRequired[pulumi.Input[str]]
+    """Kubernetes: the name of the namespace for what runs on every node."""
+    service_monitors: NotRequired[str]
+    """Kubernetes: the namespace of a Prometheus that reads ServiceMonitors. Default: none does."""
     pull_secret: NotRequired[pulumi.Input[str]]
     """Kubernetes: the name of the Secret with the logins of image registries."""
     source_ranges: NotRequired[list[str]]
@@ -115,6 +119,8 @@ class ConnectionArgs(TypedDict):
     """Resolves, to the host, when the store takes connections: what to depend on."""
     ca: NotRequired[pulumi.Input[str]]
     """Certificate of who signed the server's, in PEM. Empty where it isn't a private one."""
+    engine: NotRequired[pulumi.Input[str]]
+    """Which kind of store it is, such as ``redis``."""
 
 
 @dataclass(frozen=True)
@@ -177,10 +183,12 @@ class Platform(ABC):
         after: After,
         *,
         part_of: str = "",
+        queue: pulumi.Input[ConnectionArgs] | None = None,
     ) -> Running:
         """Runs a workload. Its values are resolved: no references are left in them.
 
-        `part_of`: the service or store that it helps, and whose image it has.
+        `part_of`: the service or store that it helps, and whose image it has. `queue`: how the
+        store with its jobs is reached, where their number decides how many replicas there are.
         """
 
     def peers(self, owner: Component, site: SiteRef, host: str, ports: Sequence[int]) -> str:

@@ -1,6 +1,7 @@
 """DigitalOcean: Kubernetes whose cluster, databases and load balancers are the cloud's own."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import pulumi
 import pulumi_digitalocean as digitalocean
@@ -32,6 +33,9 @@ _INSTALL_HINT = (
 
 class DigitalOceanPlatform(KubernetesPlatform):
     """What differs from any Kubernetes."""
+
+    # https://docs.digitalocean.com/products/kubernetes/details/managed/, "labels and taints".
+    gpu_label: ClassVar[str] = "doks.digitalocean.com/gpu-model"
 
     def managed(self, owner: Component, site: SiteRef, name: str, store: Store) -> Server:
         service = ENGINES[store.engine].service

@@ -25,6 +25,7 @@ from pulumi_tiers.model.workload import (
 )
 from pulumi_tiers.platforms.base import (
     After,
+    ConnectionArgs,
     NetworkRef,
     Platform,
     Running,
@@ -96,7 +97,9 @@ class DockerPlatform(Platform):
         after: After,
         *,
         part_of: str = "",
+        queue: pulumi.Input[ConnectionArgs] | None = None,
     ) -> Running:
+        del queue  # nothing here scales anything
         image = self._image(owner, site, name, workload)
         mounts = [
             docker.ContainerMountArgs(

@@ -1,7 +1,8 @@
 """Any Kubernetes: one namespace per system, under Pod Security's "restricted" profile."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import ClassVar
 
 import pulumi
 import pulumi_kubernetes as kubernetes
@@ -15,6 +16,8 @@ from pulumi_tiers.model.workload import (
     SECRET_FILES,
     Autoscale,
     Healthcheck,
+    Init,
+    Metrics,
     Port,
     PullPolicy,
     Resources,
@@ -23,6 +26,7 @@ from pulumi_tiers.model.workload import (
 )
 from pulumi_tiers.platforms.base import (
     After,
+    ConnectionArgs,
     Platform,
     Running,
     SiteRef,
@@ -31,6 +35,7 @@ from pulumi_tiers.platforms.base import (
     networks_of,
     ready,
 )
+from pulumi_tiers.platforms.keda import scale_by_queue
 from pulumi_tiers.platforms.labels import (
     LABEL_DEPENDS_ON,
     LABEL_FILES,
@@ -40,14 +45,24 @@ from pulumi_tiers.platforms.labels import (
     LABEL_UNVERIFIED,
 )
 
-#: https://kubernetes.io/docs/concepts/security/pod-security-standards/
-_POD_SECURITY = {
-    f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn", "audit")
-}
+
+def _pod_security(profile: str) -> dict[str, str]:
+    """https://kubernetes.io/docs/concepts/security/pod-security-standards/"""
+    modes = ("enforce", "warn", "audit")
+    return {f"pod-security.kubernetes.io/{mode}": profile for mode in modes}
+
+
 #: On pods: changes with the values of their secrets, which are read at the start only.
 _ANNOTATION_SECRETS = "tiers.secrets"
 #: Volumes of a pod: what nobody else calls so, because names of volumes are lower-case words.
 _CONFIGS, _FILES = "tiers-configs", "tiers-files"
+#: What NVIDIA's device plugin calls a GPU. A taint of this name keeps others off such nodes.
+_GPU = "nvidia.com/gpu"
+#: There is no such day, and the schedule is suspended: only its template is used.
+_NEVER = "0 0 31 2 *"
+_DAY = 24 * 3600
+#: The namespace that a `NetworkPolicy` means, by a label that each has.
+_NAMESPACE = "kubernetes.io/metadata.name"
 _PULL_SECRET = "registries"  # noqa: S105 - a name
 #: What `docker login` calls Docker Hub.
 _DOCKER_HUB = "https://index.docker.io/v1/"
@@ -63,6 +78,9 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 class KubernetesPlatform(Platform):
     """The cluster is the one of the Kubernetes provider that the components are given."""
 
+    #: Of nodes: the kind of their GPUs, as NVIDIA's feature discovery writes it.
+    gpu_label: ClassVar[str] = "nvidia.com/gpu.product"
+
     def open(
         self,
         owner: Component,
@@ -70,54 +88,30 @@ class KubernetesPlatform(Platform):
         namespace: str,
         logins: Mapping[str, RegistryLogin],
     ) -> SiteRef:
-        made = kubernetes.core.v1.Namespace(
-            owner.child("namespace"),
-            metadata={"name": namespace, "labels": {**ref["labels"], **_POD_SECURITY}},
-            # All claims go with their namespace.
-            opts=owner.child_options(protect=ref.get("protect", False)),
-        )
-        name = made.metadata.name
-        kubernetes.networking.v1.NetworkPolicy(
-            owner.child("default-deny"),
-            metadata={"name": "default-deny", "namespace": name, "labels": ref["labels"]},
-            spec={"pod_selector": {}, "policy_types": ["Ingress", "Egress"]},
-            opts=owner.child_options(),
-        )
-        kubernetes.networking.v1.NetworkPolicy(
-            owner.child("allow-internal"),
-            metadata={"name": "allow-internal", "namespace": name, "labels": ref["labels"]},
-            spec={
-                "pod_selector": {},
-                "policy_types": ["Egress"],
-                "egress": [
-                    # Who may be spoken to is the other side's decision: see `_network_policy`.
-                    {"to": [{"pod_selector": {}}]},
-                    {
-                        "to": [
-                            {
-                                "namespace_selector": {
-                                    "match_labels": {"kubernetes.io/metadata.name": "kube-system"}
-                                }
-                            },
-                            # The address of a DNS cache on each node, where there is one.
-                            {"ip_block": {"cidr": "169.254.20.10/32"}},
-                        ],
-                        "ports": [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}],
-                    },
-                ],
-            },
-            opts=owner.child_options(),
-        )
+        # All claims go with their namespace.
+        protect = ref.get("protect", False)
+        name = _namespace(owner, ref, "namespace", namespace, _pod_security("restricted"), protect)
         opened: SiteRef = {**ref, "namespace": name}
+        places = {"": name}
+        if "collectors" in ref:
+            # They see folders of their nodes, which every other profile refuses.
+            profile = _pod_security("privileged")
+            beside = _namespace(owner, ref, "collectors", ref["collectors"], profile)
+            opened["collectors"] = places["collectors-"] = beside
+        for prefix, place in places.items():
+            _close(owner, opened, prefix, place, [own for own in places.values() if own != place])
         if logins:
-            secret = kubernetes.core.v1.Secret(
-                owner.child("registries"),
-                metadata={"name": _PULL_SECRET, "namespace": name, "labels": ref["labels"]},
-                type="kubernetes.io/dockerconfigjson",
-                string_data={".dockerconfigjson": _docker_config(logins)},
-                opts=owner.child_options(),
-            )
-            opened["pull_secret"] = secret.metadata.name.apply(lambda made: str(made))
+            secrets = [
+                kubernetes.core.v1.Secret(
+                    owner.child(f"{prefix}registries"),
+                    metadata={"name": _PULL_SECRET, "namespace": place, "labels": ref["labels"]},
+                    type="kubernetes.io/dockerconfigjson",
+                    string_data={".dockerconfigjson": _docker_config(logins)},
+                    opts=owner.child_options(),
+                ).metadata.name
+                for prefix, place in places.items()
+            ]
+            opened["pull_secret"] = pulumi.Output.all(*secrets).apply(lambda made: str(made[0]))
         return opened
 
     def run(
@@ -129,7 +123,12 @@ class KubernetesPlatform(Platform):
         after: After,
         *,
         part_of: str = "",
+        queue: pulumi.Input[ConnectionArgs] | None = None,
     ) -> Running:
+        if workload.per_node:
+            # The other one is the system's for what is here.
+            here, there = _collectors(site), site.get("namespace", "")
+            site = {**site, "namespace": here, "collectors": there}
         # Types are a part of a URN: everything of one workload can have the same logical name.
         child, options = owner.child(name), owner.child_options()
         # What pods read is made before them, or they could start with the values of yesterday.
@@ -161,6 +160,17 @@ class KubernetesPlatform(Platform):
                     opts=options,
                 )
             )
+        if workload.init and workload.init.secrets:
+            read.append(
+                kubernetes.core.v1.Secret(
+                    owner.child(_init_name(name)),
+                    metadata=metadata_of(site, name, _init_name(name)),
+                    string_data=workload.init.secrets,
+                    opts=options,
+                )
+            )
+        if workload.discovers:
+            read += _account(owner, site, name)
         if read:
             # Not by what they are called: the engine replaces what has a property of something
             # replaced, and a Deployment would be gone until all before it is done.
@@ -192,7 +202,18 @@ class KubernetesPlatform(Platform):
                 opts=options,
             )
         controller = self._controller(owner, site, name, workload, after, part_of)
-        if workload.autoscale:
+        if workload.autoscale and workload.autoscale.queue_name:
+            assert queue is not None
+            scale_by_queue(
+                owner,
+                site,
+                name,
+                workload.autoscale,
+                queue,
+                lambda helper: metadata_of(site, name, helper),
+                lambda host: _selector(site, host),
+            )
+        elif workload.autoscale:
             kubernetes.autoscaling.v2.HorizontalPodAutoscaler(
                 child,
                 metadata=metadata_of(
@@ -205,6 +226,8 @@ class KubernetesPlatform(Platform):
                 spec=_autoscaler(name, workload.autoscale),
                 opts=options,
             )
+        if workload.metrics and "service_monitors" in site:
+            _service_monitor(owner, site, name, workload, workload.metrics)
         return Running(
             host=name, ready=ready(controller), urls=self._service(owner, site, name, workload)
         )
@@ -219,18 +242,20 @@ class KubernetesPlatform(Platform):
         part_of: str,
     ) -> pulumi.Resource:
         child = owner.child(name)
+        # The documented "rollout status" waits as long ("PIPELINE CI/CD" of Encontros Tech). For a
+        # GPU, a node may have to be made first.
+        patience = "30m" if workload.gpu else "5m"
         options = owner.child_options(
             depends_on=depends_on(after),
             # The number is the autoscaler's, who takes over what there is.
             ignore_changes=["spec.replicas"] if workload.autoscale else [],
-            # The documented "rollout status" waits as long ("PIPELINE CI/CD" of Encontros Tech).
-            custom_timeouts=pulumi.CustomTimeouts(create="5m", update="5m"),
+            custom_timeouts=pulumi.CustomTimeouts(create=patience, update=patience),
         )
-        template = _template(site, name, workload)
+        template = _template(site, name, workload, self.gpu_label)
         annotations = _annotations(workload)
         if part_of:
             annotations[LABEL_PART_OF] = part_of
-        if not workload.job:
+        if not (workload.job or workload.on_demand):
             # `kubectl scale` owns what it sets: no later `up` could set it again without this.
             annotations["pulumi.com/patchForce"] = "true"
         metadata = metadata_of(site, name, name, annotations)
@@ -240,7 +265,33 @@ class KubernetesPlatform(Platform):
             # Kubernetes changes no job. A changed one is a new one, for `kubectl apply` too.
             metadata["name"] = pulumi.Output.concat(name, "-", digest(job))
             return kubernetes.batch.v1.Job(child, metadata=metadata, spec=job, opts=options)
+        if workload.on_demand:
+            # `tiers run` makes jobs of this template. It belongs to no run, and nothing starts it.
+            return kubernetes.batch.v1.CronJob(
+                child,
+                metadata=metadata,
+                spec={
+                    "schedule": _NEVER,
+                    "suspend": True,
+                    "job_template": {
+                        "metadata": {"labels": _labels(site, name)},
+                        "spec": {
+                            "backoff_limit": 0,
+                            "ttl_seconds_after_finished": _DAY,
+                            "template": template,
+                        },
+                    },
+                },
+                opts=options,
+            )
         selector: kubernetes.meta.v1.LabelSelectorArgsDict = {"match_labels": _selector(site, name)}
+        if workload.per_node:
+            return kubernetes.apps.v1.DaemonSet(
+                child,
+                metadata=metadata,
+                spec={"selector": selector, "template": template},
+                opts=options,
+            )
         if workload.stateful:
             return kubernetes.apps.v1.StatefulSet(
                 child,
@@ -257,15 +308,17 @@ class KubernetesPlatform(Platform):
                 },
                 opts=options,
             )
+        rolling: kubernetes.apps.v1.RollingUpdateDeploymentArgsDict = (
+            {"max_unavailable": 1, "max_surge": 0}
+            if workload.gpu
+            else {"max_unavailable": 0, "max_surge": 1}
+        )
         spec: kubernetes.apps.v1.DeploymentSpecArgsDict = {
             "selector": selector,
-            # The new pod could wait forever for the volume that the old one holds.
+            # The new pod could wait forever for the volume, or the GPU, that the old one holds.
             "strategy": {"type": "Recreate"}
             if _claimed(workload)
-            else {
-                "type": "RollingUpdate",
-                "rolling_update": {"max_unavailable": 0, "max_surge": 1},
-            },
+            else {"type": "RollingUpdate", "rolling_update": rolling},
             "replicas": workload.autoscale.min if workload.autoscale else workload.replicas,
             "template": template,
         }
@@ -291,6 +344,8 @@ class KubernetesPlatform(Platform):
             ],
             "type": "LoadBalancer" if public else "ClusterIP",
         }
+        if workload.per_node:
+            spec["cluster_ip"] = "None"
         if workload.stateful:
             # Clients reach the server itself, and members of a cluster each other. A member must
             # find itself by its name before it can be ready.
@@ -328,7 +383,8 @@ class KubernetesPlatform(Platform):
             spec={
                 "selector": _selector(site, host),
                 "cluster_ip": "None",
-                "ports": [{"name": f"tcp-{port}", "port": port} for port in ports],
+                # By other names than the workload's Service: a ServiceMonitor means that one.
+                "ports": [{"name": f"peer-{port}", "port": port} for port in ports],
             },
             opts=owner.child_options(),
         )
@@ -338,15 +394,161 @@ class KubernetesPlatform(Platform):
 # --- what everything carries ----------------------------------------------------------------------
 
 
-def _selector(site: SiteRef, name: str) -> dict[str, str]:
+def _namespace(
+    owner: Component,
+    ref: SiteRef,
+    child: str,
+    name: pulumi.Input[str],
+    profile: Mapping[str, str],
+    protect: bool = False,
+) -> pulumi.Output[str]:
+    made = kubernetes.core.v1.Namespace(
+        owner.child(child),
+        metadata={"name": name, "labels": {**ref["labels"], **profile}},
+        opts=owner.child_options(protect=protect),
+    )
+    return made.metadata.name.apply(lambda known: str(known))
+
+
+def _close(
+    owner: Component,
+    ref: SiteRef,
+    prefix: str,
+    namespace: pulumi.Output[str],
+    others: Sequence[pulumi.Output[str]],
+) -> None:
+    """Nothing goes into the namespace; nothing out but to DNS and to the system's namespaces."""
+    kubernetes.networking.v1.NetworkPolicy(
+        owner.child(f"{prefix}default-deny"),
+        metadata={"name": "default-deny", "namespace": namespace, "labels": ref["labels"]},
+        spec={"pod_selector": {}, "policy_types": ["Ingress", "Egress"]},
+        opts=owner.child_options(),
+    )
+    kubernetes.networking.v1.NetworkPolicy(
+        owner.child(f"{prefix}allow-internal"),
+        metadata={"name": "allow-internal", "namespace": namespace, "labels": ref["labels"]},
+        spec={
+            "pod_selector": {},
+            "policy_types": ["Egress"],
+            "egress": [
+                # Who may be spoken to is the other side's decision: see `_network_policy`.
+                {
+                    "to": [
+                        {"pod_selector": {}},
+                        *({"namespace_selector": _called(other)} for other in others),
+                    ]
+                },
+                {
+                    "to": [
+                        {"namespace_selector": _called("kube-system")},
+                        # The address of a DNS cache on each node, where there is one.
+                        {"ip_block": {"cidr": "169.254.20.10/32"}},
+                    ],
+                    "ports": [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}],
+                },
+            ],
+        },
+        opts=owner.child_options(),
+    )
+
+
+def _called(namespace: pulumi.Input[str]) -> kubernetes.meta.v1.LabelSelectorArgsDict:
+    """Selects the namespace of this name."""
+    return {"match_labels": {_NAMESPACE: namespace}}
+
+
+def _collectors(site: SiteRef) -> pulumi.Input[str]:
+    """The namespace of what runs on every node."""
+    assert "collectors" in site, "AppTier has looked for it"
+    return site["collectors"]
+
+
+def _init_name(name: str) -> str:
+    """Called after the container that runs before the workload: its Secret."""
+    return f"{name}-init"
+
+
+def _account(owner: Component, site: SiteRef, name: str) -> list[pulumi.Resource]:
+    """Who may see the pods and services of the system, and nothing else."""
+    made: list[pulumi.Resource] = [
+        kubernetes.core.v1.ServiceAccount(
+            owner.child(name),
+            metadata=metadata_of(site, name, name),
+            # Its pods say that they want the token.
+            automount_service_account_token=False,
+            opts=owner.child_options(),
+        )
+    ]
+    places = {"": site.get("namespace", "")}
+    if "collectors" in site:
+        places["-beside"] = site["collectors"]
+    for suffix, namespace in places.items():
+        metadata = metadata_of({**site, "namespace": namespace}, name, name)
+        made += [
+            kubernetes.rbac.v1.Role(
+                owner.child(f"{name}{suffix}"),
+                metadata=metadata,
+                rules=[
+                    {
+                        "api_groups": [group],
+                        "resources": resources,
+                        "verbs": ["get", "list", "watch"],
+                    }
+                    for group, resources in _DISCOVERED.items()
+                ],
+                opts=owner.child_options(),
+            ),
+            kubernetes.rbac.v1.RoleBinding(
+                owner.child(f"{name}{suffix}"),
+                metadata=metadata,
+                role_ref={"api_group": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
+                subjects=[
+                    {
+                        "kind": "ServiceAccount",
+                        "name": name,
+                        "namespace": site.get("namespace", ""),
+                    }
+                ],
+                opts=owner.child_options(),
+            ),
+        ]
+    return made
+
+
+#: What `discovers` may see, by API group.
+_DISCOVERED = {"": ["endpoints", "pods", "services"], "discovery.k8s.io": ["endpointslices"]}
+
+
+def _service_monitor(
+    owner: Component, site: SiteRef, name: str, workload: Workload, metrics: Metrics
+) -> None:
+    """Tells the Prometheus of an operator what the annotations tell others."""
+    endpoint = {"port": f"tcp-{_metrics_port(workload, metrics)}", "path": metrics.path}
+    if metrics.interval:
+        endpoint["interval"] = metrics.interval
+    kubernetes.apiextensions.CustomResource(
+        owner.child(name),
+        api_version="monitoring.coreos.com/v1",
+        kind="ServiceMonitor",
+        metadata=metadata_of(site, name, name),
+        spec={"selector": {"matchLabels": _labels(site, name)}, "endpoints": [endpoint]},
+        opts=owner.child_options(),
+    )
+
+
+def _metrics_port(workload: Workload, metrics: Metrics) -> int:
+    return metrics.port or workload.ports[0].target
+
+
+def _selector(site: SiteRef, name: pulumi.Input[str]) -> dict[str, pulumi.Input[str]]:
     """Which pods are this workload's. It cannot change later, so it holds nothing else."""
-    selector = {"app": name}
+    selector: dict[str, pulumi.Input[str]] = {"app": name}
     if "environment" in site:
         selector["environment"] = site["environment"]
     return selector
 
 
-def _labels(site: SiteRef, name: str) -> dict[str, str]:
+def _labels(site: SiteRef, name: str) -> dict[str, pulumi.Input[str]]:
     return {**site["labels"], LABEL_SERVICE: name, **_selector(site, name)}
 
 
@@ -418,20 +620,40 @@ def _network_policy(
     ingress: kubernetes.networking.v1.NetworkPolicyIngressRuleArgsDict = {
         "ports": [{"port": port.target, "protocol": "TCP"} for port in workload.ports]
     }
+    rules = [ingress]
     if not public_ports(workload):
-        ingress["from_"] = [
+        members: list[kubernetes.networking.v1.NetworkPolicyPeerArgsDict] = [
             {"pod_selector": {"match_labels": {network_label(network): "true"}}}
             for network in networks
         ] or [{"pod_selector": {}}]
+        ingress["from_"] = members
+        if "collectors" in site:
+            beside = _called(site["collectors"])
+            ingress["from_"] = [
+                *members,
+                *({**member, "namespace_selector": beside} for member in members),
+            ]
+        if workload.metrics and "service_monitors" in site:
+            port = _metrics_port(workload, workload.metrics)
+            rules.append(
+                {
+                    "from_": [{"namespace_selector": _called(site["service_monitors"])}],
+                    "ports": [{"port": port, "protocol": "TCP"}],
+                }
+            )
     policy: kubernetes.networking.v1.NetworkPolicySpecArgsDict = {
         "pod_selector": {"match_labels": _selector(site, name)},
         "policy_types": ["Ingress", "Egress"],
     }
     if workload.ports:  # a rule without ports would open all of them
-        policy["ingress"] = [ingress]
+        policy["ingress"] = rules
     internal = bool(networks) and all(item.get("internal") for item in networks.values())
     if not (workload.stateful or internal):
         policy["egress"] = [{"to": [{"ip_block": EVERYWHERE}]}]
+    elif workload.discovers:
+        # The API server's address is the cluster's choice.
+        ports = [{"port": port, "protocol": "TCP"} for port in (443, 6443)]
+        policy["egress"] = [{"to": [{"ip_block": EVERYWHERE}], "ports": ports}]
     return policy
 
 
@@ -452,17 +674,17 @@ def _url(port: Port, address: pulumi.Input[str], number: int) -> pulumi.Output[s
 
 
 def _template(
-    site: SiteRef, name: str, workload: Workload
+    site: SiteRef, name: str, workload: Workload, gpu_label: str
 ) -> kubernetes.core.v1.PodTemplateSpecArgsDict:
     user, _, group = workload.user.partition(":")
     pod: kubernetes.core.v1.PodSpecArgsDict = {
         "containers": [_container(name, workload)],
-        # No workload speaks to the API server.
-        "automount_service_account_token": False,
+        # Others don't speak to the API server.
+        "automount_service_account_token": workload.discovers,
         # A Service called postgres would set POSTGRES_PORT to tcp://… in every container.
         "enable_service_links": False,
         "security_context": {
-            "run_as_non_root": True,
+            "run_as_non_root": int(user) != 0,
             "run_as_user": int(user),
             "run_as_group": int(group),
             # Volumes belong to this group; big ones are not walked through at every start.
@@ -472,8 +694,22 @@ def _template(
         },
         "termination_grace_period_seconds": math.ceil(seconds(workload.stop_grace_period)),
     }
-    if workload.job:
+    if workload.init:
+        pod["init_containers"] = [_init(name, workload, workload.init)]
+    if workload.job or workload.on_demand:
         pod["restart_policy"] = "Never"
+    if workload.discovers:
+        pod["service_account_name"] = name
+    if workload.gpu:
+        pod["tolerations"] = [{"key": _GPU, "operator": "Exists", "effect": "NoSchedule"}]
+        if workload.gpu.kind:
+            pod["node_selector"] = {gpu_label: workload.gpu.kind}
+    if workload.per_node:
+        # Nodes with GPUs are nodes, too.
+        pod["tolerations"] = [{"operator": "Exists", "effect": "NoSchedule"}]
+        # So that they find the system's services by their names alone.
+        domain = pulumi.Output.concat(site["collectors"], ".svc.cluster.local")
+        pod["dns_config"] = {"searches": [domain]}
     # In other languages, a Site without logins hands an empty text on.
     if site.get("pull_secret"):
         pod["image_pull_secrets"] = [{"name": _PULL_SECRET}]
@@ -495,6 +731,18 @@ def _template(
         for volume in workload.volumes
         if volume.scratch
     ]
+    volumes += [
+        {"name": f"host-{number}", "host_path": {"path": folder}}
+        for number, (_, folder) in enumerate(sorted(workload.binds.items()))
+    ]
+    if workload.init:
+        volumes += [
+            {
+                "name": f"init-tmpfs-{number}",
+                "empty_dir": {"medium": "Memory", "size_limit": _quantity(tmpfs_size(options))},
+            }
+            for number, (_, options) in enumerate(sorted(workload.init.tmpfs.items()))
+        ]
     if workload.configs:
         volumes.append({"name": _CONFIGS, "config_map": {"name": name}})
     if workload.secret_files:
@@ -525,9 +773,11 @@ def _template(
         # EN-07: each pod has its own; a load balancer would show those of any.
         annotations |= {
             "prometheus.io/scrape": "true",
-            "prometheus.io/port": str(workload.metrics.port or workload.ports[0].target),
+            "prometheus.io/port": str(_metrics_port(workload, workload.metrics)),
             "prometheus.io/path": workload.metrics.path,
         }
+        if workload.metrics.interval:
+            annotations["prometheus.io/interval"] = workload.metrics.interval
     joined = {network_label(network): "true" for network in networks_of(site, workload)}
     metadata: kubernetes.meta.v1.ObjectMetaArgsDict = {"labels": {**_labels(site, name), **joined}}
     if annotations:
@@ -537,49 +787,31 @@ def _template(
 
 def _container(name: str, workload: Workload) -> kubernetes.core.v1.ContainerArgsDict:
     always = workload.pull_policy is PullPolicy.ALWAYS
-    secret = _secret(name, workload)
-    environment: list[kubernetes.core.v1.EnvVarArgsDict] = [
-        {"name": variable, "value_from": {"secret_key_ref": {"name": secret, "key": variable}}}
-        if variable in workload.secrets
-        else {"name": variable, "value": _literal(workload.environment[variable])}
-        for variable in sorted(workload.values)
-    ]
     mounts = {volume.target: volume.name for volume in workload.volumes}
     mounts |= {path: f"tmpfs-{number}" for number, path in enumerate(sorted(workload.tmpfs))}
+    mounts |= {path: f"host-{number}" for number, path in enumerate(sorted(workload.binds))}
     read_only = {volume.target for volume in workload.volumes if volume.read_only}
+    read_only |= set(workload.binds)
     if workload.configs:
         mounts[CONFIGS] = _CONFIGS
     if workload.secret_files:
         mounts[SECRET_FILES] = _FILES
     read_only |= {CONFIGS, SECRET_FILES}
-    kept: kubernetes.core.v1.CapabilitiesArgsDict = {"drop": ["ALL"]}
-    if workload.cap_add:
-        kept["add"] = capabilities(workload)
     container: kubernetes.core.v1.ContainerArgsDict = {
         "name": name,
         "image": workload.image,
         "image_pull_policy": "Always" if always else "IfNotPresent",
-        "env": environment,
+        "env": _environment(_secret(name, workload), workload.environment, workload.secrets),
         "ports": [{"container_port": port.target} for port in workload.ports],
-        # A folder before what is mounted in it.
-        "volume_mounts": [
-            {"name": mounts[path], "mount_path": path, "read_only": True}
-            if path in read_only
-            else {"name": mounts[path], "mount_path": path}
-            for path in sorted(mounts)
-        ],
-        "resources": _resources(workload.resources),
-        "security_context": {
-            "allow_privilege_escalation": False,
-            "capabilities": kept,
-            "read_only_root_filesystem": workload.read_only,
-        },
+        "volume_mounts": _mounts(mounts, read_only),
+        "resources": _resources(workload.resources, workload.gpu.count if workload.gpu else 0),
+        "security_context": _hardening(workload),
     }
     if workload.entrypoint:
         container["command"] = [_literal(part) for part in workload.entrypoint]
     if workload.command:
         container["args"] = [_literal(part) for part in workload.command]
-    if workload.healthcheck and not workload.job:
+    if workload.healthcheck and not (workload.job or workload.on_demand):
         health = workload.healthcheck
         probe = _probe(health, workload.ports)
         patience = math.ceil(seconds(health.start_period) / _whole_seconds(health.interval))
@@ -589,6 +821,62 @@ def _container(name: str, workload: Workload) -> kubernetes.core.v1.ContainerArg
         container["readiness_probe"] = {**probe, "failure_threshold": min(3, health.retries)}
         container["liveness_probe"] = {**probe, "failure_threshold": health.retries}
     return container
+
+
+def _init(name: str, workload: Workload, init: Init) -> kubernetes.core.v1.ContainerArgsDict:
+    """What runs before the container: it writes into the volumes that the container only reads."""
+    mounts = {volume.target: volume.name for volume in workload.volumes}
+    mounts |= {path: f"init-tmpfs-{number}" for number, path in enumerate(sorted(init.tmpfs))}
+    container: kubernetes.core.v1.ContainerArgsDict = {
+        "name": _init_name(name),
+        "image": init.image,
+        "image_pull_policy": "IfNotPresent",
+        "env": _environment(_init_name(name), init.environment, init.secrets),
+        "volume_mounts": _mounts(mounts, set()),
+        "resources": _resources(workload.resources),
+        "security_context": _hardening(workload),
+    }
+    if init.entrypoint:
+        container["command"] = [_literal(part) for part in init.entrypoint]
+    if init.command:
+        container["args"] = [_literal(part) for part in init.command]
+    return container
+
+
+def _environment(
+    secret: str,
+    environment: Mapping[str, pulumi.Input[str]],
+    secrets: Mapping[str, pulumi.Input[str]],
+) -> list[kubernetes.core.v1.EnvVarArgsDict]:
+    return [
+        {"name": variable, "value_from": {"secret_key_ref": {"name": secret, "key": variable}}}
+        if variable in secrets
+        else {"name": variable, "value": _literal(environment[variable])}
+        for variable in sorted({**environment, **secrets})
+    ]
+
+
+def _mounts(
+    mounts: Mapping[str, str], read_only: Collection[str]
+) -> list[kubernetes.core.v1.VolumeMountArgsDict]:
+    """By path: a folder comes before what is mounted in it."""
+    return [
+        {"name": mounts[path], "mount_path": path, "read_only": True}
+        if path in read_only
+        else {"name": mounts[path], "mount_path": path}
+        for path in sorted(mounts)
+    ]
+
+
+def _hardening(workload: Workload) -> kubernetes.core.v1.SecurityContextArgsDict:
+    kept: kubernetes.core.v1.CapabilitiesArgsDict = {"drop": ["ALL"]}
+    if workload.cap_add:
+        kept["add"] = capabilities(workload)
+    return {
+        "allow_privilege_escalation": False,
+        "capabilities": kept,
+        "read_only_root_filesystem": workload.read_only,
+    }
 
 
 def _literal(text: pulumi.Input[str]) -> pulumi.Input[str]:
@@ -616,10 +904,12 @@ def _whole_seconds(duration: str) -> int:
     return max(1, math.ceil(seconds(duration)))
 
 
-def _resources(limits: Resources) -> kubernetes.core.v1.ResourceRequirementsArgsDict:
+def _resources(limits: Resources, gpus: int = 0) -> kubernetes.core.v1.ResourceRequirementsArgsDict:
     memory = _quantity(limits.memory)
+    # Who has a limit of them requests as many.
+    own = {_GPU: str(gpus)} if gpus else {}
     return {
-        "limits": {"cpu": _cpus(limits.cpus), "memory": memory},
+        "limits": {"cpu": _cpus(limits.cpus), "memory": memory, **own},
         # Memory cannot be taken back from a container, CPU can.
         "requests": {"cpu": _cpus(limits.cpus / 4), "memory": memory},
     }

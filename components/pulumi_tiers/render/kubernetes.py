@@ -22,17 +22,17 @@ Manifest = dict[str, Json]
 
 # What others need comes before them; kinds that are not named here come last.
 _ORDER = (
-    "Namespace",
-    "NetworkPolicy",
-    "Secret",
-    "ConfigMap",
-    "PersistentVolumeClaim",
-    "Service",
-    "StatefulSet",
-    "Deployment",
-    "Job",
-    "CronJob",
-    "PodDisruptionBudget",
+    ("Namespace",),
+    ("NetworkPolicy",),
+    ("Secret",),
+    ("ConfigMap", "Role", "RoleBinding", "ServiceAccount"),
+    ("PersistentVolumeClaim",),
+    ("Service",),
+    ("DaemonSet", "StatefulSet"),
+    ("Deployment",),
+    ("Job",),
+    ("CronJob",),
+    ("PodDisruptionBudget", "TriggerAuthentication"),
 )
 # Where people look first.
 _FIRST = ("apiVersion", "kind", "metadata", "name", "namespace")
@@ -96,7 +96,8 @@ def _kind(manifest: Manifest) -> str:
 
 
 def _rank(kind: str) -> int:
-    return _ORDER.index(kind) if kind in _ORDER else len(_ORDER)
+    ranks = (rank for rank, kinds in enumerate(_ORDER) if kind in kinds)
+    return next(ranks, len(_ORDER))
 
 
 def _position(manifest: Manifest) -> tuple[int, str, str, str]:
