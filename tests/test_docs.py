@@ -240,7 +240,9 @@ def test_the_shown_mistakes_are_what_is_told() -> None:
 # --- contradictions, decisions --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("system", "last"), [("EN", 15), ("NF", 18), ("PI", 18)])
+@pytest.mark.parametrize(
+    ("system", "last"), [("OC", 32), ("VI", 19), ("NF", 18), ("PI", 18), ("EN", 15)]
+)
 def test_every_contradiction_has_one_row(system: str, last: int) -> None:
     cells = first_cells(DOCS / "contradictions.md")
     rows = [cell for cell in cells if cell.startswith(f"{system}-")]
@@ -326,15 +328,22 @@ def test_the_picture_in_the_readme_is_that_of_the_stack_dev() -> None:
 
 
 @pytest.mark.parametrize(
-    ("system", "environment"), [("nutrifitcoach", "development"), ("pigmeu", "production")]
+    ("system", "environment", "tls"),
+    [
+        ("nutrifitcoach", "development", True),
+        ("pigmeu", "production", True),
+        # OC-04: none, unless the stack has a certificate.
+        ("ocolecionador", "production", False),
+        ("vision", "production", True),
+    ],
 )
 def test_the_pictures_of_the_systems_are_those_of_their_programs(
-    system: str, environment: str
+    system: str, environment: str, *, tls: bool
 ) -> None:
     config = {
         "tiers:environment": environment,
         "tiers:systems": [system],
-        "tiers:tls": {system: {"mode": "self_signed"}},
+        **({"tiers:tls": {system: {"mode": "self_signed"}}} if tls else {}),
     }
     recording = record(main, project="tiers", stack="dev", config=config)
     assert blocks(DOCS / "systems" / f"{system}.md", "mermaid") == [mermaid(recording)]
