@@ -59,6 +59,8 @@ def log_level(environment: Mapping[str, str]) -> str | None:
 def configure_logging(environment: Mapping[str, str]) -> None:
     """Lines on stderr."""
     level = log_level(environment)
+    # It tells five times what it then raises.
+    logging.getLogger("pika").setLevel(logging.CRITICAL)
     handler = logging.StreamHandler()
     handler.setFormatter(_formatter(environment))
     logging.basicConfig(level=level or "INFO", handlers=[handler], force=True)

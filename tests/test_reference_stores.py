@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import socket
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Generator, Mapping
@@ -15,6 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import pytds
 import pytest
 
 from reference import jobs
@@ -22,8 +25,11 @@ from reference.app import create_app
 from reference.celery_queue import CeleryQueue, celery_app
 from reference.queues import broker
 from reference.stores import (
+    ElasticsearchStore,
     MongoStore,
+    MssqlStore,
     PostgresStore,
+    RabbitStore,
     RedisStore,
     S3Store,
     Store,
@@ -63,6 +69,11 @@ def test_stores_are_found_by_scheme_in_url_and_uri_variables():
             "REDIS_URL": "redis://redis:6379",
             "CACHE_URL": "rediss://:p@redis:6379/1",
             "MONGODB_URI": "mongodb://mongo:27017",
+            "SQLSERVER_URL": "mssql://u:p@sqlserver/app",
+            "REPORTING_URL": "sqlserver://u:p@sqlserver/app",
+            "RABBITMQ_URL": "amqp://u:p@rabbitmq",
+            "SECURE_QUEUE_URL": "amqps://u:p@rabbitmq",
+            "ELASTICSEARCH_URL": "http://u:p@elasticsearch:9200",
             "ATLAS_URI": "mongodb+srv://u:p@mongo.example.org/app",
             "WORDPRESS_URL": "https://example.org",
             "EMPTY_URL": "",
@@ -75,11 +86,16 @@ def test_stores_are_found_by_scheme_in_url_and_uri_variables():
         "ATLAS_URI": MongoStore,
         "CACHE_URL": RedisStore,
         "DATABASE_URL": PostgresStore,
+        "ELASTICSEARCH_URL": ElasticsearchStore,
         "MONGODB_URI": MongoStore,
         "ORM_URL": PostgresStore,
+        "RABBITMQ_URL": RabbitStore,
         "REDIS_URL": RedisStore,
+        "REPORTING_URL": MssqlStore,
         "REPORTS_URI": PostgresStore,
         "S3_ENDPOINT": S3Store,
+        "SECURE_QUEUE_URL": RabbitStore,
+        "SQLSERVER_URL": MssqlStore,
     }
 
 
@@ -126,6 +142,9 @@ def test_events_and_jobs_are_kept_in_postgres_where_there_is_one_and_else_in_mon
     assert isinstance(database(discover(both)), PostgresStore)
     assert isinstance(database(discover(mongo)), MongoStore)
     assert database(discover({"REDIS_URL": "redis://redis"})) is None
+    sql_server = {**mongo, "SQLSERVER_URL": "mssql://u:p@sqlserver/app"}
+    assert isinstance(database(discover(sql_server)), MssqlStore)
+    assert isinstance(database(discover({**sql_server, **both})), PostgresStore)
 
 
 # --- they fail, in time and without credentials ----------------------------------------------
@@ -140,6 +159,9 @@ URLS: dict[str, Callable[[str], Store]] = {
     "redis": lambda address: RedisStore(f"redis://:hunter2%2F%2B@{address}/0"),
     "mongo": lambda address: MongoStore(f"mongodb://user:hunter2%2F%2B@{address}/app"),
     "s3": s3_at,
+    "rabbitmq": lambda address: RabbitStore(f"amqp://user:hunter2%2F%2B@{address}/app"),
+    "mssql": lambda address: MssqlStore(f"mssql://user:hunter2%2F%2B@{address}/app"),
+    "elasticsearch": lambda address: ElasticsearchStore(f"http://user:hunter2%2F%2B@{address}"),
 }
 
 
@@ -193,6 +215,11 @@ def test_a_store_that_never_answers_costs_a_few_seconds(
         "mongodb://user:hunter2@x@mongo/app",
         "mongodb://user:hunter2@mongo:port/app",
         "mongodb://",
+        "amqp://user:hunter2/x@rabbitmq",
+        "amqp://user:hunter2@rabbitmq:port",
+        "amqp://",
+        "mssql://user:hunter2/x@sqlserver/app",
+        "mssql://",
     ],
 )
 def test_an_unreadable_url_is_explained_and_not_quoted(url: str):
@@ -261,6 +288,200 @@ def test_a_queue_that_is_down_is_an_error_without_the_password(monkeypatch: pyte
     # Newer redis-py tries again by itself, after a while.
     assert time.monotonic() - started < 10
     assert "hunter2" not in str(failure.value)
+
+
+# --- RabbitMQ --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("end", "vhost", "port"),
+    [("", "/", 5672), ("/", "/", 5672), ("/%2F", "/", 5672), (":5673/a%2Fb", "a/b", 5673)],
+)
+def test_a_rabbitmq_urls_path_is_the_virtual_host(
+    monkeypatch: pytest.MonkeyPatch, end: str, vhost: str, port: int
+):
+    asked: list[Any] = []
+    monkeypatch.setattr("pika.BlockingConnection", asked.append)
+    RabbitStore(f"amqp://us%40er:hunter2%2F%2B@rabbitmq{end}").connect()
+    (parameters,) = asked
+    assert (parameters.host, parameters.port) == ("rabbitmq", port)
+    assert parameters.virtual_host == vhost
+    assert parameters.credentials.username == "us@er"
+    assert parameters.credentials.password == "hunter2/+"
+    assert parameters.ssl_options is None
+
+
+def test_a_rabbitmq_with_tls_is_checked(monkeypatch: pytest.MonkeyPatch):
+    asked: list[Any] = []
+    monkeypatch.setattr("pika.BlockingConnection", asked.append)
+    RabbitStore("amqps://u:p@rabbitmq").connect()
+    assert asked[0].port == 5671
+    assert asked[0].ssl_options.context.verify_mode.name == "CERT_REQUIRED"
+    assert asked[0].ssl_options.context.check_hostname is True
+    with pytest.raises(StoreError, match="No such file"):
+        RabbitStore("amqps://u:p@rabbitmq?cacertfile=/nowhere.pem").check()
+
+
+# --- SQL Server, on what SQLite understands of it --------------------------------------------
+
+
+class SqlServer:
+    """A driver's connection and cursor; the first use finds no tables."""
+
+    def __init__(self, database: sqlite3.Connection) -> None:
+        self._cursor = database.cursor()
+        self.close = lambda: None
+        self.cursor = lambda: self
+
+    def execute(self, statement: str, values: tuple[object, ...]) -> None:
+        limit = re.search(r"^SELECT TOP (\d+) ", statement)
+        if limit:
+            statement = f"{statement.replace(f'TOP {limit[1]} ', '')} LIMIT {limit[1]}"
+        try:
+            self._cursor.execute(statement.replace("%s", "?"), values)
+        except sqlite3.OperationalError as error:
+            failure = pytds.ProgrammingError(str(error))
+            missing = "no such table" in str(error)
+            failure.__dict__["number"] = 208 if missing else 2714
+            raise failure from None
+
+    @property
+    def description(self) -> Any:
+        return self._cursor.description
+
+    @property
+    def rowcount(self) -> int:
+        return self._cursor.rowcount
+
+    def fetchall(self) -> list[Any]:
+        return self._cursor.fetchall()
+
+
+@pytest.fixture
+def sql_server(monkeypatch: pytest.MonkeyPatch) -> tuple[MssqlStore, list[dict[str, Any]]]:
+    """The store, and what its driver was given."""
+    kept = sqlite3.connect(":memory:", isolation_level=None)
+    asked: list[dict[str, Any]] = []
+
+    def connect(host: str, **options: Any) -> SqlServer:
+        asked.append({"host": host, **options})
+        return SqlServer(kept)
+
+    monkeypatch.setattr("pytds.connect", connect)
+    return MssqlStore("mssql://sa:p%40ss@sqlserver:1434/OColecionador?encrypt=true"), asked
+
+
+def test_a_sql_server_keeps_events(sql_server: tuple[MssqlStore, list[dict[str, Any]]]):
+    store, asked = sql_server
+    store.check()
+    store.check()
+    assert (asked[0]["host"], asked[0]["port"]) == ("sqlserver", 1434)
+    assert (asked[0]["user"], asked[0]["password"]) == ("sa", "p@ss")
+    assert asked[0]["database"] == "OColecionador"
+    assert asked[0]["autocommit"] is True
+    events = [store.add(title) for title in ("one", "it's two", "três")]
+    assert store.newest(2) == [events[2], events[1]]
+    assert store.migrate() == ["the table events is there", "the table jobs is there"]
+
+
+def test_a_sql_server_keeps_jobs(sql_server: tuple[MssqlStore, list[dict[str, Any]]]):
+    store, _ = sql_server
+    assert store.job("a") is None
+    assert store.begin_job("a", "w") is None
+    added = store.add_job("a", "olá", 0)
+    assert store.job("a") == added
+    assert store.job_texts(10) == ["olá"]
+    begun = store.begin_job("a", "first")
+    assert begun is not None
+    assert (begun.attempts, begun.worker, begun.state) == (1, "first", "running")
+    assert store.finish_job("a", "first", {"upper": "OLÁ"}) is True
+    assert store.finish_job("a", "second", {"upper": "?"}) is False
+    again = store.begin_job("a", "late")
+    assert again is not None
+    assert (again.attempts, again.worker, again.result) == (2, "first", {"upper": "OLÁ"})
+    assert again.finished_at is not None
+    store.remove_job("a")
+    assert store.job("a") is None
+
+
+# --- Elasticsearch, as a server sees it ------------------------------------------------------
+
+
+@dataclass
+class Index:
+    """What a server that only takes notes was sent."""
+
+    url: str = ""
+    documents: dict[str, Any] = field(default_factory=dict)
+    credentials: set[str | None] = field(default_factory=set)
+    calls: list[str] = field(default_factory=list)
+    refuse: int = 0
+
+
+@pytest.fixture
+def elasticsearch() -> Generator[Index]:
+    kept = Index()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_PUT(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            kept.credentials.add(self.headers["Authorization"])
+            kept.calls.append(f"{self.command} {self.path}")
+            status, answer = 200, dict[str, Any]()
+            if kept.refuse:
+                reason = "action is unauthorized for user [user] with hunter2/+"
+                status = kept.refuse
+                answer = {"error": {"type": "security_exception", "reason": reason}}
+            elif self.command == "DELETE":
+                del kept.documents[self.path]
+            elif self.command == "GET":
+                answer = {"_source": kept.documents.get(self.path)}
+            elif self.path in kept.documents and "_doc" not in self.path:
+                reason = {"type": "resource_already_exists_exception", "reason": "it is there"}
+                status, answer = 400, {"error": reason}
+            else:
+                kept.documents[self.path] = json.loads(body)
+            content = json.dumps(answer).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        do_GET = do_DELETE = do_PUT  # noqa: N815 - the server looks for these names
+
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        kept.url = f"http://user:hunter2%2F%2B@127.0.0.1:{server.server_address[1]}"
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield kept
+        server.shutdown()
+
+
+def test_elasticsearch_gets_a_document_in_its_own_index(elasticsearch: Index):
+    store = ElasticsearchStore(elasticsearch.url, {"ELASTICSEARCH_INDEX": "vision"})
+    store.check()
+    store.check()  # the index is there already
+    assert set(elasticsearch.documents) == {"/vision"}
+    assert [call.split()[0] for call in elasticsearch.calls[:4]] == ["PUT", "PUT", "GET", "DELETE"]
+    # user:hunter2/+
+    assert elasticsearch.credentials == {"Basic dXNlcjpodW50ZXIyLys="}
+    assert store.migrate() == ["the index vision is there"]
+
+
+def test_elasticsearchs_refusal_says_why_and_no_password(elasticsearch: Index):
+    elasticsearch.refuse = 403
+    with pytest.raises(StoreError, match="403 security_exception: action is") as failure:
+        ElasticsearchStore(elasticsearch.url).check()
+    assert "hunter2" not in str(failure.value)
+
+
+def test_what_is_no_elasticsearch_is_told(bucket: Bucket):
+    with pytest.raises(StoreError, match="is answered with 200 and no JSON"):
+        ElasticsearchStore(f"http://{bucket.address}").check()
 
 
 # --- S3, as a server sees it -----------------------------------------------------------------

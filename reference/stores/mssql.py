@@ -150,7 +150,8 @@ class MssqlStore(Database):
             with closing(connection), closing(connection.cursor()) as cursor:
                 yield _Run(cursor)
         except (pytds.Error, OSError, ValueError) as error:
-            raise self.failure(str(error) or repr(error)) from None
+            # The driver's own timeout says nothing; what it waited for to get better does.
+            raise self.failure(str(error) or str(error.__cause__ or repr(error))) from None
 
 
 class _Run:

@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, unquote
 
 import pika
 from pika.adapters.blocking_connection import BlockingChannel
+from pika.adapters.utils.connection_workflow import AMQPConnectorException
 from pika.exceptions import AMQPError, ChannelClosedByBroker
 
 from reference.stores.base import Store, StoreError, value
@@ -115,7 +116,7 @@ class RabbitStore(Store):
         """Pika's errors as ours; several of them say what they are in their names only."""
         try:
             yield
-        except (AMQPError, OSError) as error:
+        except (AMQPError, AMQPConnectorException, OSError) as error:
             raise self.failure(str(error) or repr(error)) from None
 
 
