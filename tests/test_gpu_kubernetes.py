@@ -299,8 +299,6 @@ def test_collectors_have_a_namespace_with_rules_of_its_own(collected: Objects) -
         ("NetworkPolicy", "allow-internal"),
         ("NetworkPolicy", "default-deny"),
         ("NetworkPolicy", "nodes"),
-        ("Role", "prometheus"),
-        ("RoleBinding", "prometheus"),
         ("Secret", "registries"),
         ("Service", "nodes"),
     ]
@@ -311,7 +309,12 @@ def test_a_collector_reads_its_node_and_nothing_more(collected: Objects) -> None
     [container] = found["containers"]
     assert found["volumes"] == [{"name": "host-0", "hostPath": {"path": "/proc"}}]
     assert container["volumeMounts"] == [
-        {"name": "host-0", "mountPath": "/host/proc", "readOnly": True}
+        {
+            "name": "host-0",
+            "mountPath": "/host/proc",
+            "mountPropagation": "HostToContainer",
+            "readOnly": True,
+        }
     ]
     assert container["securityContext"] == {
         "allowPrivilegeEscalation": False,
@@ -352,28 +355,35 @@ def test_the_two_namespaces_reach_each_other(collected: Objects) -> None:
             ]
 
 
+def test_the_system_finds_a_collector_by_its_name(collected: Objects) -> None:
+    named = {
+        item["metadata"]["namespace"]: item["spec"]
+        for item in collected.of("Service")
+        if item["metadata"]["name"] == "nodes"
+    }
+    assert named["dev-shop-collectors"]["clusterIP"] == "None"
+    assert named["dev-shop"] == {
+        "type": "ExternalName",
+        "externalName": "nodes.dev-shop-collectors.svc.cluster.local",
+    }
+
+
 def test_who_discovers_sees_the_pods_of_the_system_only(collected: Objects) -> None:
     found = pod(collected, "Deployment", "prometheus")
     assert found["automountServiceAccountToken"] is True
     assert found["serviceAccountName"] == "prometheus"
     account = collected.get("ServiceAccount", "prometheus")
     assert account["automountServiceAccountToken"] is False
-    roles, bindings = collected.of("Role"), collected.of("RoleBinding")
-    assert [item["metadata"]["namespace"] for item in roles] == ["dev-shop", "dev-shop-collectors"]
-    for role in roles:
-        assert {verb for rule in role["rules"] for verb in rule["verbs"]} == {
-            "get",
-            "list",
-            "watch",
-        }
-        assert {resource for rule in role["rules"] for resource in rule["resources"]} == {
-            "endpoints",
-            "endpointslices",
-            "pods",
-            "services",
-        }
-    [subject] = {str(item["subjects"]) for item in bindings}
-    assert "'namespace': 'dev-shop'" in subject
+    role, binding = collected.get("Role", "prometheus"), collected.get("RoleBinding", "prometheus")
+    assert role["metadata"]["namespace"] == "dev-shop"
+    assert {verb for rule in role["rules"] for verb in rule["verbs"]} == {"get", "list", "watch"}
+    assert {resource for rule in role["rules"] for resource in rule["resources"]} == {
+        "endpoints",
+        "endpointslices",
+        "pods",
+        "services",
+    }
+    assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "prometheus"}]
     assert not collected.of("ClusterRole", "ClusterRoleBinding")
 
 

@@ -10,6 +10,7 @@ from pulumi_tiers.bill import Bill
 from pulumi_tiers.checks import doubts
 from pulumi_tiers.cluster import Cluster, ClusterArgs
 from pulumi_tiers.data_tier import DataTier, StoreArgs
+from pulumi_tiers.limits import gpu_pool
 from pulumi_tiers.ml_tier import MLTier
 from pulumi_tiers.model.errors import DescriptionError
 from pulumi_tiers.model.system import System, Target
@@ -46,7 +47,10 @@ def _cluster(plan: Plan) -> Cluster | None:
     if plan.target is not Target.DIGITALOCEAN:
         return None
     cloud = plan.settings.digitalocean
-    given = cloud.model_dump(exclude_unset=True)
+    given = cloud.model_dump(exclude_unset=True, exclude={"gpu"})
+    every = [workload for system in plan.systems for workload in system.workloads.values()]
+    if gpus := gpu_pool(cloud, every):
+        given["gpu"] = gpus.model_dump()
     return Cluster(CLUSTER, cast("ClusterArgs", {**given, "protect": plan.settings.protects}))
 
 
@@ -65,6 +69,7 @@ def deploy(
         "registry_logins": cast("dict[str, RegistryLoginArgs]", plan.settings.registry_logins),
         "source_ranges": balancers.source_ranges,
         "await_load_balancers": balancers.await_,
+        "collectors": any(workload.per_node for workload in system.workloads.values()),
     }
     if cluster:
         place["cluster"] = cluster.ref

@@ -61,6 +61,8 @@ _GPU = "nvidia.com/gpu"
 #: There is no such day, and the schedule is suspended: only its template is used.
 _NEVER = "0 0 31 2 *"
 _DAY = 24 * 3600
+#: Follows a Service and its namespace: the domain of clusters that are called nothing else.
+_DOMAIN = ".svc.cluster.local"
 #: The namespace that a `NetworkPolicy` means, by a label that each has.
 _NAMESPACE = "kubernetes.io/metadata.name"
 _PULL_SECRET = "registries"  # noqa: S105 - a name
@@ -126,9 +128,7 @@ class KubernetesPlatform(Platform):
         queue: pulumi.Input[ConnectionArgs] | None = None,
     ) -> Running:
         if workload.per_node:
-            # The other one is the system's for what is here.
-            here, there = _collectors(site), site.get("namespace", "")
-            site = {**site, "namespace": here, "collectors": there}
+            site = _across(site)
         # Types are a part of a URN: everything of one workload can have the same logical name.
         child, options = owner.child(name), owner.child_options()
         # What pods read is made before them, or they could start with the values of yesterday.
@@ -365,6 +365,8 @@ class KubernetesPlatform(Platform):
             spec=spec,
             opts=owner.child_options(),
         )
+        if workload.per_node:
+            _alias(owner, site, name)
         address = service.status.apply(_address) if public else ""
         return [_url(port, address, public[port.target]) for port in workload.ports if public]
 
@@ -457,10 +459,25 @@ def _called(namespace: pulumi.Input[str]) -> kubernetes.meta.v1.LabelSelectorArg
     return {"match_labels": {_NAMESPACE: namespace}}
 
 
-def _collectors(site: SiteRef) -> pulumi.Input[str]:
-    """The namespace of what runs on every node."""
+def _across(site: SiteRef) -> SiteRef:
+    """The site as it is seen from its other namespace."""
+    assert "namespace" in site, "Place has looked for it"
     assert "collectors" in site, "AppTier has looked for it"
-    return site["collectors"]
+    return {**site, "namespace": site["collectors"], "collectors": site["namespace"]}
+
+
+def _alias(owner: Component, site: SiteRef, name: str) -> None:
+    """The system, too, finds a collector by its name alone. A DNS name for all its pods."""
+    here, there = site.get("namespace", ""), _across(site)
+    kubernetes.core.v1.Service(
+        owner.child(f"{name}-alias"),
+        metadata=metadata_of(there, name, name, {"pulumi.com/skipAwait": "true"}),
+        spec={
+            "type": "ExternalName",
+            "external_name": pulumi.Output.concat(name, ".", here, _DOMAIN),
+        },
+        opts=owner.child_options(),
+    )
 
 
 def _init_name(name: str) -> str:
@@ -469,7 +486,7 @@ def _init_name(name: str) -> str:
 
 
 def _account(owner: Component, site: SiteRef, name: str) -> list[pulumi.Resource]:
-    """Who may see the pods and services of the system, and nothing else."""
+    """Who may see the pods and services of its namespace, and nothing else."""
     made: list[pulumi.Resource] = [
         kubernetes.core.v1.ServiceAccount(
             owner.child(name),
@@ -479,40 +496,26 @@ def _account(owner: Component, site: SiteRef, name: str) -> list[pulumi.Resource
             opts=owner.child_options(),
         )
     ]
-    places = {"": site.get("namespace", "")}
-    if "collectors" in site:
-        places["-beside"] = site["collectors"]
-    for suffix, namespace in places.items():
-        metadata = metadata_of({**site, "namespace": namespace}, name, name)
-        made += [
-            kubernetes.rbac.v1.Role(
-                owner.child(f"{name}{suffix}"),
-                metadata=metadata,
-                rules=[
-                    {
-                        "api_groups": [group],
-                        "resources": resources,
-                        "verbs": ["get", "list", "watch"],
-                    }
-                    for group, resources in _DISCOVERED.items()
-                ],
-                opts=owner.child_options(),
-            ),
-            kubernetes.rbac.v1.RoleBinding(
-                owner.child(f"{name}{suffix}"),
-                metadata=metadata,
-                role_ref={"api_group": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
-                subjects=[
-                    {
-                        "kind": "ServiceAccount",
-                        "name": name,
-                        "namespace": site.get("namespace", ""),
-                    }
-                ],
-                opts=owner.child_options(),
-            ),
-        ]
-    return made
+    metadata = metadata_of(site, name, name)
+    return [
+        *made,
+        kubernetes.rbac.v1.Role(
+            owner.child(name),
+            metadata=metadata,
+            rules=[
+                {"api_groups": [group], "resources": resources, "verbs": ["get", "list", "watch"]}
+                for group, resources in _DISCOVERED.items()
+            ],
+            opts=owner.child_options(),
+        ),
+        kubernetes.rbac.v1.RoleBinding(
+            owner.child(name),
+            metadata=metadata,
+            role_ref={"api_group": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
+            subjects=[{"kind": "ServiceAccount", "name": name}],
+            opts=owner.child_options(),
+        ),
+    ]
 
 
 #: What `discovers` may see, by API group.
@@ -708,7 +711,7 @@ def _template(
         # Nodes with GPUs are nodes, too.
         pod["tolerations"] = [{"operator": "Exists", "effect": "NoSchedule"}]
         # So that they find the system's services by their names alone.
-        domain = pulumi.Output.concat(site["collectors"], ".svc.cluster.local")
+        domain = pulumi.Output.concat(site["collectors"], _DOMAIN)
         pod["dns_config"] = {"searches": [domain]}
     # In other languages, a Site without logins hands an empty text on.
     if site.get("pull_secret"):
@@ -803,7 +806,7 @@ def _container(name: str, workload: Workload) -> kubernetes.core.v1.ContainerArg
         "image_pull_policy": "Always" if always else "IfNotPresent",
         "env": _environment(_secret(name, workload), workload.environment, workload.secrets),
         "ports": [{"container_port": port.target} for port in workload.ports],
-        "volume_mounts": _mounts(mounts, read_only),
+        "volume_mounts": _mounts(mounts, read_only, workload.binds),
         "resources": _resources(workload.resources, workload.gpu.count if workload.gpu else 0),
         "security_context": _hardening(workload),
     }
@@ -857,15 +860,19 @@ def _environment(
 
 
 def _mounts(
-    mounts: Mapping[str, str], read_only: Collection[str]
+    mounts: Mapping[str, str], read_only: Collection[str], host: Collection[str] = ()
 ) -> list[kubernetes.core.v1.VolumeMountArgsDict]:
-    """By path: a folder comes before what is mounted in it."""
-    return [
-        {"name": mounts[path], "mount_path": path, "read_only": True}
-        if path in read_only
-        else {"name": mounts[path], "mount_path": path}
-        for path in sorted(mounts)
-    ]
+    """By path: a folder comes before what is mounted in it. `host`: those of the node."""
+    made: list[kubernetes.core.v1.VolumeMountArgsDict] = []
+    for path in sorted(mounts):
+        mount: kubernetes.core.v1.VolumeMountArgsDict = {"name": mounts[path], "mount_path": path}
+        if path in read_only:
+            mount["read_only"] = True
+        if path in host:
+            # What the node mounts later is seen, too.
+            mount["mount_propagation"] = "HostToContainer"
+        made.append(mount)
+    return made
 
 
 def _hardening(workload: Workload) -> kubernetes.core.v1.SecurityContextArgsDict:
@@ -910,8 +917,11 @@ def _resources(limits: Resources, gpus: int = 0) -> kubernetes.core.v1.ResourceR
     own = {_GPU: str(gpus)} if gpus else {}
     return {
         "limits": {"cpu": _cpus(limits.cpus), "memory": memory, **own},
-        # Memory cannot be taken back from a container, CPU can.
-        "requests": {"cpu": _cpus(limits.cpus / 4), "memory": memory},
+        "requests": {
+            # CPU can be taken back from a container, memory cannot.
+            "cpu": _cpus(limits.reserved_cpus or limits.cpus / 4),
+            "memory": _quantity(limits.reserved_memory or limits.memory),
+        },
     }
 
 
