@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pulumi.errors import RunError
 from pulumi_tiers.checks import check_systems
 from pulumi_tiers.engines import ENGINES
 from pulumi_tiers.engines.base import Consumer
@@ -16,6 +17,8 @@ from pulumi_tiers.model.references import GENERATED, references, substitute
 from pulumi_tiers.model.store import Database, Store
 from pulumi_tiers.model.system import Environment, System, Target
 from pulumi_tiers.model.workload import CONFIGS, SECRET_FILES, Condition, Workload
+from pulumi_tiers.program import main
+from pulumi_tiers.render.recorder import Json, Secret, record
 from pulumi_tiers.tools import (
     Tunnel,
     flower,
@@ -41,15 +44,10 @@ TOOLS: dict[str, Workload] = {
 EACH = pytest.mark.parametrize("name", TOOLS)
 
 
-def given(tool: Workload) -> dict[str, str]:
-    """What a stack has to say."""
-    return dict.fromkeys(tool.required_secrets, "a-token-of-16-characters-or-more")
-
-
 def system(target: Target) -> System:
     """With everything that the target can have."""
     services = {
-        name: tool.model_copy(update={"secrets": {**tool.secrets, **given(tool)}})
+        name: tool
         for name, tool in TOOLS.items()
         if target is Target.DOCKER or tool.docker_only is None
     }
@@ -332,10 +330,16 @@ def test_ngroks_token_is_in_a_file_only_it_can_read(tmp_path: Path) -> None:
 
 
 def test_without_a_token_ngrok_is_refused() -> None:
-    tools = system(Target.DOCKER)
-    without = tools.model_copy(update={"services": {"ngrok": TOOLS["ngrok"]}})
-    [mistake] = check_systems([without], Target.DOCKER)
-    assert mistake.place == "tools: services.ngrok.secrets.NGROK_AUTHTOKEN"
+    config: dict[str, Json] = {
+        "tiers:environment": "development",
+        "tiers:systems": ["ocolecionador"],
+        "tiers:profiles": {"ocolecionador": ["ngrok"]},
+    }
+    with pytest.raises(RunError, match=r"ocolecionador/NGROK_AUTHTOKEN: is missing"):
+        record(main, project="tiers", stack="dev", config=config)
+    config["tiers:secrets"] = Secret({"ocolecionador/NGROK_AUTHTOKEN": "2abcDEFghiJKL_mnoPQR"})
+    recording = record(main, project="tiers", stack="dev", config=config)
+    assert any(item.name.endswith("-ngrok") for item in recording.resources)
 
 
 def test_an_empty_token_is_told_by_the_container(tmp_path: Path) -> None:
