@@ -62,7 +62,8 @@ def jobs(
     every = {**programs(system), **watchers}
     for name, store in system.stores.items():
         engine = ENGINES.get(store.engine)
-        if engine and not is_managed(store, target):
+        # What is wrong with a store is told elsewhere.
+        if engine and not engine.check(store) and not is_managed(store, target):
             every[name] = engine.workload(name, store)
     found: list[Job] = []
     for name, workload in every.items():

@@ -9,6 +9,8 @@ from pulumi_tiers.model.system import System, Target
 from pulumi_tiers.model.workload import Workload
 from pulumi_tiers.observability.alertmanager import ALERTMANAGER, alertmanager_workload
 from pulumi_tiers.observability.exporters import exporters
+from pulumi_tiers.observability.grafana import check_grafana, grafana_workloads
+from pulumi_tiers.observability.logs import check_logs, log_workloads
 from pulumi_tiers.observability.metrics import programs
 from pulumi_tiers.observability.prometheus import (
     PROMETHEUS,
@@ -70,6 +72,8 @@ def check_observability(
         why = f"Prometheus asks nobody called '{name}'"
         yield Mistake(f"{place}intervals.{name}", why, nearest(name, names))
     yield from check_rules(place, system, observability, target, asked)
+    yield from check_grafana(place, system, observability, target)
+    yield from check_logs(place, system, observability, target)
 
 
 def _watchers(system: System, observability: Observability, target: Target) -> dict[str, Workload]:
@@ -77,4 +81,6 @@ def _watchers(system: System, observability: Observability, target: Target) -> d
     if observability.alerts:
         found[ALERTMANAGER] = alertmanager_workload(system, observability, target)
     found |= exporters(system, observability, target)
+    found |= grafana_workloads(system, observability, target)
+    found |= log_workloads(system, observability, target)
     return found
