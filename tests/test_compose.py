@@ -286,7 +286,7 @@ def test_secrets_stand_in_one_file_and_keep_their_values(tmp_path: Path) -> None
     first = read_secrets(tmp_path)
     assert first["SHOP_APP_API_KEY"] == "it's $ecret"
     assert first["SHOP_APP_API_PEM"] == PEM
-    assert re.fullmatch(r"[0-9a-f]{32}", first["SHOP_DATA_POSTGRES_POSTGRES_PASSWORD"])
+    assert re.fullmatch(r"[A-Za-z0-9]{42}", first["SHOP_DATA_POSTGRES_POSTGRES_PASSWORD"])
     write(recording, "dev", tmp_path)
     assert read_secrets(tmp_path) == first
 

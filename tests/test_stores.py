@@ -115,6 +115,7 @@ def test_all_mistakes_are_told_together() -> None:
 SAID: dict[str, Any] = {
     "admin": "boss",
     "buckets": [{"name": "videos"}],
+    "console": 15001,
     "databases": [{"name": "shop"}],
     "encryption": True,
     "replica_set": "rs0",
@@ -170,7 +171,14 @@ def test_only_postgres_is_managed_unless_somebody_says_so(
 ) -> None:
     store = Store.model_validate({"engine": engine, "managed": {"enabled": enabled}})
     default = engine == "postgres"
-    assert is_managed(store, Target.DIGITALOCEAN) is (default if enabled is None else enabled)
+    there = ENGINES[engine].service is not None
+    expected = default if enabled is None else enabled and there
+    assert is_managed(store, Target.DIGITALOCEAN) is expected
+    why = f"no cloud of this library runs {engine} by itself"
+    told = check_stores("stores", {"db": store}, Target.KUBERNETES)
+    assert (("stores.db.managed.enabled", why) in {(it.place, it.why) for it in told}) is (
+        enabled is True and not there
+    )
     assert not is_managed(store, Target.KUBERNETES)
 
 

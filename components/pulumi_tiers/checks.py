@@ -21,8 +21,10 @@ from pulumi_tiers.limits import (
     check_managed,
     check_version,
     files_name,
+    init_name,
     is_managed,
     managed_name,
+    opening_names,
     public_ports,
 )
 from pulumi_tiers.model.base import LONGEST_LABEL, size_in_bytes
@@ -206,6 +208,11 @@ def _claims(place: str, key: str, name: str, workload: Workload | None) -> Itera
     if workload.files:
         # On Docker a container, on Kubernetes a Secret, and two volumes.
         yield claim("container", files_name(name))
+    if workload.init:
+        for container in (init_name(name), *opening_names(name, workload)):
+            yield claim("container", container)
+        if workload.init.secrets:
+            yield claim("Kubernetes Secret", init_name(name))
     if workload.secret_files:
         yield claim("Kubernetes Secret", files_name(name))
         yield claim("volume", f"{name}-secrets")
@@ -307,6 +314,9 @@ def _check_store(at: str, store: Store, engine: Engine) -> Iterator[Mistake]:
         yield Mistake(
             f"{at}.{key}", why, f"remove it; {' and '.join(other) or 'no engine'} takes it"
         )
+    if store.managed.enabled and engine.service is None:
+        why = f"no cloud of this library runs {engine.name} by itself"
+        yield Mistake(f"{at}.managed.enabled", why, "remove it: it runs in the cluster")
     if engine.memory(store) < size_in_bytes(engine.least_memory):
         why = f"{engine.name} does not run with less than {engine.least_memory}"
         yield Mistake(f"{at}.resources.memory", why, f"give it {engine.resources.memory} or more")
@@ -733,6 +743,9 @@ def doubts(systems: Iterable[System], target: Target, cloud: Cloud | None = None
             if why != PROFILE_OFF:
                 yield f"{system.name}: {name} is left out on {target}: {why}"
         for name, store in system.stores.items():
+            if engine := ENGINES.get(store.engine):
+                for doubt in engine.doubts(store):
+                    yield f"{system.name}: stores.{name}: {doubt}"
             if as_placed(store, target).replicas < store.replicas:
                 yield (
                     f"{system.name}: stores.{name}: on Docker, the replica set has one member"

@@ -196,7 +196,7 @@ class Rabbitmq(Engine):
     admin = "rabbitmq"
     # With a quarter of a CPU, its health check takes longer than the documented 3 seconds.
     resources: ClassVar[Resources] = Resources(cpus=1.0, memory="512m")
-    least_memory = "256m"
+    least_memory = "384m"
     takes: ClassVar[frozenset[str]] = frozenset(
         {"admin", "console", "policies", "queues", "settings", "vhosts"}
     )

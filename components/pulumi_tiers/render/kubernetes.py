@@ -138,8 +138,9 @@ def _shown(
 _HOST = r"[\w.-]*(:\d*)?"
 #: What stands around the placeholders of a URL, or of a key, that an engine has built.
 _BUILT = re.compile(
-    rf"[a-z0-9+]+://[\w.%~-]*:@{_HOST}(,{_HOST})*/[\w.%~-]*"
-    r"(\?(sslmode=[a-z]+|authSource=admin(&replicaSet=[\w%-]+|&tls=true)?))?"
+    rf"[a-z0-9+]+://[\w.%~-]*:@{_HOST}(,{_HOST})*(/[\w.%~-]*)?"
+    r"(\?(sslmode=[a-z]+|authSource=admin(&replicaSet=[\w%-]+|&tls=true)?"
+    r"|encrypt=true&trustServerCertificate=true))?"
     # MinIO's key: its name, and the end of 32 bytes in base64.
     r"|tiers:A="
     # The user of an HTTP login, such as Flower's.
