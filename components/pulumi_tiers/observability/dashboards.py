@@ -344,14 +344,14 @@ def documented(observability: Observability) -> list[Dashboard]:
                 ),
                 "Negócio": (
                     _lines(
-                        "Trabalhos concluídos",
-                        f"sum by (job) (rate({jobs}[$__rate_interval])) * 60",
-                        "{{job}} por minuto",
+                        "Trabalhos por minuto",
+                        f"sum by (job, outcome) (rate({jobs}[$__rate_interval])) * 60",
+                        "{{job}} {{outcome}}",
                     ),
                     _lines(
                         "Fila",
-                        f"sum by (job) ({queue})",
-                        "{{job}}",
+                        f"max by (queue) ({queue})",
+                        "{{queue}}",
                         "short",
                         thresholds.queue_length,
                     ),

@@ -155,6 +155,7 @@ output {
     # A line that comes twice is one entry.
     document_id => "%%{[@metadata][_id]}"
     # They are the store's, made before.
+    data_stream => false
     manage_template => false
     ilm_enabled => false
   }
