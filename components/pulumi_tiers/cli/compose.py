@@ -4,6 +4,7 @@ import os
 import re
 import secrets
 import shutil
+import string
 import subprocess
 import threading
 import time
@@ -14,10 +15,12 @@ from pathlib import Path
 from pulumi_tiers.cli import certificates, docker
 from pulumi_tiers.cli.console import EXIT_MISSING, Steps, Stop
 from pulumi_tiers.cli.files import private_folder, write_private
+from pulumi_tiers.engines.base import KEY_LENGTH
 from pulumi_tiers.render.compose import compose_yaml, literal_secrets
 from pulumi_tiers.render.recorder import Recording, placeholders
 
 SECRETS_FILE = ".env"
+_ALPHABET = string.ascii_letters + string.digits
 _FOLDER_LABEL = "com.docker.compose.project.working_dir"
 _PROJECT_LABEL = "com.docker.compose.project"
 
@@ -162,6 +165,14 @@ def write(recording: Recording, stack: str, folder: Path) -> list[Path]:
     return [file, write_secrets(folder, names, given, certificates.wanted(recording))]
 
 
+def _generated() -> str:
+    """What is right for every server: a key is so long, and SQL Server wants all three kinds."""
+    while True:
+        found = "".join(secrets.choice(_ALPHABET) for _ in range(KEY_LENGTH))
+        if re.search("[A-Z]", found) and re.search("[a-z]", found) and re.search("[0-9]", found):
+            return found
+
+
 def write_secrets(
     folder: Path,
     names: set[str],
@@ -173,7 +184,7 @@ def write_secrets(
     values = read_secrets(folder)
     values |= certificates.made(wanted, values)
     for name in sorted(names - set(values)):
-        values[name] = secrets.token_hex(16)
+        values[name] = _generated()
     values |= literals
     text = "".join(f"{name}={_quoted(value)}\n" for name, value in sorted(values.items()))
     write_private(path, text)
