@@ -21,8 +21,10 @@ from pulumi_tiers.limits import (
     check_managed,
     check_version,
     files_name,
+    init_name,
     is_managed,
     managed_name,
+    opening_names,
     public_ports,
 )
 from pulumi_tiers.model.base import LONGEST_LABEL, size_in_bytes
@@ -206,6 +208,11 @@ def _claims(place: str, key: str, name: str, workload: Workload | None) -> Itera
     if workload.files:
         # On Docker a container, on Kubernetes a Secret, and two volumes.
         yield claim("container", files_name(name))
+    if workload.init:
+        for container in (init_name(name), *opening_names(name, workload)):
+            yield claim("container", container)
+        if workload.init.secrets:
+            yield claim("Kubernetes Secret", init_name(name))
     if workload.secret_files:
         yield claim("Kubernetes Secret", files_name(name))
         yield claim("volume", f"{name}-secrets")

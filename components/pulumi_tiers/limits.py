@@ -370,6 +370,21 @@ def files_name(name: str) -> str:
     return f"{name}-files"
 
 
+def init_name(name: str) -> str:
+    """Called after what runs before a workload: a container, on Kubernetes a Secret too."""
+    return f"{name}-init"
+
+
+def opening_names(name: str, workload: Workload) -> list[str]:
+    """On Docker, the containers that let everybody write to the volumes that the init fills.
+
+    One for two of them.
+    """
+    new = [volume for volume in workload.volumes if not volume.external]
+    count = math.ceil(len(new) / 2) if workload.init else 0
+    return [f"{name}-volumes" + (f"-{number + 1}" if number else "") for number in range(count)]
+
+
 def capabilities(workload: Workload) -> list[str]:
     """What it keeps, as Kubernetes spells it: without CAP_."""
     return [capability.upper().removeprefix("CAP_") for capability in workload.cap_add]

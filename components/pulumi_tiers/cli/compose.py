@@ -16,7 +16,7 @@ from pulumi_tiers.cli import certificates, docker
 from pulumi_tiers.cli.console import EXIT_MISSING, Steps, Stop
 from pulumi_tiers.cli.files import private_folder, write_private
 from pulumi_tiers.engines.base import KEY_LENGTH
-from pulumi_tiers.render.compose import compose_yaml, literal_secrets
+from pulumi_tiers.render.compose import compose_yaml, literal_secrets, on_demand
 from pulumi_tiers.render.recorder import Recording, placeholders
 
 SECRETS_FILE = ".env"
@@ -85,10 +85,16 @@ def up(recording: Recording, stack: str, folder: Path, steps: Steps) -> bool:
     steps.say(f"Docker Compose {tool.version} runs the rendered {folder / 'compose.yaml'}")
     (folder / "compose.log").unlink(missing_ok=True)
     total = len(recording.of_type("docker:index/container:Container"))
+    waiting = on_demand(recording, stack)
     codes: list[int] = []
-    thread = threading.Thread(
-        target=lambda: codes.append(tool.run(folder, stack, "up", "--detach", "--remove-orphans"))
-    )
+
+    def run() -> None:
+        code = tool.run(folder, stack, "up", "--detach", "--remove-orphans")
+        if waiting and code == 0:
+            code = tool.run(folder, stack, "up", "--no-start", "--no-deps", *waiting)
+        codes.append(code)
+
+    thread = threading.Thread(target=run)
     with steps.during(f"starting {total} containers"):
         thread.start()
         while thread.is_alive():
@@ -121,6 +127,10 @@ def _summary(containers: list[docker.Container], total: int) -> str:
 def down(stack: str, folder: Path, *, data: bool, steps: Steps) -> None:
     """Removes containers and networks; with `data`, the volumes and the secrets too."""
     tool = Compose.ensure(steps)
+    # Compose leaves those that nobody chose, and their networks.
+    for container in docker.containers(stack):
+        if container.on_demand:
+            docker.remove(container)
     with steps.during("removing the containers"):
         code = tool.run(folder, stack, "down", "--remove-orphans", *(["--volumes"] if data else []))
     if code:

@@ -17,6 +17,7 @@ from pulumi_tiers.cli.console import Steps, Stop
 from pulumi_tiers.platforms.labels import (
     LABEL_IMAGE,
     LABEL_JOB,
+    LABEL_ON_DEMAND,
     LABEL_ONE_OFF,
     LABEL_OWNER,
     LABEL_PART_OF,
@@ -51,13 +52,16 @@ class Container:
     urls: tuple[str, ...]
     unverified: bool
     job: bool
+    on_demand: bool
     #: The service or store that it helps: it writes its files, or sets it up.
     part_of: str
     labels: dict[str, str] = field(repr=False)
 
     @property
     def condition(self) -> str:
-        """One word for people: healthy, starting, unhealthy, running, exited (3), completed."""
+        """For people: healthy, starting, unhealthy, running, exited (3), completed, on demand."""
+        if self.on_demand and self.state == "created":
+            return "on demand"
         if self.state != "running":
             if self.job and self.state == "exited" and self.exit_code == 0:
                 return "completed"
@@ -66,6 +70,8 @@ class Container:
 
     @property
     def well(self) -> bool:
+        if self.on_demand:
+            return True  # what counts are its runs
         if self.job:
             return self.condition == "completed"
         return self.condition in {"healthy", "running"}
@@ -121,6 +127,26 @@ def host() -> str | None:
         return os.environ["DOCKER_HOST"]
     answer = run("context", "inspect", "--format", "{{.Endpoints.docker.Host}}")
     return answer.stdout.strip() or None
+
+
+NO_GPUS = (
+    "the Docker daemon can't give GPUs to containers\n"
+    "  Install the NVIDIA Container Toolkit"
+    " (https://docs.nvidia.com/datacenter/cloud-native/container-toolkit/latest/install-guide.html),"
+    "\n  or compute on the CPU: set tiers:gpu to off"
+)
+
+
+def gives_gpus() -> bool:
+    """Whether the daemon can give NVIDIA's GPUs to containers."""
+    told = json.loads(run("info", "--format", "{{json .}}").stdout or "{}")
+    devices = [str(item.get("ID", "")) for item in told.get("DiscoveredDevices") or []]
+    return (
+        "nvidia" in (told.get("Runtimes") or {})
+        or any(device.startswith("nvidia.com/gpu") for device in devices)
+        # A daemon that nobody configured looks for this program, and may be on this machine.
+        or shutil.which("nvidia-container-runtime-hook") is not None
+    )
 
 
 # --- installing and starting ----------------------------------------------------------------------
@@ -265,6 +291,7 @@ def _inspect(ids: Sequence[str]) -> Iterable[Container]:
             urls=tuple(filter(None, labels.get(LABEL_URLS, "").split(","))),
             unverified=labels.get(LABEL_UNVERIFIED) == "true",
             job=labels.get(LABEL_JOB) == "true",
+            on_demand=labels.get(LABEL_ON_DEMAND) == "true",
             part_of=labels.get(LABEL_PART_OF, ""),
             labels=labels,
         )

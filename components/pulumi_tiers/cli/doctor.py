@@ -3,6 +3,7 @@
 import os
 import shutil
 import socket
+import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -46,6 +47,7 @@ def examine(project: Project, stack: str) -> list[Finding]:
     match target:
         case Target.DOCKER:
             own = [_docker(), _engine("docker", "random", needed=False), _compose()]
+            own += [_gpus(), _memory_maps()]
         case Target.KUBERNETES:
             own = [_engine("kubernetes", "random"), _kubeconfig(config), _kubectl()]
         case Target.DIGITALOCEAN:
@@ -166,6 +168,34 @@ def _compose() -> Finding:
     if tool:
         return Finding(what, True, f"{' '.join(tool.command)} {tool.version}", "", needed=False)
     return Finding(what, False, "not found", "apt-get install docker-compose", needed=False)
+
+
+def _gpus() -> Finding:
+    what = "NVIDIA GPUs for containers"
+    if docker.installed() and docker.gives_gpus():
+        found = "the daemon has the NVIDIA runtime"
+        if shutil.which("nvidia-smi"):
+            told = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
+            found = ", ".join(told.stdout.splitlines()) or told.stderr.strip() or found
+        return Finding(what, True, found, "", needed=False)
+    remedy = "install the NVIDIA Container Toolkit, or compute on the CPU: tiers:gpu: off"
+    return Finding(what, False, "the daemon has no NVIDIA runtime", remedy, needed=False)
+
+
+#: What Elasticsearch asks for: https://www.elastic.co/guide/en/elasticsearch/reference/8.8
+_MEMORY_MAPS = 262_144
+
+
+def _memory_maps() -> Finding:
+    """Of the machine, which its containers share."""
+    what = "vm.max_map_count: Elasticsearch"
+    try:
+        count = int(Path("/proc/sys/vm/max_map_count").read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return Finding(what, False, "not Linux: ask the machine with the daemon", "", needed=False)
+    enough = count >= _MEMORY_MAPS
+    remedy = "" if enough else f"as root: sysctl -w vm.max_map_count={_MEMORY_MAPS}"
+    return Finding(what, enough, str(count), remedy, needed=False)
 
 
 def _kubectl() -> Finding:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pulumi_tiers.cli import docker
 from pulumi_tiers.cli.console import EXIT_MISSING, Steps, Stop
 from pulumi_tiers.cli.project import Project
+from pulumi_tiers.limits import init_name
 from pulumi_tiers.model.workload import PullPolicy
 from pulumi_tiers.platforms.labels import (
     LABEL_IMAGE,
@@ -17,7 +18,8 @@ from pulumi_tiers.platforms.labels import (
     LABEL_SERVICE,
     LABEL_SYSTEM,
 )
-from pulumi_tiers.render.recorder import Recording, bare
+from pulumi_tiers.render.details import labels_of
+from pulumi_tiers.render.recorder import Recording
 
 
 @dataclass(frozen=True)
@@ -30,17 +32,26 @@ class Wanted:
 
 
 def wanted(recording: Recording) -> dict[str, Wanted]:
-    """``<system>/<service>`` -> image, for every container whose image is not built here."""
+    """``<system>/<service>`` -> image, for every container whose image is not built here.
+
+    What runs before a service is ``<system>/<service>-init``.
+    """
     built = {
         image.inputs["name"]
         for image in recording.of_type("docker:index/remoteImage:RemoteImage")
         if image.inputs.get("build")
     }
     images: dict[str, Wanted] = {}
-    for container in recording.of_type("docker:index/container:Container"):
-        labels = {item["label"]: item["value"] for item in bare(container.inputs["labels"])}
-        if LABEL_SYSTEM in labels and labels[LABEL_IMAGE] not in built:
+    containers = recording.of_type("docker:index/container:Container")
+    labelled = [labels for item in containers if LABEL_SYSTEM in (labels := labels_of(item))]
+    own = {
+        (labels[LABEL_SYSTEM], labels[LABEL_SERVICE]): labels[LABEL_IMAGE] for labels in labelled
+    }
+    for labels in labelled:
+        if labels[LABEL_IMAGE] not in built:
             name = labels.get(LABEL_PART_OF, labels[LABEL_SERVICE])
+            if own.get((labels[LABEL_SYSTEM], name)) != labels[LABEL_IMAGE]:
+                name = init_name(name)
             key = f"{labels[LABEL_SYSTEM]}/{name}"
             always = labels.get(LABEL_PULL_POLICY) == PullPolicy.ALWAYS
             images[key] = Wanted(labels[LABEL_IMAGE], always)

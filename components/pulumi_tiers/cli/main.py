@@ -242,7 +242,7 @@ def restart(
 
     steps = Steps()
     for container in _chosen(stack, service):
-        if container.job:
+        if container.job or container.on_demand:
             continue
         with steps.during(f"restarting {container.name}"):
             # A worker may finish its jobs first.

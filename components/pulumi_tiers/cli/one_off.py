@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from pulumi_tiers.cli import docker
-from pulumi_tiers.cli.console import EXIT_INPUT, Stop
+from pulumi_tiers.cli.console import EXIT_INPUT, EXIT_MISSING, Stop
 from pulumi_tiers.platforms.labels import (
     LABEL_IMAGE,
     LABEL_ONE_OFF,
@@ -34,6 +34,8 @@ def run(model: docker.Container, command: Sequence[str]) -> int:
     found = docker.inspect(model)
     if not command:
         _refuse_second_writer(model, found)
+    if found["HostConfig"].get("DeviceRequests") and not docker.gives_gpus():
+        raise Stop(f"{model.name}: {docker.NO_GPUS}", EXIT_MISSING)
     networks = [name for name in found["NetworkSettings"]["Networks"] if name != "none"]
     name = f"{model.name}-run-{secrets.token_hex(2)}"
     terminal = sys.stdin.isatty() and sys.stdout.isatty()

@@ -17,6 +17,7 @@ from pulumi_tiers.cli.files import private_folder
 from pulumi_tiers.cli.project import Project
 from pulumi_tiers.model.errors import DescriptionError, Mistake
 from pulumi_tiers.model.system import Target
+from pulumi_tiers.render.details import CONTAINER
 from pulumi_tiers.render.recorder import Json, Recording, bare
 from pulumi_tiers.settings import NAMESPACE
 
@@ -60,6 +61,7 @@ def _up(
 ) -> Outcome:
     before = {container.id: container for container in docker.containers(stack)}
     check_host_ports(recording, list(before.values()))
+    check_gpus(recording)
     stand_ins = images.ensure(project, images.wanted(recording), steps)
     if stand_ins:
         configured = project.config(stack).get(f"{NAMESPACE}:images") or {}
@@ -203,7 +205,7 @@ def check_host_ports(recording: Recording, running: list[docker.Container]) -> N
     """Ports that somebody else listens on. Raises DescriptionError with all of them."""
     own = {url.rpartition("//")[2] for container in running for url in container.urls}
     mistakes: list[Mistake] = []
-    for container in recording.of_type("docker:index/container:Container"):
+    for container in recording.of_type(CONTAINER):
         inputs = bare(container.inputs)
         for port in inputs.get("ports") or []:
             address, number = port["ip"], port["external"]
@@ -217,6 +219,14 @@ def check_host_ports(recording: Recording, running: list[docker.Container]) -> N
                 )
     if mistakes:
         raise DescriptionError(mistakes)
+
+
+def check_gpus(recording: Recording) -> None:
+    """GPUs that the daemon has none of. Raises Stop: containers that ask for one don't start."""
+    containers = recording.of_type(CONTAINER)
+    asking = [str(item.inputs["name"]) for item in containers if item.inputs.get("gpus")]
+    if asking and not docker.gives_gpus():
+        raise Stop(f"{', '.join(sorted(asking))}: {docker.NO_GPUS}", EXIT_MISSING)
 
 
 def _taken(address: str, port: int) -> bool:

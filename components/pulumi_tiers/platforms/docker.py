@@ -1,6 +1,7 @@
 """Local Docker: containers, named volumes, one bridge network per system."""
 
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ import pulumi
 import pulumi_docker as docker
 
 from pulumi_tiers.component import Component
-from pulumi_tiers.limits import files_name
+from pulumi_tiers.limits import files_name, init_name, opening_names
 from pulumi_tiers.model.base import seconds, size_in_bytes
 from pulumi_tiers.model.image import RegistryLogin
 from pulumi_tiers.model.workload import (
@@ -17,6 +18,7 @@ from pulumi_tiers.model.workload import (
     SECRET_FILES,
     Build,
     Healthcheck,
+    Init,
     PullPolicy,
     Resources,
     RestartPolicy,
@@ -40,6 +42,7 @@ from pulumi_tiers.platforms.labels import (
     LABEL_FILES,
     LABEL_IMAGE,
     LABEL_JOB,
+    LABEL_ON_DEMAND,
     LABEL_PART_OF,
     LABEL_PULL_POLICY,
     LABEL_SERVICE,
@@ -101,12 +104,16 @@ class DockerPlatform(Platform):
     ) -> Running:
         del queue  # nothing here scales anything
         image = self._image(owner, site, name, workload)
+        sources = {
+            volume.target: f"{site['name']}-{volume.name}"
+            if volume.external
+            else self._volume(owner, site, volume).name
+            for volume in workload.volumes
+        }
         mounts = [
             docker.ContainerMountArgs(
                 type="volume",
-                source=f"{site['name']}-{volume.name}"
-                if volume.external
-                else self._volume(owner, site, volume).name,
+                source=sources[volume.target],
                 target=volume.target,
                 read_only=volume.read_only or None,
             )
@@ -114,20 +121,31 @@ class DockerPlatform(Platform):
         ]
         mounts += [
             docker.ContainerMountArgs(
-                type="bind", source=str(Path(source).absolute()), target=target
+                type="bind",
+                source=str(Path(source).absolute()),
+                target=target,
+                # A collector reads what is the machine's.
+                read_only=workload.per_node or None,
             )
             for target, source in sorted(workload.binds.items())
         ]
+        if workload.docker_socket:
+            mounts.append(_socket())
+        if workload.init:
+            after = [self._init(owner, site, name, workload, workload.init, sources, after)]
         if workload.files:
             written = self._files(owner, site, name, workload, image, part_of)
             mounts += written.mounts
             after = [*after, written.ready]
-        containers = [
-            self._container(
-                owner, site, name, replica, workload, image, mounts, after, part_of=part_of
+        containers: list[docker.Container] = []
+        for replica in range(workload.replicas):
+            # One is healthy again before the next one is replaced.
+            before = [*after, ready(containers[-1])] if workload.rolling and containers else after
+            containers.append(
+                self._container(
+                    owner, site, name, replica, workload, image, mounts, before, part_of=part_of
+                )
             )
-            for replica in range(workload.replicas)
-        ]
         done = ready(*containers)
         if workload.job:
             done = _ended(name, containers[0])
@@ -145,6 +163,74 @@ class DockerPlatform(Platform):
             # A volume that Compose made bears Compose's labels. They must not replace it.
             opts=owner.child_options(ignore_changes=["labels"], protect=site.get("protect", False)),
         )
+
+    def _init(
+        self,
+        owner: Component,
+        site: SiteRef,
+        name: str,
+        workload: Workload,
+        init: Init,
+        sources: Mapping[str, pulumi.Input[str]],
+        after: After,
+    ) -> pulumi.Output[list[pulumi.Resource]]:
+        """Runs what comes before the workload, on the same volumes. As `ready`, once it is done.
+
+        Docker makes a volume root's where the image has no folder for it, and the user is another
+        one. Everybody may write to the two temporary folders that every image has, and a volume
+        that is new takes that from them.
+        """
+        own = init_name(name)
+        job = Workload(
+            image=init.image,
+            entrypoint=init.entrypoint,
+            command=init.command,
+            environment=init.environment,
+            secrets=init.secrets,
+            tmpfs=init.tmpfs,
+            networks=workload.networks,
+            user=workload.user,
+            read_only=workload.read_only,
+            resources=workload.resources,
+            job=True,
+        )
+        image = self._image(owner, site, own, job)
+        opener = Workload(
+            image=init.image,
+            entrypoint=["sh", "-c"],
+            command=["true"],
+            user=workload.user,
+            resources=_LITTLE,
+            job=True,
+        )
+        new = [sources[volume.target] for volume in workload.volumes if not volume.external]
+        opened: list[docker.Container] = []
+        for number, opens in enumerate(opening_names(name, workload)):
+            two = new[2 * number : 2 * number + 2]
+            mounts = [
+                docker.ContainerMountArgs(type="volume", source=source, target=folder)
+                for source, folder in zip(two, _TEMPORARY, strict=False)
+            ]
+            opened.append(
+                self._container(
+                    owner, site, opens, 0, opener, image, mounts, [], part_of=name, offline=True
+                )
+            )
+        done = self._container(
+            owner,
+            site,
+            own,
+            0,
+            job,
+            image,
+            [
+                docker.ContainerMountArgs(type="volume", source=source, target=target)
+                for target, source in sources.items()
+            ],
+            [*after, *(_ended(name, container) for container in opened)],
+            part_of=name,
+        )
+        return _ended(own, done)
 
     def _files(
         self,
@@ -252,6 +338,7 @@ class DockerPlatform(Platform):
         cpus = _cpus_as_read(workload.resources.cpus)
         exact = float(cpus) == workload.resources.cpus
         grace = max(1, math.ceil(seconds(workload.stop_grace_period)))
+        once = workload.job or workload.on_demand
         labels = _labels(site, name, replica, workload, image)
         if part_of:
             labels[LABEL_PART_OF] = part_of
@@ -279,11 +366,14 @@ class DockerPlatform(Platform):
             tmpfs=workload.tmpfs or None,
             healthcheck=_healthcheck(health) if health else None,
             # `up` ends when everything is healthy, and whoever depends on it waits for that.
-            wait=workload.tells_health and not workload.job,
+            wait=workload.tells_health and not once,
             wait_timeout=_patience(health) if health else None,
-            restart=RestartPolicy.NO if workload.job else workload.restart,
+            restart=RestartPolicy.NO if once else workload.restart,
             attach=workload.job,
-            must_run=not workload.job,
+            must_run=not once,
+            # `tiers run` makes containers like it.
+            start=False if workload.on_demand else None,
+            gpus=f"device={','.join(map(str, workload.gpu.numbers))}" if workload.gpu else None,
             user=workload.user,
             read_only=workload.read_only,
             security_opts=["no-new-privileges:true"],
@@ -291,6 +381,9 @@ class DockerPlatform(Platform):
                 drops=["ALL"], adds=workload.cap_add or None
             ),
             memory=memory,
+            memory_reservation=size_in_bytes(workload.resources.reserved_memory) // 1024**2
+            if workload.resources.reserved_memory
+            else None,
             # Equal: no swap. Left out, the provider finds a difference at the next run.
             memory_swap=memory,
             cpus=cpus if exact else f"{workload.resources.cpus:g}",
@@ -330,6 +423,15 @@ only() {
   done
 }"""
 _LITTLE = Resources(cpus=0.5, memory="32m")
+_TEMPORARY = ("/tmp", "/var/tmp")  # noqa: S108
+_SOCKET = "/var/run/docker.sock"
+
+
+def _socket() -> docker.ContainerMountArgs:
+    """The daemon's, where programs look for it. On a daemon elsewhere, it has the usual path."""
+    host = os.environ.get("DOCKER_HOST", "")
+    path = host.removeprefix("unix://") if host.startswith("unix://") else _SOCKET
+    return docker.ContainerMountArgs(type="bind", source=path, target=_SOCKET)
 
 
 def _networks(
@@ -385,6 +487,8 @@ def _labels(
         labels[LABEL_PULL_POLICY] = PullPolicy.ALWAYS
     if workload.job:
         labels[LABEL_JOB] = "true"
+    if workload.on_demand:
+        labels[LABEL_ON_DEMAND] = "true"
     if workload.unverified:
         labels[LABEL_UNVERIFIED] = "true"
     return labels

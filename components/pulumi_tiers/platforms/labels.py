@@ -17,6 +17,8 @@ LABEL_IMAGE = "tiers.image"
 LABEL_PULL_POLICY = "tiers.pull_policy"
 #: ``true``: it runs to its end.
 LABEL_JOB = "tiers.job"
+#: ``true``: it runs when somebody asks for it only (``tiers run``).
+LABEL_ON_DEMAND = "tiers.on_demand"
 #: Changes with the files of a workload that reads them at its start only.
 LABEL_FILES = "tiers.files"
 #: Of a volume: how big it is meant to be. Docker holds no volume to it.

@@ -24,6 +24,8 @@ from pulumi_tiers.render.recorder import (
 _NETWORK = "docker:index/network:Network"
 _VOLUME = "docker:index/volume:Volume"
 _IMAGE = "docker:index/remoteImage:RemoteImage"
+#: `docker compose up` leaves out what is in a profile that nobody chose.
+_ON_DEMAND = "on-demand"
 
 
 def compose(recording: Recording, stack: str) -> dict[str, Json]:
@@ -53,6 +55,16 @@ def compose_yaml(recording: Recording, stack: str) -> str:
     """The Compose file as text."""
     parts = {key: part for key, part in compose(recording, stack).items() if part}
     return yaml.dump(parts, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+
+
+def on_demand(recording: Recording, stack: str) -> list[str]:
+    """The services that are made, and not started."""
+    containers = recording.of_type(CONTAINER)
+    return sorted(_service_name(item, stack) for item in containers if _is_on_demand(item))
+
+
+def _is_on_demand(container: Resource) -> bool:
+    return container.inputs.get("start") is False
 
 
 class _Dumper(yaml.SafeDumper):
@@ -173,6 +185,7 @@ def _service(
             retries=health.get("retries"),
             start_period=health.get("startPeriod"),
         ),
+        profiles=[_ON_DEMAND] if _is_on_demand(container) else None,
         restart=inputs.get("restart"),
         user=inputs.get("user"),
         read_only=inputs.get("readOnly"),
@@ -181,11 +194,24 @@ def _service(
         cap_drop=capabilities.get("drops"),
         cap_add=capabilities.get("adds"),
         mem_limit=f"{inputs['memory']}m" if inputs.get("memory") else None,
+        mem_reservation=f"{inputs['memoryReservation']}m"
+        if inputs.get("memoryReservation")
+        else None,
         memswap_limit=f"{inputs['memorySwap']}m" if inputs.get("memorySwap") else None,
         cpus=float(inputs["cpus"]) if inputs.get("cpus") else None,
+        deploy=_gpus(inputs.get("gpus")),
         stop_grace_period=f"{inputs['stopTimeout']}s" if inputs.get("stopTimeout") else None,
         logging=_if_set(driver=inputs.get("logDriver"), options=inputs.get("logOpts")),
     )
+
+
+def _gpus(gpus: str | None) -> dict[str, Json] | None:
+    """``device=0,1`` in the only way that both know."""
+    if not gpus:
+        return None
+    numbers = gpus.removeprefix("device=").split(",")
+    device = {"driver": "nvidia", "device_ids": numbers, "capabilities": ["gpu"]}
+    return {"resources": {"reservations": {"devices": [device]}}}
 
 
 def _mount(mount: Mapping[str, Json], prepared: Collection[str]) -> str:
