@@ -44,6 +44,10 @@ class ResourcesArgs(TypedDict):
     """CPUs, such as 0.5."""
     memory: NotRequired[str]
     """Memory in Compose's spelling, such as ``256m``."""
+    reserved_cpus: NotRequired[float]
+    """What Kubernetes requests. Default: a quarter of `cpus`."""
+    reserved_memory: NotRequired[str]
+    """What is kept free for it. Default: on Kubernetes all of `memory`, on Docker nothing."""
 
 
 class DatabaseArgs(TypedDict):

@@ -27,6 +27,7 @@ from pulumi_tiers.model.base import (
     Variable,
     Whole,
     Word,
+    size_in_bytes,
 )
 from pulumi_tiers.model.errors import reject, reject_all, shown
 from pulumi_tiers.model.image import ImageReference
@@ -165,11 +166,30 @@ class Healthcheck(Model):
 
 
 class Resources(Model):
-    """Limits. Kubernetes requests a quarter of the CPU and all of the memory."""
+    """Limits, and what is kept free for it."""
 
     #: The kernel shares out in hundredths.
     cpus: Annotated[float, Field(strict=True, ge=0.01, le=512)] = 0.5
     memory: MemorySize = "128m"
+    #: Kubernetes requests them. Default: a quarter of the CPUs. Docker reserves none.
+    reserved_cpus: Annotated[float, Field(strict=True, ge=0.01, le=512)] | None = None
+    #: Default: on Kubernetes all of it, on Docker none.
+    reserved_memory: MemorySize | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Resources":
+        reject_all(self._mistakes())
+        return self
+
+    def _mistakes(self) -> Iterator[tuple[tuple[str | int, ...], str, str]]:
+        if self.reserved_cpus and self.reserved_cpus > self.cpus:
+            why = f"{self.reserved_cpus:g} are more than the limit, {self.cpus:g}"
+            yield ("reserved_cpus",), why, "lower it, or raise 'cpus'"
+        if self.reserved_memory and (
+            size_in_bytes(self.reserved_memory) > size_in_bytes(self.memory)
+        ):
+            why = f"{self.reserved_memory} is more than the limit, {self.memory}"
+            yield ("reserved_memory",), why, "lower it, or raise 'memory'"
 
 
 class Metrics(Model):

@@ -86,7 +86,11 @@ def pigmeu(environment: Environment) -> System:
                     retries=3,
                 ),
                 depends_on=_migrated(),
-                resources=Resources(cpus=2.0, memory="2g"),
+                resources=Resources(
+                    cpus=2.0, memory="2g", reserved_cpus=0.5, reserved_memory="512m"
+                )
+                if production
+                else Resources(cpus=2.0, memory="2g"),
             ),
             "worker": _workload(
                 production,

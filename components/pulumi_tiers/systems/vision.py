@@ -114,8 +114,10 @@ def _api(production: bool) -> Workload:
         # L152-157.
         metrics=Metrics(interval="10s"),
         depends_on=_STORES,
-        # L126-131; development has none: ours. Kubernetes requests what is reserved on Docker.
-        resources=Resources(cpus=2.0, memory="2g") if production else Resources(memory="1g"),
+        # L126-131; development has none: ours.
+        resources=Resources(cpus=2.0, memory="2g", reserved_cpus=1.0, reserved_memory="1g")
+        if production
+        else Resources(cpus=1.0, memory="1g"),
         source=Source(dockerfile="Dockerfile" if production else "Dockerfile.dev", mount="/app"),
         unverified=True,
     )
