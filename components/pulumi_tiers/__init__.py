@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pulumi_tiers.model.store import DeadLetterStrategy, Overflow, PolicyTarget, QueueType
     from pulumi_tiers.model.system import Target
     from pulumi_tiers.model.workload import Condition, PullPolicy, RestartPolicy
+    from pulumi_tiers.observability.component import Observability
     from pulumi_tiers.site import Site
 
 __all__ = [
@@ -24,7 +25,10 @@ __all__ = [
     "DataTier",
     "DeadLetterStrategy",
     "EdgeProxy",
+    "Environment",
+    "Family",
     "MLTier",
+    "Observability",
     "Overflow",
     "PolicyTarget",
     "PullPolicy",
@@ -44,13 +48,17 @@ _HOMES = {
     "DataTier": "data_tier",
     "DeadLetterStrategy": "model.store",
     "EdgeProxy": "edge_proxy",
+    "Environment": "model.system",
+    "Family": "model.observability",
     "MLTier": "ml_tier",
+    "Observability": "observability.component",
     "Overflow": "model.store",
     "PolicyTarget": "model.store",
     "PullPolicy": "model.workload",
     "QueueType": "model.store",
     "RestartPolicy": "model.workload",
     "Sharing": "model.ml",
+    "Severity": "model.observability",
     "Site": "site",
     "Target": "model.system",
     "TlsMode": "model.edge",

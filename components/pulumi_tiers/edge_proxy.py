@@ -14,7 +14,8 @@ from pulumi_tiers.model.base import Model, Name, PortNumber, Text
 from pulumi_tiers.model.edge import Balance, Edge, TlsMode, is_address
 from pulumi_tiers.model.errors import Mistake
 from pulumi_tiers.model.place import Place
-from pulumi_tiers.nginx import Address
+from pulumi_tiers.model.system import Target
+from pulumi_tiers.nginx import Address, Ports
 from pulumi_tiers.nginx.workloads import Pair, check_edge, edge_workloads, logs_name, too_long
 from pulumi_tiers.platforms import platform_for
 from pulumi_tiers.platforms.base import After, EndpointArgs, Running, SiteRef, placed
@@ -255,6 +256,9 @@ class EdgeProxy(Component):
             made = self._platform.run(self, site, logs_name(edge.host), logs, [], part_of=edge.host)
             after = [*gates, made.ready]
         running = self._platform.run(self, site, edge.host, workload, after)
+        if edge.status_allow and site["target"] is not Target.DOCKER:
+            # A load balancer has its public ports only: who reads the numbers asks the pods.
+            self._platform.peers(self, site, edge.host, [Ports().status])
         for name, helper in helpers.items():
             # It is asked through nginx whether the host name is ours.
             self._platform.run(self, site, name, helper, [running.ready])

@@ -14,7 +14,7 @@ from pulumi.provider import ConstructResult, main
 from pulumi.provider.experimental.analyzer import PropertyDefinition, TypeDefinition
 from pulumi.provider.experimental.component import ComponentProvider
 
-from pulumi_tiers import AppTier, Cluster, DataTier, EdgeProxy, MLTier, Site
+from pulumi_tiers import AppTier, Cluster, DataTier, EdgeProxy, MLTier, Observability, Site
 from pulumi_tiers.component import PACKAGE, refuse
 from pulumi_tiers.model.errors import Mistake, nearest
 
@@ -33,6 +33,7 @@ class Plugin(ComponentProvider):
             AppTier,
             MLTier,
             EdgeProxy,
+            Observability,
             Cluster,
         ]
         super().__init__(components, PACKAGE, version=version("pulumi-tiers"))

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from pulumi_tiers.model.base import (
     Duration,
@@ -40,6 +40,10 @@ MetricName = Annotated[str, AfterValidator(_metric)]
 """The name of a metric, as Prometheus has it."""
 
 
+OptionalMetric = Annotated[MetricName | None, BeforeValidator(lambda value: value or None)]
+"""The same, or None; other languages write an empty text for that."""
+
+
 class Family(Word):
     """What an alert is about: the four documented families (Vision, L347-351)."""
 
@@ -65,21 +69,21 @@ class ProgramMetrics(Model):
     """
 
     #: A counter of answers with the label `status`: the HTTP status, such as 200.
-    requests: MetricName | None = "http_requests_total"
+    requests: OptionalMetric = "http_requests_total"
     #: A histogram of seconds.
-    duration: MetricName | None = "http_request_duration_seconds"
+    duration: OptionalMetric = "http_request_duration_seconds"
     #: 1 where a program reaches what it depends on, else 0; label `dependency`.
-    dependency_up: MetricName | None = "dependency_up"
+    dependency_up: OptionalMetric = "dependency_up"
     #: A counter of refused logins.
-    login_failures: MetricName | None = "login_failures_total"
+    login_failures: OptionalMetric = "login_failures_total"
     #: A counter of jobs; label `outcome`: `failed`, or what else became of them.
-    jobs: MetricName | None = "jobs_processed_total"
+    jobs: OptionalMetric = "jobs_processed_total"
     #: A histogram of seconds.
-    job_duration: MetricName | None = "job_duration_seconds"
+    job_duration: OptionalMetric = "job_duration_seconds"
     #: A histogram of the results' quality, 0 to 1.
-    job_quality: MetricName | None = "job_quality"
+    job_quality: OptionalMetric = "job_quality"
     #: Jobs that wait; label `queue`.
-    queue_length: MetricName | None = "queue_depth"
+    queue_length: OptionalMetric = "queue_depth"
 
 
 Percent = Annotated[float, Field(ge=0, le=100)]
