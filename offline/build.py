@@ -199,6 +199,23 @@ MONITORING = Base(
     "three quarters of a minute",
 )
 
+# For what has no package: one program of ours answers in their places.
+RESPONDING = Base(
+    (
+        "busybox",
+        "ca-certificates",
+        "curl",
+        "openssl",
+        "python3",
+        "python3-psycopg2",
+        "python3-pymongo",
+        "python3-redis",
+        "python3-tds",
+        "python3-yaml",
+    ),
+    "half a minute",
+)
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -289,17 +306,48 @@ NODE_EXPORTER = _monitoring("node", "the node exporter 1.5")
 POSTGRES_EXPORTER = _monitoring("postgres", "the exporter for PostgreSQL 0.11")
 PROMETHEUS = _monitoring("prometheus", "Prometheus 2.42")
 REDIS_EXPORTER = _monitoring("redis", "the exporter for Redis 1.45")
+
+
+def _responder(target: str, place: str) -> Recipe:
+    is_really = f"a program that answers in the place of {place}"
+    return Recipe(HERE / "responders", is_really, base=RESPONDING, target=target)
+
+
+FILEBEAT = _responder("filebeat", "Filebeat")
+GLITCHTIP = _responder("glitchtip", "GlitchTip")
+GRAFANA = _responder("grafana", "Grafana")
+KIBANA = _responder("kibana", "Kibana")
+LOGSTASH = _responder("logstash", "Logstash")
+METABASE = _responder("metabase", "Metabase")
+MONGODB_EXPORTER = _responder("mongodb-exporter", "the exporter for MongoDB")
+MSSQL_EXPORTER = _responder("mssql-exporter", "the exporter for SQL Server")
+NGROK = _responder("ngrok", "ngrok")
+PGADMIN = _responder("pgadmin", "pgAdmin")
+PORTAINER = _responder("portainer", "Portainer")
 # Every image that is not a server is taken for an application of the documented systems.
 REFERENCE = Recipe(HERE.parent / "reference", "the reference workload")
 
 SERVERS = {
+    "awaragi/prometheus-mssql-exporter": MSSQL_EXPORTER,
+    "beats/filebeat": FILEBEAT,
     "certbot/certbot": CERTBOT,
+    "dpage/pgadmin4": PGADMIN,
+    "glitchtip/glitchtip": GLITCHTIP,
+    "grafana/grafana": GRAFANA,
+    "kibana": KIBANA,
+    "kibana/kibana": KIBANA,
+    "logstash": LOGSTASH,
+    "logstash/logstash": LOGSTASH,
+    "metabase/metabase": METABASE,
     "mher/flower": FLOWER,
     "minio/minio": MINIO,
     "mongo": MONGO,
+    "ngrok/ngrok": NGROK,
     "nginx": NGINX,
     "nginx/nginx-prometheus-exporter": NGINX_EXPORTER,
     "oliver006/redis_exporter": REDIS_EXPORTER,
+    "percona/mongodb_exporter": MONGODB_EXPORTER,
+    "portainer/portainer-ce": PORTAINER,
     "postgres": POSTGRES,
     "prom/alertmanager": ALERTMANAGER,
     "prom/blackbox-exporter": BLACKBOX_EXPORTER,
@@ -318,25 +366,15 @@ SERVERS = {
 # Servers that the reference workload must not be mistaken for.
 NO_STAND_IN = frozenset(
     {
-        "dpage/pgadmin4",
         "elasticsearch",
         "elasticsearch/elasticsearch",
-        "glitchtip/glitchtip",
-        "grafana/grafana",
-        "kibana",
-        "kibana/kibana",
-        "logstash",
-        "logstash/logstash",
         "mariadb",
         "memcached",
-        "metabase/metabase",
         "minio/mc",
         "mongo-express",
         "mssql/server",
         "mysql",
-        "ngrok/ngrok",
         "pgvector/pgvector",
-        "portainer/portainer-ce",
         "postgis/postgis",
         "timescale/timescaledb",
         "valkey/valkey",

@@ -44,6 +44,19 @@ MONITORING = {
     "nginx": "nginx/nginx-prometheus-exporter:1.4.2",
     "elasticsearch": "quay.io/prometheuscommunity/elasticsearch-exporter:v1.9.0",
 }
+RESPONDERS = {
+    "filebeat": "docker.elastic.co/beats/filebeat:8.8.0",
+    "glitchtip": "glitchtip/glitchtip:6.2.6",
+    "grafana": "grafana/grafana:12.4.4",
+    "kibana": "docker.elastic.co/kibana/kibana:8.8.0",
+    "logstash": "docker.elastic.co/logstash/logstash:8.8.0",
+    "metabase": "metabase/metabase:v0.58.34",
+    "mongodb": "percona/mongodb_exporter:0.47.0",
+    "mssql": "awaragi/prometheus-mssql-exporter:v1.3.0",
+    "ngrok": "ngrok/ngrok:3.39.11-alpine",
+    "pgadmin": "dpage/pgadmin4:9.17",
+    "portainer": "portainer/portainer-ce:2.39.5-alpine",
+}
 RABBITMQ = "rabbitmq:3-management"
 REDIS = "redis:7-alpine"
 
@@ -113,6 +126,9 @@ def test_what_is_not_an_image_name_is_refused(image: str) -> None:
         ("prom/prometheus:v3.4.1", build.PROMETHEUS),
         ("quay.io/prometheus/node-exporter:v1.9.1", build.NODE_EXPORTER),
         ("quay.io/prometheuscommunity/postgres-exporter:v0.17.1", build.POSTGRES_EXPORTER),
+        ("grafana/grafana:latest", build.GRAFANA),
+        ("docker.elastic.co/kibana/kibana:8.8.0", build.KIBANA),
+        ("kibana:8.8.0", build.KIBANA),
         (RABBITMQ, build.RABBITMQ),
         (REDIS, build.REDIS),
     ],
@@ -126,7 +142,6 @@ def test_recipe_of_an_image(image: str, recipe: build.Recipe) -> None:
     [
         "mysql:8",
         "minio/mc:latest",
-        "grafana/grafana:latest",
         "mcr.microsoft.com/mssql/server:2022-latest",
         "docker.elastic.co/elasticsearch/elasticsearch:8.8.0",
     ],
@@ -1022,6 +1037,213 @@ def test_the_exporter_of_nginx_has_nothing_beside_it(lab: Lab) -> None:
     )
     assert "executable file not found" in docker("exec", exporter, "sh", check=False)
     assert "Retrying in" in docker("logs", exporter)
+
+
+# --- servers in whose place a program of ours answers ------------------------------------------
+
+
+def readable(folder: Path, files: dict[str, object]) -> None:
+    """Files that every user may read; what is not text, as JSON."""
+    folder.chmod(0o755)
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content if isinstance(content, str) else json.dumps(content))
+
+
+def said_when_it_ended(container: str, code: str) -> str:
+    assert docker("wait", container).strip() == code, docker("logs", container)
+    return docker("logs", container)
+
+
+GRAFANA_FILES: dict[str, object] = {
+    "password": "s3cret\n",
+    "p/datasources/a.yaml": {
+        "datasources": [
+            {"name": "P", "type": "prometheus", "access": "proxy", "url": "http://none:9090"}
+        ]
+    },
+    "p/dashboards/a.yaml": {"providers": [{"name": "d", "options": {"path": "/files/boards"}}]},
+    "boards/one.json": {"uid": "one", "title": "One"},
+}
+
+
+def grafana(lab: Lab, folder: Path, more: dict[str, object]) -> str:
+    readable(folder, {**GRAFANA_FILES, **more})
+    return lab.start(
+        *("grafana", RESPONDERS["grafana"], "472:0", "64m", "--tmpfs=/tmp"),
+        "--tmpfs=/var/lib/grafana:uid=472,gid=0",
+        *(f"--volume={folder}:/files:ro", "--env=GF_PATHS_PROVISIONING=/files/p"),
+        *("--env=GF_SECURITY_ADMIN_PASSWORD__FILE=/files/password", ""),
+    )
+
+
+@pytest.mark.docker
+@pytest.mark.load  # their base takes half a minute
+def test_grafana_reads_its_sources_and_dashboards(lab: Lab, tmp_path: Path) -> None:
+    container = grafana(lab, tmp_path, {})
+    at = "http://127.0.0.1:3000"
+    assert "ok" in eventually("ok", container, "wget", "-q", "-O", "-", f"{at}/api/health")
+    admin = ("curl", "-s", "--user", "admin:s3cret")
+    found = json.loads(docker("exec", container, *admin, f"{at}/api/search"))
+    assert found == [{"uid": "one", "title": "One"}]
+    assert "Unauthorized" in docker("exec", container, "curl", "-s", f"{at}/api/search")
+    assert "stand-in" in docker("exec", container, "curl", "-s", f"{at}/")
+    docker("stop", "--time=5", container)
+    assert docker("inspect", "--format", "{{.State.ExitCode}}", container).strip() == "0"
+    assert "s3cret" not in docker("logs", container)
+
+
+@pytest.mark.docker
+@pytest.mark.load
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("boards/two.json", '{"title": "Two",}', "boards/two.json can't be parsed"),
+        ("boards/two.json", {"uid": "two"}, "a dashboard needs a title"),
+        ("boards/two.json", {"uid": "one", "title": "Two"}, "another dashboard has the uid one"),
+        ("p/datasources/b.yaml", "datasources: [", "b.yaml can't be parsed"),
+        ("p/datasources/b.yaml", {"datasources": [{"name": "L"}]}, "no access, type"),
+    ],
+)
+def test_grafana_refuses_what_is_broken(
+    lab: Lab, tmp_path: Path, name: str, content: object, words: str
+) -> None:
+    container = grafana(lab, tmp_path, {name: content})
+    assert words in said_when_it_ended(container, "1")
+
+
+@pytest.mark.docker
+@pytest.mark.load  # their base takes half a minute
+def test_metabase_and_glitchtip_live_as_long_as_their_database(lab: Lab) -> None:
+    password = "p@ss/w"
+    database = lab.database(f"--env=POSTGRES_PASSWORD={password}")
+    ready(database)
+    lab.start("cache", REDIS, "999:1000", "64m", "--tmpfs=/data:uid=999,gid=1000", "")
+    names = {"TYPE": "postgres", "HOST": "database", "PORT": "5432", "DBNAME": "defaultdb"}
+    names |= {"USER": "doadmin", "PASS": password}
+    metabase = lab.start(
+        *("metabase", RESPONDERS["metabase"], "2000:2000", "64m", "--tmpfs=/tmp"),
+        *("--tmpfs=/plugins:uid=2000,gid=2000",),
+        *(f"--env=MB_DB_{name}={value}" for name, value in names.items()),
+        "",
+    )
+
+    def glitchtip(alias: str, command: str, *arguments: str) -> str:
+        return lab.start(
+            *(alias, RESPONDERS["glitchtip"], "5000:5000", "64m", "--tmpfs=/tmp"),
+            *("--tmpfs=/code/uploads:uid=5000,gid=5000", "--env=ALLOWED_HOSTS=127.0.0.1,shop"),
+            "--env=DATABASE_URL=postgres://doadmin:p%40ss%2Fw@database/defaultdb",
+            *("--env=VALKEY_URL=redis://cache/0", "--env=SECRET_KEY=k", *arguments, command),
+        )
+
+    migrate = glitchtip("migrate", "./bin/run-migrate.sh")
+    assert "migrated" in said_when_it_ended(migrate, "0")
+    worker = glitchtip("worker", "./bin/run-worker.sh")
+    web = glitchtip("web", "./bin/run-web.sh")
+    ask = ("curl", "-s", "--write-out", "%{http_code}")
+    health = "http://127.0.0.1:8000/_health/"
+    assert eventually("ok200", web, *ask, health)
+    assert "400" in docker("exec", web, *ask, "--header", "Host: other", health)
+    health = "http://127.0.0.1:3000/api/health"
+    eventually("200", metabase, *ask, health)
+    running = docker("inspect", "--format", "{{.State.Running}}", worker).strip()
+    assert (running, query(database, "SELECT count(*) FROM standin")) == ("true", "1")
+    docker("rm", "--force", database)
+    eventually("503", metabase, *ask, health)
+
+
+@pytest.mark.docker
+@pytest.mark.load
+@pytest.mark.parametrize(
+    ("name", "user", "arguments", "words"),
+    [
+        ("ngrok", "1000:1000", ("start --all --config=/files/ngrok.yml",), "no authtoken"),
+        ("pgadmin", "5050:5050", ("",), "PGADMIN_DEFAULT_EMAIL is not set"),
+        ("grafana", "472:0", ("--env=GF_SECURITY_SECRET_KEY__FILE=/none", ""), "/var/lib/grafana"),
+        ("logstash", "1000:0", ("--path.settings /files -f /files/p.conf",), "its braces"),
+        ("metabase", "2000:2000", ("",), "/plugins can't be written to"),
+    ],
+)
+def test_a_start_that_would_fail_fails(
+    lab: Lab, tmp_path: Path, name: str, user: str, arguments: tuple[str, ...], words: str
+) -> None:
+    pipeline = "input { beats { port => 5044 } }\noutput { stdout {} "
+    readable(tmp_path, {"ngrok.yml": {"version": 3}, "logstash.yml": {}, "p.conf": pipeline})
+    volumes = (f"--volume={tmp_path}:/files:ro", "--tmpfs=/usr/share/logstash/data")
+    container = lab.start(name, RESPONDERS[name], user, "64m", *volumes, *arguments)
+    assert words in said_when_it_ended(container, "1")
+
+
+@pytest.mark.docker
+@pytest.mark.load  # many images
+def test_the_others_answer_on_the_documented_ports(lab: Lab, tmp_path: Path) -> None:
+    pipeline = "input { beats { port => 5044 } }\noutput { stdout {} }\n"
+    ngrok = {"version": 3, "agent": {"authtoken": "t", "web_addr": "0.0.0.0:4040"}}
+    beats = {
+        "filebeat.inputs": [{"paths": ["/files/*.log"]}],
+        "output.logstash": {"hosts": ["logstash:5044"]},
+        "http": {"host": "0.0.0.0"},
+    }
+    readable(
+        tmp_path,
+        {
+            "admin": "a long password",
+            "ngrok.yml": ngrok,
+            "logstash.yml": {"api.http.host": "0.0.0.0"},
+            "pipeline.conf": pipeline,
+            "filebeat.yml": beats,
+            "one.log": "line\n",
+            "servers.json": {"Servers": {}},
+        },
+    )
+    files = ("--tmpfs=/tmp", f"--volume={tmp_path}:/files:ro")
+
+    def start(name: str, user: str, *arguments: str) -> str:
+        return lab.start(name, RESPONDERS[name], user, "64m", *files, *arguments)
+
+    logstash = start(
+        *("logstash", "1000:0", "--tmpfs=/usr/share/logstash/data:uid=1000"),
+        "--path.settings /files --path.config /files/pipeline.conf",
+    )
+    filebeat = start(
+        *("filebeat", "0:0", "--tmpfs=/usr/share/filebeat/data"),
+        "-e --strict.perms=false -c /files/filebeat.yml",
+    )
+    pgadmin = start(
+        *("pgadmin", "5050:5050", "--tmpfs=/var/lib/pgadmin:uid=5050"),
+        *("--env=PGADMIN_DEFAULT_EMAIL=a@b.local", "--env=PGADMIN_DEFAULT_PASSWORD=x"),
+        *("--env=PGADMIN_LISTEN_PORT=5050", "--env=PGADMIN_SERVER_JSON_FILE=/files/servers.json"),
+        *("--env=PGADMIN_CUSTOM_CONFIG_DISTRO_FILE=/tmp/c.py", ""),
+    )
+    portainer = start(
+        *(
+            "portainer",
+            "0:0",
+            "--tmpfs=/data",
+            "--volume=/var/run/docker.sock:/var/run/docker.sock",
+        ),
+        "--bind=127.0.0.1:9000 --admin-password-file=/files/admin",
+    )
+    tunnel = start("ngrok", "1000:1000", "start --all --config=/files/ngrok.yml")
+    exporter = start(
+        *("mongodb", "65534:65534", "--env=MONGODB_URI=mongodb://none/?serverSelectionTimeoutMS=9"),
+        "",
+    )
+    wget = ("wget", "-q", "-O", "-")
+    for container, path, words in (
+        (logstash, "9600/", "green"),
+        (filebeat, "5066/", "filebeat"),
+        (pgadmin, "5050/misc/ping", "PING"),
+        (portainer, "9000/api/system/status", "Version"),
+        (tunnel, "4040/api/status", '"online"'),
+    ):
+        eventually(words, container, *wget, f"http://127.0.0.1:{path}")
+    assert "stand-in" in docker(
+        *("exec", portainer, "curl", "-s", "--insecure", "https://portainer:9443/")
+    )
+    eventually("mongodb_up 0", logstash, "curl", "-s", "http://mongodb:9216/metrics")
+    assert "executable file not found" in docker("exec", exporter, "sh", check=False)
 
 
 S3_CLIENT = """
