@@ -6,6 +6,7 @@ from typing import Any, NotRequired, TypedDict
 import pulumi
 import pytest
 from pulumi_tiers.app_tier import WorkloadArgs
+from pulumi_tiers.cli.pods import Place, job_from
 from pulumi_tiers.cluster import Cluster, ClusterArgs, GpuPoolArgs
 from pulumi_tiers.data_tier import DataTier, StoreArgs
 from pulumi_tiers.limits import check_gpu_pool, gpu_pool
@@ -513,3 +514,35 @@ def test_keda_reads_a_queue_of_rabbitmq_by_its_url() -> None:
     assert (trigger["type"], trigger["metadata"]["queueName"]) == ("rabbitmq", "celery")
     [url] = objects.get("Secret", "api-scaler")["stringData"].values()
     assert re.fullmatch(r"amqp://\w+:\$\{\w+\}@rabbit\.dev-shop\.svc\.cluster\.local:5672/.*", url)
+
+
+# --- a run ----------------------------------------------------------------------------------------
+
+PLACE = Place("dev", "shop", "api", "dev-shop")
+
+
+def template(described: WorkloadArgs) -> dict[str, Any]:
+    """A CronJob as the API gives it."""
+    found = one({"on_demand": True, **described}).get("CronJob", "api")
+    return {**found, "metadata": {**found["metadata"], "uid": "1"}}
+
+
+def test_a_run_is_a_job_of_the_template() -> None:
+    cron = template({"gpu": {}, "command": ["train"]})
+    job = job_from(cron, PLACE, [])
+    assert job["spec"] == cron["spec"]["jobTemplate"]["spec"]
+    [owner] = job["metadata"]["ownerReferences"]
+    assert (owner["kind"], owner["name"], owner["uid"]) == ("CronJob", "api", "1")
+    assert owner["controller"] is True
+    assert job["metadata"]["labels"]["tiers.one_off"] == "api"
+    # Twice is two.
+    assert job_from(cron, PLACE, [])["metadata"]["name"] != job["metadata"]["name"]
+
+
+def test_a_run_can_have_another_command() -> None:
+    cron = template({"command": ["train"]})
+    job = job_from(cron, PLACE, ["train", "--rate", "$(RATE)"])
+    [container] = job["spec"]["template"]["spec"]["containers"]
+    assert container["args"] == ["train", "--rate", "$$(RATE)"]
+    kept = cron["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]
+    assert kept["args"] == ["train"]

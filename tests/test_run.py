@@ -186,11 +186,14 @@ def kubectl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+LIVE = "get deployments,statefulsets,daemonsets,cronjobs,jobs,networkpolicies"
+
+
 def answer(folder: Path, project: Project, *pods: Any, **others: Any) -> None:
     deployment = model(project.record("dev"), "Deployment", "worker")
     policy = model(project.record("dev"), "NetworkPolicy", "worker")
     said: dict[str, Any] = {
-        "get deployments,statefulsets,jobs,networkpolicies": [[deployment, policy]],
+        LIVE: [[deployment, policy]],
         "get pods": pods,
         "get events": [[]],
         "logs": ["hello from the pod"],
@@ -247,7 +250,7 @@ def test_why_it_ended_is_told_where_the_code_does_not(project: Project, kubectl:
 def test_what_is_missing_is_said(
     project: Project, kubectl: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answer(kubectl, project, **{"get deployments,statefulsets,jobs,networkpolicies": [[]]})
+    answer(kubectl, project, **{LIVE: [[]]})
     said = tiers("run", "worker", cwd=project.root, code=1).stderr
     assert "nothing of shop/worker is in namespace shop-dev of this cluster" in said
     assert "pulumi up -s dev" in said
@@ -289,7 +292,7 @@ def test_the_stacks_own_cluster_is_used(project: Project, kubectl: Path) -> None
 
 def versions(cluster: Cluster, namespace: str) -> dict[str, object]:
     """A number for each of the stack's objects, which changes with what it asks for."""
-    kinds = "secrets,services,deployments,statefulsets,jobs,networkpolicies"
+    kinds = "secrets,services,deployments,statefulsets,daemonsets,cronjobs,jobs,networkpolicies"
     own = ("--selector", "tiers.service")
     found = [item["metadata"] for item in cluster.get_json(kinds, "-n", namespace, *own)["items"]]
     return {item["uid"]: item.get("generation", item["resourceVersion"]) for item in found}

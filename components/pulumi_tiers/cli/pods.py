@@ -1,4 +1,7 @@
-"""`tiers run` on Kubernetes: a Job like the pods of a service, for one command. No stack has it."""
+"""`tiers run` on Kubernetes: a Job like the pods of a service, for one command. No stack has it.
+
+What runs on demand only is a CronJob that is never due: the Job is made from its template.
+"""
 
 import json
 import secrets
@@ -27,9 +30,13 @@ _KEPT_SECONDS = 3600
 """How long its log can be read afterwards."""
 _START_SECONDS = 300
 """For an image that has to be pulled."""
+_NODE_SECONDS = 1800
+"""For a node with a GPU that has to be made first."""
 _WORKLOADS = (
+    "kubernetes:apps/v1:DaemonSet",
     "kubernetes:apps/v1:Deployment",
     "kubernetes:apps/v1:StatefulSet",
+    "kubernetes:batch/v1:CronJob",
     "kubernetes:batch/v1:Job",
 )
 
@@ -59,17 +66,21 @@ def run(project: Project, stack: str, service: str, command: Sequence[str], step
     place = find(project.record(stack), stack, service)
     with _kubectl(project.config(stack), place.namespace) as kubectl:
         model, policy = _live(kubectl, place)
-        job = job_like(model, place, command)
+        on_demand = model["kind"] == "CronJob"
+        job = job_from(model, place, command) if on_demand else job_like(model, place, command)
         name = str(job["metadata"]["name"])
-        if claims := _claims(model):
+        if not on_demand and (claims := _claims(model)):
             steps.say(f"empty here, because they belong to the pods of {service}: {claims}")
         made = kubectl.create(job)
         try:
-            if policy:
+            # The pods of a template are those that its policy is for.
+            if policy and not on_demand:
                 kubectl.create(policy_like(policy, made))
-            steps.say(f"job {name} in namespace {place.namespace}; kept for an hour")
-            pod = _started(kubectl, name, steps)
-            kubectl.log(pod)
+            hours = job["spec"].get("ttlSecondsAfterFinished", _KEPT_SECONDS) // 3600
+            kept = "an hour" if hours == 1 else f"{hours} hours"
+            steps.say(f"job {name} in namespace {place.namespace}; kept for {kept}")
+            pod = _started(kubectl, name, steps, gpu="nvidia.com/gpu" in json.dumps(job["spec"]))
+            kubectl.log(str(pod["metadata"]["name"]), *_failed_before(pod))
             return _ended(kubectl, name, steps)
         except BaseException:
             kubectl.run("delete", "job", name, "--wait=false", "--ignore-not-found")
@@ -174,13 +185,16 @@ def _kubectl(config: Mapping[str, Json], namespace: str) -> Iterator[_Kubectl]:
 
 def _live(kubectl: _Kubectl, place: Place) -> tuple[dict[str, Any], dict[str, Any] | None]:
     """What runs the service in the cluster, and its network policy."""
-    kinds = "deployments,statefulsets,jobs,networkpolicies"
+    kinds = "deployments,statefulsets,daemonsets,cronjobs,jobs,networkpolicies"
     found = kubectl.items(kinds, "--selector", place.selector)
     policies = [item for item in found if item["kind"] == "NetworkPolicy"]
-    # A changed job is a new one beside the old one.
+    # A changed job is a new one beside the old one; the runs of a template are none.
     models = sorted(
         (item for item in found if item["kind"] != "NetworkPolicy"),
-        key=lambda item: str(item["metadata"].get("creationTimestamp", "")),
+        key=lambda item: (
+            item["kind"] == "CronJob",
+            str(item["metadata"].get("creationTimestamp", "")),
+        ),
     )
     if not models:
         raise Stop(
@@ -194,6 +208,42 @@ def _live(kubectl: _Kubectl, place: Place) -> tuple[dict[str, Any], dict[str, An
 # --- what is made ---------------------------------------------------------------------------------
 
 
+def _run_name(place: Place) -> str:
+    return f"{place.service[:50]}-run-{secrets.token_hex(3)}"
+
+
+def _with_command(container: dict[str, Any], command: Sequence[str]) -> None:
+    if command:
+        # Kubernetes would expand $(NAME) and halve $$.
+        container["args"] = [part.replace("$", "$$") for part in command]
+
+
+def job_from(template: Mapping[str, Any], place: Place, command: Sequence[str]) -> dict[str, Any]:
+    """A Job from a CronJob as the API gives it, like `kubectl create job --from` makes one."""
+    metadata = template["metadata"]
+    inner = json.loads(json.dumps(template["spec"]["jobTemplate"]))
+    _with_command(inner["spec"]["template"]["spec"]["containers"][0], command)
+    owner = {
+        "apiVersion": "batch/v1",
+        "kind": "CronJob",
+        "name": metadata["name"],
+        "uid": metadata["uid"],
+        "controller": True,
+    }
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {
+            "name": _run_name(place),
+            "labels": {**inner["metadata"]["labels"], LABEL_ONE_OFF: place.service},
+            "annotations": {"cronjob.kubernetes.io/instantiate": "manual"},
+            # It goes with the template, and the template's controller keeps the last ones only.
+            "ownerReferences": [owner],
+        },
+        "spec": inner["spec"],
+    }
+
+
 def job_like(model: Mapping[str, Any], place: Place, command: Sequence[str]) -> dict[str, Any]:
     """A Job whose pod is like those of a Deployment, StatefulSet or Job as the API gives it."""
     template = model["spec"]["template"]
@@ -202,9 +252,7 @@ def job_like(model: Mapping[str, Any], place: Place, command: Sequence[str]) -> 
     # Nobody asks it anything: neither probes nor other pods.
     for key in ("startupProbe", "readinessProbe", "livenessProbe", "ports"):
         container.pop(key, None)
-    if command:
-        # Kubernetes would expand $(NAME) and halve $$.
-        container["args"] = [part.replace("$", "$$") for part in command]
+    _with_command(container, command)
     pod["restartPolicy"] = "Never"
     pod.pop("topologySpreadConstraints", None)
     pod["volumes"] = [
@@ -226,7 +274,7 @@ def job_like(model: Mapping[str, Any], place: Place, command: Sequence[str]) -> 
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": {
-            "name": f"{place.service[:50]}-run-{secrets.token_hex(3)}",
+            "name": _run_name(place),
             "labels": labels,
         },
         "spec": {
@@ -273,21 +321,43 @@ def _pod(kubectl: _Kubectl, job: str) -> dict[str, Any] | None:
     return found[0] if found else None
 
 
-def _started(kubectl: _Kubectl, job: str, steps: Steps) -> str:
-    """The pod's name, once its container runs or has ended. Raises Stop with what is in the way."""
-    deadline = time.monotonic() + _START_SECONDS
+def _started(kubectl: _Kubectl, job: str, steps: Steps, *, gpu: bool) -> Mapping[str, Any]:
+    """The pod, once its container runs or has ended. Raises Stop with what is in the way."""
+    patience = _NODE_SECONDS if gpu else _START_SECONDS
+    deadline = time.monotonic() + patience
     why = "no pod yet"
     with steps.during("waiting for its pod"):
         while time.monotonic() < deadline:
             pod = _pod(kubectl, job)
             if pod and pod["status"].get("phase") in ("Running", "Succeeded", "Failed"):
-                return str(pod["metadata"]["name"])
+                return pod
+            if pod and _prepares(pod):
+                deadline = time.monotonic() + patience
             if pod is None and (refused := _refusal(kubectl, job)):
                 raise Stop(f"the cluster refuses its pod: {refused}")
             why = _obstacle(pod) if pod else why
             steps.now(f"waiting for its pod: {why}")
             time.sleep(1)
-    raise Stop(f"its pod did not start within {_START_SECONDS} s: {why}")
+    raise Stop(f"its pod did not start within {patience} s: {why}")
+
+
+def _inits(pod: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """What runs before the container, and how it is."""
+    for item in pod["status"].get("initContainerStatuses", []):
+        yield str(item["name"]), item["state"]
+
+
+def _prepares(pod: Mapping[str, Any]) -> bool:
+    """Whether something fetches what the container needs."""
+    return any("running" in state for _, state in _inits(pod))
+
+
+def _failed_before(pod: Mapping[str, Any]) -> tuple[str, ...]:
+    """Options of the log: that of a container that ended badly before the one that was meant."""
+    for init, state in _inits(pod):
+        if state.get("terminated", {}).get("exitCode"):
+            return "--container", init
+    return ()
 
 
 def _refusal(kubectl: _Kubectl, job: str) -> str:
