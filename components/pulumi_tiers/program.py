@@ -110,6 +110,17 @@ def deploy(
         args = cast("EdgeProxyArgs", {**dict(edge), "site": site.ref, "endpoints": endpoints})
         proxy = EdgeProxy(f"{system.name}-{name}", {**args, "host": name}, options)
         urls.append(pulumi.Output.all(**{name: proxy.urls}))
+    if system.watchers:
+        from pulumi_tiers.observability.component import MADE, Observability, ObservabilityArgs
+
+        made = {
+            "site": site.ref,
+            "connections": connections,
+            "endpoints": endpoints,
+            MADE: system.watchers,
+        }
+        name = f"{system.name}-observability"
+        urls.append(Observability(name, cast("ObservabilityArgs", made), options).urls)
     return pulumi.Output.all(*urls).apply(
         lambda parts: {k: v for part in parts for k, v in part.items()}
     )
