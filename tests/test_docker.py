@@ -95,7 +95,11 @@ def test_hardening_and_secrets_as_promised(sandbox: Sandbox) -> None:
         assert host["NanoCpus"] > 0
         assert host["LogConfig"] == {
             "Type": "json-file",
-            "Config": {"max-size": "10m", "max-file": "3"},
+            "Config": {
+                "labels": "tiers.stack,tiers.system,tiers.service",
+                "max-file": "3",
+                "max-size": "10m",
+            },
         }
     app = sandbox.inspect("encontros-tech")
     port = str(8000 + sandbox.config["tiers:port_offset"])

@@ -49,6 +49,7 @@ from pulumi_tiers.platforms.labels import (
     LABEL_SIZE,
     LABEL_UNVERIFIED,
     LABEL_URLS,
+    LABELS_OF_LINES,
 )
 
 
@@ -392,7 +393,8 @@ class DockerPlatform(Platform):
             stop_timeout=grace,
             destroy_grace_seconds=grace,
             log_driver="json-file",
-            log_opts={"max-size": "10m", "max-file": "3"},
+            # Each line says whose it is, for who reads the files: the daemon need not be asked.
+            log_opts={"max-size": "10m", "max-file": "3", "labels": ",".join(LABELS_OF_LINES)},
             opts=owner.child_options(
                 depends_on=depends_on(after), ignore_changes=None if exact else ["cpus"]
             ),

@@ -32,6 +32,9 @@ LABEL_ONE_OFF = "tiers.one_off"
 #: Where it is reached from outside, separated by commas.
 LABEL_URLS = "tiers.urls"
 
+LABELS_OF_LINES = (LABEL_STACK, LABEL_SYSTEM, LABEL_SERVICE)
+"""Docker writes them into each line of a container's log, as ``attrs``."""
+
 
 def tag_key(label: str) -> str:
     """A label as the beginning of a tag on DigitalOcean: ``tiers-system:shop``.
