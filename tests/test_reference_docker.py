@@ -1,4 +1,4 @@
-"""The reference workload as both systems run it, with real servers, under their commands."""
+"""The reference workload as the systems run it, with real servers, under their commands."""
 
 from __future__ import annotations
 
@@ -167,6 +167,13 @@ def job_in_state(base: str, job_id: str, state: str) -> dict[str, Any]:
     return eventually(ask, 30)
 
 
+def samples(container: str, port: int = 9100) -> dict[str, float]:
+    """What a container's /metrics says."""
+    text = docker("exec", container, "curl", "-fsS", f"http://localhost:{port}/metrics")
+    lines = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
+    return {name: float(number) for name, _, number in lines}
+
+
 def job_survives_its_worker(base: str, workers: Sequence[str]) -> dict[str, Any]:
     """A job, done, whose first worker was killed in the middle."""
     job_id = call(f"{base}/jobs", {"text": "olá", "seconds": 2})["id"]
@@ -197,7 +204,7 @@ def test_nutrifitcoach(lab: Lab, tmp_path: Path) -> None:
         *("S3_SECRET_KEY_FILE=/run/secrets/s3", f"S3_PUBLIC_ENDPOINT={s3}"),
     )
     api = lab.application("api", "256m", (*settings, "PORT=3000", "UPLOAD_LIMIT=1000000"))
-    heartbeat = ("WORKER_CONCURRENCY=2", "HEARTBEAT_FILE=/tmp/heartbeat")
+    heartbeat = ("WORKER_CONCURRENCY=2", "HEARTBEAT_FILE=/tmp/heartbeat", "METRICS_PORT=9100")
     visibility = f"CELERY_VISIBILITY_TIMEOUT={VISIBILITY_SECONDS}"
     workers = [
         lab.application(f"worker-{number}", "384m", (*settings, *heartbeat, visibility))
@@ -233,6 +240,10 @@ def test_nutrifitcoach(lab: Lab, tmp_path: Path) -> None:
     assert healthy(base) == engines
     for _ in range(3):
         job_in_state(base, call(f"{base}/jobs", {"text": "x"})["id"], "done")
+    counted = [samples(worker) for worker in workers]
+    done = 'jobs_processed_total{kind="job",outcome="done"}'
+    assert sum(sample.get(done, 0) for sample in counted) >= 3
+    assert all(sample['queue_depth{engine="redis",queue="celery"}'] == 0 for sample in counted)
     for container in (api, *workers):
         assert docker("inspect", "--format", "{{.State.OOMKilled}}", container) == "false"
         assert "s3cr" not in docker("logs", container)
@@ -282,13 +293,6 @@ def test_pigmeu(lab: Lab) -> None:
     job_survives_its_worker(base, workers)
 
 
-def samples(container: str, port: int = 9100) -> dict[str, float]:
-    """What a container's /metrics says."""
-    text = docker("exec", container, "curl", "-fsS", f"http://localhost:{port}/metrics")
-    lines = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
-    return {name: float(number) for name, _, number in lines}
-
-
 def test_ocolecionador(lab: Lab) -> None:
     """RabbitMQ between two applications that share no database; training, and its model served."""
     lab.images |= build.build([RABBITMQ])
@@ -297,13 +301,14 @@ def test_ocolecionador(lab: Lab) -> None:
         f"--env=RABBITMQ_DEFAULT_PASS={PASSWORD}",
     )
 
-    def sql(statement: str) -> str:
-        psql = ("psql", "-U", "postgres", "-Atqc", statement)
+    def sql(statement: str, name: str = "postgres") -> str:
+        psql = ("psql", "-U", "postgres", "-d", name, "-Atqc", statement)
         answer = docker("exec", f"{lab.name}-postgres", *psql, check=False)
         return "" if "ERROR" in answer or "error" in answer else answer
 
     eventually(lambda: sql("SELECT 1"))
     sql("CREATE DATABASE backend")
+    sql("CREATE DATABASE augmentations")
     database = f"postgresql://postgres:{ENCODED}@postgres"
     s3 = (
         *("S3_BUCKET=ocolecionador", "S3_ACCESS_KEY=minioadmin"),
@@ -321,7 +326,7 @@ def test_ocolecionador(lab: Lab) -> None:
     # The documented hosts, and parts of ours.
     settings = (
         *("POSTGRES_HOST=postgres", "POSTGRES_USER=postgres", f"POSTGRES_PASSWORD={PASSWORD}"),
-        *("POSTGRES_DB=postgres", "MINIO_HOST=minio", *s3),
+        *("POSTGRES_DB=augmentations", "MINIO_HOST=minio", *s3),
     )
     queue = ("RABBITMQ_HOST=rabbitmq", "RABBITMQ_USER=oc", f"RABBITMQ_PASSWORD={PASSWORD}")
     work = ("WORKER_CONCURRENCY=2", "HEARTBEAT_FILE=/tmp/heartbeat", "METRICS_PORT=9100")
@@ -342,7 +347,7 @@ def test_ocolecionador(lab: Lab) -> None:
     # A worker is killed in the middle: RabbitMQ gives its job to the other one at once.
     job_id = call(f"{base}/jobs", {"text": "olá", "seconds": 4})["id"]
     holder = f"SELECT worker FROM jobs WHERE id = '{job_id}'"
-    first = eventually(lambda: sql(holder))
+    first = eventually(lambda: sql(holder, "augmentations"))
     lost = next(name for name in workers if docker("exec", name, "hostname") == first)
     docker("kill", "--signal=KILL", lost)
     killed = time.monotonic()
@@ -374,7 +379,7 @@ def test_ocolecionador(lab: Lab) -> None:
     job_in_state(base, call(f"{base}/jobs", {"text": "after it"})["id"], "done")
     # A worker that is stopped ends the job that it does.
     job_id = call(f"{base}/jobs", {"text": "the last one", "seconds": 3})["id"]
-    eventually(lambda: sql(f"SELECT 1 FROM jobs WHERE id = '{job_id}'"))
+    eventually(lambda: sql(f"SELECT 1 FROM jobs WHERE id = '{job_id}'", "augmentations"))
     docker("stop", "--time=20", *workers)
     assert job_in_state(base, job_id, "done")["attempts"] == 1
 
@@ -390,7 +395,7 @@ def test_ocolecionador(lab: Lab) -> None:
 
     code, log = train()
     assert code == 0, log
-    # Seven jobs that were done.
+    # The jobs that were done; a classifier knows nothing of the backend's database.
     assert log.startswith("training classifier v1 on 8 rows, on GPU 0\n")
     assert "wrote ocolecionador/classifier/v1/SHA256SUMS" in log
     assert train("--seconds", "1")[0] == 0
