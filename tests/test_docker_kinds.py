@@ -1,11 +1,12 @@
 """Docker: runs on demand, what runs before a service, GPUs, collectors, the socket, rolling."""
 
 import json
-import subprocess
+import os
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -122,21 +123,26 @@ def test_a_gpu_that_is_not_here_is_told_and_may_be_left_out(sandbox: Sandbox) ->
     assert sandbox.left() == {"containers": [], "networks": [], "volumes": []}
 
 
-def test_a_gpu_is_asked_for_as_docker_run_does(sandbox: Sandbox) -> None:
-    """Compose 1.29 makes the container; only its start needs a GPU."""
+@RUNNERS
+def test_a_gpu_is_asked_for_as_docker_run_does(
+    sandbox: Sandbox, tmp_path: Path, runner: str
+) -> None:
+    """Only the start of a container needs a GPU; this machine seems to have one."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "nvidia-container-runtime-hook").touch(0o755)
+    env = {"PATH": f"{programs}:{os.environ['PATH']}"}
     gpu = {"count": 2, "devices": [0, 2]}
     describe(sandbox, train={"on_demand": True, "gpu": gpu, "command": ["true"]})
-    folder = sandbox.root / "rendered"
-    sandbox.tiers("render", "--to", "compose", "--out", str(folder))
-    compose = ("docker-compose", "--project-name", sandbox.stack, "--file", "compose.yaml")
-    (folder / ".env").touch()
-    subprocess.run([*compose, "up", "--no-start", "shop-train"], cwd=folder, check=True)
+    sandbox.tiers("up", "--runner", runner, env=env)
     [request] = inspect(sandbox, "train")["HostConfig"]["DeviceRequests"]
     assert request["Driver"] == "nvidia"
-    assert request["DeviceIDs"] == ["0", "2"]
+    assert sorted(request["DeviceIDs"]) == ["0", "2"]
     assert request["Capabilities"] == [["gpu"]]
+    assert "nothing to change" in sandbox.tiers("up", "--runner", runner, env=env).stderr
     said = sandbox.tiers("run", "train", code=3).stderr
     assert "set tiers:gpu to off" in said
+    sandbox.tiers("down", "--data")
 
 
 def test_a_collector_reads_the_machine_and_the_socket_is_the_daemons(sandbox: Sandbox) -> None:

@@ -224,7 +224,7 @@ def check_host_ports(recording: Recording, running: list[docker.Container]) -> N
 def check_gpus(recording: Recording) -> None:
     """GPUs that the daemon has none of. Raises Stop: containers that ask for one don't start."""
     containers = recording.of_type(CONTAINER)
-    asking = [str(item.inputs["name"]) for item in containers if item.inputs.get("gpus")]
+    asking = [str(item.inputs["name"]) for item in containers if item.inputs.get("deviceRequests")]
     if asking and not docker.gives_gpus():
         raise Stop(f"{', '.join(sorted(asking))}: {docker.NO_GPUS}", EXIT_MISSING)
 

@@ -13,6 +13,7 @@ from pulumi_tiers.component import Component
 from pulumi_tiers.limits import files_name, init_name, opening_names
 from pulumi_tiers.model.base import seconds, size_in_bytes
 from pulumi_tiers.model.image import RegistryLogin
+from pulumi_tiers.model.ml import Gpu
 from pulumi_tiers.model.workload import (
     CONFIGS,
     SECRET_FILES,
@@ -374,7 +375,8 @@ class DockerPlatform(Platform):
             must_run=not once,
             # `tiers run` makes containers like it.
             start=False if workload.on_demand else None,
-            gpus=f"device={','.join(map(str, workload.gpu.numbers))}" if workload.gpu else None,
+            # Of several in `gpus`, the provider gives the first.
+            device_requests=[_gpus(workload.gpu)] if workload.gpu else None,
             user=workload.user,
             read_only=workload.read_only,
             security_opts=["no-new-privileges:true"],
@@ -502,6 +504,13 @@ def _urls(replica: int, workload: Workload) -> list[str]:
         for port in workload.ports
         if port.published
     ]
+
+
+def _gpus(gpu: Gpu) -> docker.ContainerDeviceRequestArgs:
+    numbers = [str(number) for number in gpu.numbers]
+    return docker.ContainerDeviceRequestArgs(
+        driver="nvidia", device_ids=numbers, capabilities=["gpu"]
+    )
 
 
 def _build(build: Build) -> docker.RemoteImageBuildArgs:

@@ -199,19 +199,23 @@ def _service(
         else None,
         memswap_limit=f"{inputs['memorySwap']}m" if inputs.get("memorySwap") else None,
         cpus=float(inputs["cpus"]) if inputs.get("cpus") else None,
-        deploy=_gpus(inputs.get("gpus")),
+        deploy=_gpus(inputs.get("deviceRequests")),
         stop_grace_period=f"{inputs['stopTimeout']}s" if inputs.get("stopTimeout") else None,
         logging=_if_set(driver=inputs.get("logDriver"), options=inputs.get("logOpts")),
     )
 
 
-def _gpus(gpus: str | None) -> dict[str, Json] | None:
-    """``device=0,1`` in the only way that both know."""
-    if not gpus:
-        return None
-    numbers = gpus.removeprefix("device=").split(",")
-    device = {"driver": "nvidia", "device_ids": numbers, "capabilities": ["gpu"]}
-    return {"resources": {"reservations": {"devices": [device]}}}
+def _gpus(requests: Iterable[Mapping[str, Json]] | None) -> dict[str, Json]:
+    """In the only words that both know."""
+    devices = [
+        {
+            "driver": request["driver"],
+            "device_ids": request["deviceIds"],
+            "capabilities": request["capabilities"],
+        }
+        for request in requests or []
+    ]
+    return {"resources": {"reservations": {"devices": devices}}} if devices else {}
 
 
 def _mount(mount: Mapping[str, Json], prepared: Collection[str]) -> str:
