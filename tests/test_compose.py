@@ -13,11 +13,13 @@ import yaml
 from pulumi_tiers.app_tier import AppTier, WorkloadArgs
 from pulumi_tiers.cli.compose import Compose, read_secrets, write, write_secrets
 from pulumi_tiers.cli.console import Stop
+from pulumi_tiers.cli.images import wanted
 from pulumi_tiers.data_tier import DataTier
 from pulumi_tiers.model.errors import DescriptionError
+from pulumi_tiers.model.ml import Sharing
 from pulumi_tiers.model.workload import Condition
 from pulumi_tiers.program import main
-from pulumi_tiers.render.compose import compose, compose_yaml
+from pulumi_tiers.render.compose import compose, compose_yaml, on_demand
 from pulumi_tiers.render.recorder import Recording, Secret, record
 from pulumi_tiers.site import Site
 
@@ -149,6 +151,55 @@ def test_only_keys_that_compose_1_29_knows() -> None:
     for service in rendered["services"].values():
         assert not refused & set(service)
         assert "deploy" not in service, "v5 refuses limits that stand in two places"
+
+
+def test_gpus_runs_on_demand_and_what_comes_before() -> None:
+    recording = one(
+        {
+            "image": "api:1",
+            "replicas": 2,
+            "rolling": True,
+            "healthcheck": {"test": ["CMD", "true"]},
+            "gpu": {"count": 2, "devices": [1, 3], "sharing": Sharing.SHARED},
+            "volumes": [
+                {"name": f"api-{name}", "target": f"/{name}", "size": "1Gi", "read_only": True}
+                for name in ("a", "b", "c")
+            ],
+            "init": {"image": "init:1", "secrets": {"KEY": "${postgres.password}"}},
+        },
+        train={"image": "train:1", "on_demand": True},
+        node={"image": "node:1", "per_node": True, "binds": {"/host": "/"}},
+    )
+    rendered = yaml.safe_load(compose_yaml(recording, "dev"))
+    jsonschema.Draft202012Validator(SCHEMA).validate(rendered)
+    found = rendered["services"]
+    devices = [{"driver": "nvidia", "device_ids": ["1", "3"], "capabilities": ["gpu"]}]
+    assert found["shop-api"]["deploy"] == {"resources": {"reservations": {"devices": devices}}}
+    # The first is healthy again before the second is replaced.
+    assert found["shop-api-2"]["depends_on"]["shop-api"] == {"condition": "service_healthy"}
+    completed = {"condition": "service_completed_successfully"}
+    assert found["shop-api"]["depends_on"] == {"shop-api-init": completed}
+    assert found["shop-api-init"]["depends_on"] == {
+        "shop-api-volumes": completed,
+        "shop-api-volumes-2": completed,
+    }
+    assert found["shop-api-volumes"]["volumes"] == [
+        "dev-shop-api-a:/tmp",
+        "dev-shop-api-b:/var/tmp",
+    ]
+    assert found["shop-api-init"]["image"] == "init:1"
+    assert found["shop-api-init"]["volumes"] == [
+        f"dev-shop-api-{name}:/{name}:nocopy" for name in ("a", "b", "c")
+    ]
+    assert found["shop-api-init"]["environment"] != {}
+    assert found["shop-train"]["profiles"] == ["on-demand"]
+    assert found["shop-train"]["restart"] == "no"
+    assert "profiles" not in found["shop-api"]
+    assert found["shop-node"]["volumes"] == ["/:/host:ro"]
+    assert on_demand(recording, "dev") == ["shop-train"]
+    images = wanted(recording)
+    assert images["shop/api"].reference == "api:1"
+    assert images["shop/api-init"].reference == "init:1"
 
 
 def test_dollars_and_secrets_of_a_program_survive() -> None:

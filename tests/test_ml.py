@@ -343,6 +343,17 @@ def test_a_version_that_is_not_there_stops_the_start_unless_it_is_optional(
     assert fetching.versions == []
 
 
+def test_the_image_that_fetches_can_be_another_one() -> None:
+    made = ml(it=api(models={"it": MODEL}), other=api(init={"image": "init:1"}))
+    images = {"shop/it-init": "mirror/mc:1", "shop/other-init": "mirror/init:1"}
+    services = plan(made, images=images).systems[0].ml
+    assert services["it"].models["it"].image == "mirror/mc:1"
+    assert services["other"].init is not None
+    assert services["other"].init.image == "mirror/init:1"
+    [mistake] = mistakes(ml(it=api()), images={"shop/it-init": "mirror/mc:1"})
+    assert mistake.place == "tiers:images.shop/it-init"
+
+
 # --- scaling by a queue ---------------------------------------------------------------------------
 
 

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from pulumi_tiers.checks import check_password, check_secret, check_size, check_systems
 from pulumi_tiers.engines import ENGINES
-from pulumi_tiers.limits import check_logins, is_managed
+from pulumi_tiers.limits import check_logins, init_name, is_managed
 from pulumi_tiers.model.base import Model
 from pulumi_tiers.model.edge import Edge, EdgePorts, Tls, TlsMode
 from pulumi_tiers.model.errors import DescriptionError, Mistake, mistakes_of, nearest, shown
@@ -218,8 +218,9 @@ def _check_overrides(settings: Settings, systems: list[System]) -> Iterator[Mist
     edges = _by_key(systems, lambda system: system.edges)
     sets = [key for key, store in stores.items() if store.replica_set]
     working = [key for key, service in services.items() if service.concurrency]
+    before = [key for key, service in services.items() if service.models or service.init]
     known: dict[str, tuple[str, Collection[str]]] = {
-        "images": ("service", [*stores, *services, *edges]),
+        "images": ("service", [*stores, *services, *edges, *map(init_name, before)]),
         "managed": ("store", stores),
         "replicas": ("service", [*services, *edges, *sets]),
         "autoscale": ("service", services),
@@ -628,17 +629,20 @@ class _Put:
                 "concurrency": settings.concurrency.get(key, workload.concurrency),
                 "docker_socket": workload.docker_socket
                 or (key in settings.docker_sockets and settings.target is Target.DOCKER),
+                "init": workload.init
+                and workload.init.model_copy(
+                    update={"image": self._image(init_name(name), workload.init.image)}
+                ),
                 "models": {
-                    model: self._model(f"{key}/{model}", wanted)
+                    model: self._model(name, model, wanted)
                     for model, wanted in workload.models.items()
                 },
             },
         )
 
-    def _model(self, key: str, wanted: MlModel) -> MlModel:
-        image = wanted.image or MODEL_IMAGE
-        if isinstance(image, str) and not wanted.image:
-            image = self.settings.registry.apply(image)
+    def _model(self, name: str, model: str, wanted: MlModel) -> MlModel:
+        key = f"{self._key(name)}/{model}"
+        image = self._image(init_name(name), wanted.image or MODEL_IMAGE)
         update: dict[str, object] = {"image": image}
         if key in self.settings.models:
             # Who names a version wants that one, and not to start without it.
