@@ -74,10 +74,16 @@ login() {{
 _ONCE = """once() {
   ran="$(ask -d "$1" -h -1 -W -Q "SET NOCOUNT ON; IF OBJECT_ID(N'dbo.tiers_init') IS NULL
 CREATE TABLE dbo.tiers_init (name nvarchar(100) PRIMARY KEY, applied datetime2 NOT NULL
-DEFAULT SYSUTCDATETIME()); SELECT COUNT(*) FROM dbo.tiers_init WHERE name = N'$2'" |
-    tr -d '[:space:]')"
-  [ "$ran" = 0 ] || return 0
-  printf '%s\\n' "SET XACT_ABORT ON;" "BEGIN TRANSACTION;" GO "$3" GO \\
+DEFAULT SYSUTCDATETIME()); SELECT COUNT(*) FROM dbo.tiers_init WHERE name = N'$2'")" || true
+  case "${ran//[[:space:]]/}" in
+  0) ;;
+  1) return ;;
+  *)
+    printf '%s\n' "$ran" >&2
+    exit 1
+    ;;
+  esac
+  printf '%s\n' "SET XACT_ABORT ON;" "BEGIN TRANSACTION;" GO "$3" GO \
     "INSERT INTO dbo.tiers_init (name) VALUES (N'$2');" "COMMIT;" GO >/tmp/init.sql
   ask -d "$1" -i /tmp/init.sql
 }
