@@ -207,6 +207,7 @@ RESPONDING = Base(
         "curl",
         "openssl",
         "python3",
+        "python3-pkg-resources",  # python3-tds wants it without saying so
         "python3-psycopg2",
         "python3-pymongo",
         "python3-redis",
@@ -288,6 +289,11 @@ MONGO = Recipe(
     "FerretDB 1.24 on SQLite, patched, with mongosh: it speaks MongoDB's protocol",
     (FERRETDB, MONGOSH),
 )
+MSSQL = Recipe(
+    HERE / "mssql",
+    "a program of ours on SQLite: it speaks SQL Server's protocol",
+    base=RESPONDING,
+)
 NGINX = Recipe(HERE / "nginx", "nginx 1.22 from Debian")
 POSTGRES = Recipe(HERE / "postgres", "PostgreSQL 15 from Debian")
 RABBITMQ = Recipe(HERE / "rabbitmq", "RabbitMQ 3.10 from Debian", base=MESSAGING)
@@ -342,6 +348,7 @@ SERVERS = {
     "mher/flower": FLOWER,
     "minio/minio": MINIO,
     "mongo": MONGO,
+    "mssql/server": MSSQL,
     "ngrok/ngrok": NGROK,
     "nginx": NGINX,
     "nginx/nginx-prometheus-exporter": NGINX_EXPORTER,
@@ -372,7 +379,6 @@ NO_STAND_IN = frozenset(
         "memcached",
         "minio/mc",
         "mongo-express",
-        "mssql/server",
         "mysql",
         "pgvector/pgvector",
         "postgis/postgis",
