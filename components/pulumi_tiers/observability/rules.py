@@ -182,7 +182,7 @@ class _Rules:
 
     def _over(
         self, key: str, name: str, expr: str, pending: str, family: Family, *texts: str,
-        severity: Severity = _WARNING, sign: str = ">",
+        severity: Severity = _WARNING, sign: str = ">", store: str = "",
     ) -> Alert:  # fmt: skip
         """Fires above a threshold, or below it."""
         limit = f"{getattr(self.observability.thresholds, key):g}"
@@ -190,6 +190,7 @@ class _Rules:
         return Alert(
             name, f"{expr} {sign} {limit}", pending, family, severity, summary, runbook,
             threshold=f"{key}={limit}",
+            labels=_of_store(store),
         )  # fmt: skip
 
     # --- availability: whether everything is there ----------------------------------------------
@@ -212,18 +213,17 @@ class _Rules:
                 continue
             if job.replicas == 0 or job.per_node:
                 continue
-            there = f'count(up{{job="{job.name}"}} == 1)'
             yield Alert(
                 "ReplicasMissing",
-                # `absent` has the label of its selector, and `count` none.
-                f'label_replace({there}, "job", "{job.name}", "", "") < {job.replicas}'
+                f'count(up{{job="{job.name}"}} == 1) < {job.replicas}'
                 f' or absent(up{{job="{job.name}"}})',
                 "5m",
                 _A,
                 _WARNING if job.replicas > 1 else _CRITICAL,
                 f"fewer than {job.replicas} of {{{{ $labels.job }}}} answer",
                 "Look which one is missing (tiers status) and why it doesn't start (tiers logs).",
-                labels=(("replicas", str(job.replicas)),),
+                # `count` has no labels, and `absent` those of its selector.
+                labels=(("job", job.name),),
             )
 
     def _stores(self) -> Iterator[Alert]:
@@ -232,6 +232,9 @@ class _Rules:
             if engine not in self._sources:
                 continue
             down = f'{_STORE_UP.get(engine, "up")}{{job="{name}"}} == 0'
+            if engine == "elasticsearch":
+                # Its exporter then says nothing of it.
+                down = f'absent(elasticsearch_cluster_health_status{{job="{name}"}})'
             yield Alert(
                 "StoreDown",
                 down,
@@ -241,7 +244,7 @@ class _Rules:
                 f"{name} does not take connections",
                 "Look whether it runs (tiers status), at its log (tiers logs) and whether its disk"
                 " is full. Restart it; restore a backup only if its files are damaged.",
-                labels=(("engine", _ENGINE_LABEL.get(engine, engine)),),
+                labels=(*_of_store(name), ("engine", _ENGINE_LABEL.get(engine, engine))),
             )
             if engine in _CONNECTIONS:
                 yield self._over(
@@ -253,6 +256,7 @@ class _Rules:
                     f'{name} has {{{{ $value | printf "%.0f" }}}} percent of its connections taken',
                     "Find who holds them; lower the pools of the services, or their replicas, or"
                     " raise the store's limit and its memory.",
+                    store=name,
                 )
             if engine in _MEMORY:
                 yield self._over(
@@ -264,6 +268,7 @@ class _Rules:
                     f'{name} uses {{{{ $value | printf "%.0f" }}}} percent of its memory',
                     "Look what fills it: keys without an expiry, queues that nobody reads. Raise"
                     " resources.memory if it is needed.",
+                    store=name,
                 )
             if engine in _DISK:
                 yield self._over(
@@ -274,6 +279,7 @@ class _Rules:
                     _A,
                     f'{name} has {{{{ $value | printf "%.0f" }}}} percent of its disk in use',
                     "Delete what nobody needs, or give its volume more room.",
+                    store=name,
                 )
             if engine == "elasticsearch":
                 yield Alert(
@@ -284,6 +290,7 @@ class _Rules:
                     _CRITICAL,
                     f"{name} is red: a part of its data can't be reached",
                     "Ask it why: GET _cluster/allocation/explain. Mostly its disk is full.",
+                    labels=_of_store(name),
                 )
 
     def _programs(self) -> Iterator[Alert]:
@@ -354,16 +361,18 @@ class _Rules:
 
     def _jobs(self) -> Iterator[Alert]:
         """Business: volume and quality of the work."""
-        if any(store.engine == "rabbitmq" for store in self.system.stores.values()):
-            yield self._over(
-                "queue_length",
-                "QueueTooLong",
-                "sum by (job) (rabbitmq_queue_messages_ready)",
-                "10m",
-                _B,
-                "{{ $value }} messages wait in {{ $labels.job }}",
-                "Look whether the workers run and are fast enough; add replicas.",
-            )
+        for name, store in self.system.stores.items():
+            if store.engine == "rabbitmq":
+                yield self._over(
+                    "queue_length",
+                    "QueueTooLong",
+                    f'sum by (job) (rabbitmq_queue_messages_ready{{job="{name}"}})',
+                    "10m",
+                    _B,
+                    "{{ $value }} messages wait in {{ $labels.job }}",
+                    "Look whether the workers run and are fast enough; add replicas.",
+                    store=name,
+                )
         if not has_programs(self.system):
             return
         program, hours = self.observability.program, self.observability.thresholds.idle_hours
@@ -512,6 +521,10 @@ class _Rules:
             "Prometheus can't evaluate some of its rules",
             "Its page Alerts names them and says why; mostly two series match where one should.",
         )
+
+
+def _of_store(name: str) -> tuple[tuple[str, str], ...]:
+    return (("store", name),) if name else ()
 
 
 def _of_job(expression: str, job: str) -> str:
