@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 from containers import stand_in
+from opensearch import opensearch
 from published import check_types
 from pulumi_tiers.engines import ENGINES
 from pulumi_tiers.model.network import Network
@@ -274,21 +275,67 @@ def test_a_version_is_whole(version: str) -> None:
 
 @pytest.mark.load
 def test_elasticsearch_is_told_what_its_published_types_know(tmp_path: Path) -> None:
-    store = log_stores(shop(), described())["elasticsearch"]
-    setup = ENGINES["elasticsearch"].setup("elasticsearch", store)
-    assert setup is not None
-    script = setup.environment["SCRIPT"].replace("$$", "$")
     kinds = {"_ilm/policy": "Policy", "_index_template": "IndexTemplate", "_security/role": "Role"}
     lines = [f'import type {{ {", ".join(kinds.values())} }} from "./published";']
-    for path, variable in re.findall(r'^ask PUT (\S+) "\$(BODY_\d+)"', script, re.MULTILINE):
-        body = setup.environment[variable].replace("$$", "$")
+    for path, body in bodies().items():
         kind = kinds[path.rpartition("/")[0]]
-        lines.append(f"export const {variable}: {kind} = {body};")
+        lines.append(f"export const {kind.lower()}: {kind} = {json.dumps(body)};")
     assert len(lines) == 4
     text = "\n".join(lines)
     assert check_types(tmp_path, text) == ""
     for right, wrong in (("flattened", "flat"), ("min_age", "age"), ("index_patterns", "names")):
         assert "error TS" in check_types(tmp_path, text.replace(right, wrong))
+
+
+def bodies() -> dict[str, dict[str, Any]]:
+    """What Elasticsearch is told before it is used, by the path."""
+    store = log_stores(shop(), described())["elasticsearch"]
+    setup = ENGINES["elasticsearch"].setup("elasticsearch", store)
+    assert setup is not None
+    script = setup.environment["SCRIPT"].replace("$$", "$")
+    found = re.findall(r'^ask PUT (\S+) "\$(BODY_\d+)"', script, re.MULTILINE)
+    return {path: json.loads(setup.environment[name].replace("$$", "$")) for path, name in found}
+
+
+@pytest.mark.load
+def test_whatever_programs_write_is_kept_and_found() -> None:
+    """By a real server of Elasticsearch's line; tests/opensearch.py has the differences."""
+    template = bodies()["_index_template/tiers-logs"]
+    del template["template"]["settings"]["index.lifecycle.name"]
+    field = template["template"]["mappings"]["properties"]["json"]
+    field["type"] = "flat_object"
+    del field["ignore_above"]
+    entries: list[dict[str, Any]] = [
+        {"message": "no ERROR here", "level": "error", "service": "api", "stream": "stdout"},
+        {"message": "{}", "service": "api", "json": {"user": {"id": 7}, "level": "info"}},
+        # Another program means something else by the same words, and has very many of them.
+        {"message": "{}", "service": "web", "level": 30, "json": {"user": "seven", "level": 30}},
+        {"message": "{}", "service": "web", "json": {f"key{n}": n for n in range(3000)}},
+        {"message": "x" * 100_000, "container": "y" * 100_000},
+    ]
+    with opensearch() as server:
+        assert server.ask("PUT", "_index_template/tiers-logs", template)[0] == 200
+        for number, entry in enumerate([*entries, entries[0]]):
+            path = f"logs-2026.11.22/_doc/{number % len(entries)}"
+            status, said = server.ask(
+                "PUT", path, {"@timestamp": "2026-11-22T10:00:00.1Z", **entry}
+            )
+            assert status == (201 if number < len(entries) else 200), said
+        assert server.ask("POST", "logs-*/_refresh")[0] == 200
+
+        def found(query: str) -> list[str]:
+            question = {"query": {"query_string": {"query": query}}}
+            answer = server.ask("POST", "logs-*/_search", question)[1]
+            return sorted(hit["_id"] for hit in answer["hits"]["hits"])
+
+        assert found("*") == ["0", "1", "2", "3", "4"]
+        # As Grafana's panel asks.
+        assert found("level:(error OR fatal OR critical)") == ["0"]
+        assert found("json.user.id:7") == ["1"]
+        assert found("json.user:seven") == ["2"]
+        assert found("service:web") == ["2", "3"]
+        mappings = server.ask("GET", "logs-2026.11.22/_mapping")[1]["logs-2026.11.22"]["mappings"]
+        assert {*mappings["properties"]} == {*FIELDS}
 
 
 @pytest.mark.docker

@@ -278,7 +278,7 @@ def _template(index: Index) -> dict[str, Any]:
         settings["index.lifecycle.name"] = f"tiers-{index.name}"
     template: dict[str, Any] = {"settings": settings}
     if index.fields:
-        properties = {name: {"type": kind} for name, kind in index.fields.items()}
+        properties = {name: _field(kind) for name, kind in index.fields.items()}
         template["mappings"] = {"dynamic": False, "properties": properties}
     return {
         "index_patterns": _names(index.name),
@@ -286,6 +286,11 @@ def _template(index: Index) -> dict[str, Any]:
         "priority": 500,
         "template": template,
     }
+
+
+def _field(kind: str) -> dict[str, Any]:
+    # A document with a longer word would be refused: such a word is kept and not found.
+    return {"type": kind, **({"ignore_above": 8191} if kind in ("keyword", "flattened") else {})}
 
 
 def _role(indices: list[str]) -> dict[str, Any]:
