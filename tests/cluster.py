@@ -15,6 +15,7 @@ import signal
 import socket
 import ssl
 import subprocess
+import tempfile
 import threading
 import time
 import urllib.error
@@ -147,6 +148,28 @@ def _take_stages(folder: Path) -> None:
             if "kind: Stage\n" in text:
                 texts.append(text)
     (folder / "stages.yaml").write_text("\n---\n".join(texts), encoding="utf-8")
+
+
+def definitions(module: str, checksum: str, *paths: str) -> str:
+    """Files of a Go module, such as the custom resources that a project publishes, as one text.
+
+    `module` with its version; `checksum` as go.sum has it. Raises NoClusterError.
+    """
+    with tempfile.TemporaryDirectory() as folder:  # no module of ours
+        done = subprocess.run(
+            ["go", "mod", "download", "-json", module],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+    if done.returncode:
+        raise NoClusterError(f"no {module}: {(done.stdout + done.stderr).strip()[-300:]}")
+    found = json.loads(done.stdout)
+    if found["Sum"] != checksum:
+        raise NoClusterError(f"{module} has the checksum {found['Sum']}")
+    return "\n---\n".join((Path(found["Dir"]) / path).read_text(encoding="utf-8") for path in paths)
 
 
 # --- what is applied to a new cluster -------------------------------------------------------------
