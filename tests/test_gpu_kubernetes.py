@@ -9,7 +9,7 @@ from pulumi_tiers.app_tier import WorkloadArgs
 from pulumi_tiers.cli.pods import Place, job_from
 from pulumi_tiers.cluster import Cluster, ClusterArgs, GpuPoolArgs
 from pulumi_tiers.data_tier import DataTier, StoreArgs
-from pulumi_tiers.limits import check_gpu_pool, gpu_pool
+from pulumi_tiers.limits import check_gpu_pool, gpu_doubts, gpu_pool
 from pulumi_tiers.ml_tier import MLTier
 from pulumi_tiers.model.cloud import Cloud, GpuPool
 from pulumi_tiers.model.errors import DescriptionError
@@ -119,6 +119,20 @@ def test_more_gpus_than_a_node_has_are_refused() -> None:
     assert "shop/train wants 2 GPUs, and a node of the size gpu-4000adax1-20gb has 1" in mistake.why
     large = Cloud(gpu=GpuPool(size="gpu-h100x8-640gb"))
     assert not list(check_gpu_pool({"shop/train": computing(8)}, large))
+
+
+def test_what_may_have_to_wait_for_a_gpu_is_told() -> None:
+    def doubts(cloud: dict[str, Any]) -> list[str]:
+        return list(gpu_doubts([computing(), computing()], Cloud.model_validate(cloud)))
+
+    assert not doubts({"region": "tor1"})
+    assert not list(gpu_doubts([Workload(image="api:1")], Cloud()))
+    [waits] = doubts({"region": "tor1", "gpu": {"max_nodes": 1}})
+    assert "2 GPUs are asked for, and there are 1 at most" in waits
+    [elsewhere] = doubts({})
+    assert "whether nyc1 has gpu-4000adax1-20gb" in elsewhere
+    [theirs] = doubts(EXISTING)
+    assert "it must have some with GPUs" in theirs
 
 
 # --- pods -----------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from pulumi_tiers.limits import (
     check_managed,
     check_version,
     files_name,
+    gpu_doubts,
     init_name,
     is_managed,
     managed_name,
@@ -725,6 +726,8 @@ def doubts(systems: Iterable[System], target: Target, cloud: Cloud | None = None
     systems = list(systems)
     if target is Target.DIGITALOCEAN and cloud:
         yield from _room(systems, cloud)
+        every = [workload for system in systems for workload in system.workloads.values()]
+        yield from gpu_doubts(every, cloud)
     for system in systems:
         production = system.environment is Environment.PRODUCTION
         if target is Target.DOCKER:
@@ -798,7 +801,10 @@ def _room(systems: list[System], cloud: Cloud) -> Iterator[str]:
             if not is_managed(store, Target.DIGITALOCEAN)
         ]
     asked = sum(
-        size_in_bytes(pod.resources.memory) * pod.replicas for pod in pods if not pod.job
+        size_in_bytes(pod.resources.memory) * pod.replicas
+        for pod in pods
+        # GPUs have nodes of their own.
+        if not (pod.job or pod.on_demand or pod.gpu)
     ) / (1024**3)
     nodes = cloud.max_nodes or cloud.nodes
     there = nodes * int(found[1])

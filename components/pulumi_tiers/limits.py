@@ -18,6 +18,8 @@ LARGEST_FILES = 1_000_000
 #: What "restricted" lets a container keep.
 _CAPABILITIES = frozenset({"NET_BIND_SERVICE"})
 _GIBIBYTES = {"Mi": 1 / 1024, "Gi": 1, "Ti": 1024}
+#: Those that people name: what there is changes from day to day, and no document lists it.
+_GPU_REGIONS = ("tor1", "nyc2", "atl1")
 #: Of a writable path without a size of its own. It counts as the container's memory.
 _TMPFS_SIZE = "64m"
 
@@ -207,14 +209,18 @@ def _per_node(place: str, workload: Workload) -> Iterator[Mistake]:
             )
 
 
-def gpu_pool(cloud: Cloud, workloads: Iterable[Workload]) -> GpuPool | None:
-    """The nodes for what computes on GPUs: none where nothing does, or in an existing cluster."""
-    # With an autoscaler, there may be as many as it says.
-    needed = sum(
+def _gpus(workloads: Iterable[Workload]) -> int:
+    """How many they have at a time. With an autoscaler, there may be as many as it says."""
+    return sum(
         item.gpu.count * (item.autoscale.max if item.autoscale else item.replicas)
         for item in workloads
         if item.gpu
     )
+
+
+def gpu_pool(cloud: Cloud, workloads: Iterable[Workload]) -> GpuPool | None:
+    """The nodes for what computes on GPUs: none where nothing does, or in an existing cluster."""
+    needed = _gpus(workloads)
     if not needed or cloud.cluster_id:
         return None
     pool = cloud.gpu or GpuPool()
@@ -235,6 +241,29 @@ def check_gpu_pool(workloads: Mapping[str, Workload], cloud: Cloud) -> Iterator[
                 f" {pool.gpus}",
                 "choose a larger size, such as 'gpu-h100x8-640gb'",
             )
+
+
+def gpu_doubts(workloads: Iterable[Workload], cloud: Cloud) -> Iterator[str]:
+    """Why what computes on GPUs on DigitalOcean may have to wait."""
+    workloads = list(workloads)
+    needed = _gpus(workloads)
+    if needed and cloud.cluster_id:
+        yield (
+            f"digitalocean: {needed} GPUs are asked for, and nobody adds nodes to the existing"
+            " cluster: it must have some with GPUs of NVIDIA's"
+        )
+    if (pool := gpu_pool(cloud, workloads)) is None:
+        return
+    if needed > (most := (pool.max_nodes or 1) * pool.gpus):
+        yield (
+            f"digitalocean: {needed} GPUs are asked for, and there are {most} at most: one waits"
+            " until another has done (tiers:digitalocean.gpu.max_nodes)"
+        )
+    if cloud.region not in _GPU_REGIONS:
+        yield (
+            f"digitalocean: few regions have nodes with GPUs, {', '.join(_GPU_REGIONS)} among them;"
+            f" whether {cloud.region} has {pool.size}, 'doctl compute size list' tells"
+        )
 
 
 def check_scaler(place: str, engine: Engine, scale: Autoscale) -> Iterator[Mistake]:

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from pulumi_tiers.checks import check_password, check_secret, check_size, check_systems
 from pulumi_tiers.engines import ENGINES
-from pulumi_tiers.limits import check_logins, init_name, is_managed
+from pulumi_tiers.limits import check_gpu_pool, check_logins, init_name, is_managed
 from pulumi_tiers.model.base import Model
 from pulumi_tiers.model.edge import Edge, EdgePorts, Tls, TlsMode
 from pulumi_tiers.model.errors import DescriptionError, Mistake, mistakes_of, nearest, shown
@@ -253,6 +253,8 @@ def _check_overrides(settings: Settings, systems: list[System]) -> Iterator[Mist
             sizes = ENGINE_SIZES.get(engine.service.engine, DATABASE_SIZES)
             place = f"tiers:managed.{key}.size"
             yield from check_size(place, managed.size, sizes, settings.digitalocean.prices)
+    if settings.target is Target.DIGITALOCEAN:
+        yield from check_gpu_pool(services, settings.digitalocean)
     for key in settings.replicas:
         if key in settings.autoscale:
             why = "the autoscaler decides how many there are"
