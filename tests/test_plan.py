@@ -750,8 +750,8 @@ def test_an_unknown_engine_is_one_mistake() -> None:
         Mistake(
             "shop: stores.db.engine",
             "there is no engine 'postgras'",
-            "did you mean 'postgres'? valid: elasticsearch, minio, mongo, mssql, postgres, rabbitmq,"
-            " redis",
+            "did you mean 'postgres'? valid: elasticsearch, minio, mongo, mssql, postgres,"
+            " rabbitmq, redis",
         )
     ]
 
