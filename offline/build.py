@@ -278,6 +278,11 @@ FLOWER_WHEEL = Wheel(
 )
 
 CERTBOT = Recipe(HERE / "certbot", "Certbot 2.1 from Debian")
+ELASTICSEARCH = Recipe(
+    HERE / "elasticsearch",
+    "a program of ours on SQLite: it has Elasticsearch's HTTP interface",
+    base=RESPONDING,
+)
 FLOWER = Recipe(HERE / "flower", "Flower 2.0 from PyPI on Debian's Celery 5.2", (FLOWER_WHEEL,))
 MINIO = Recipe(
     HERE / "minio",
@@ -338,6 +343,8 @@ SERVERS = {
     "beats/filebeat": FILEBEAT,
     "certbot/certbot": CERTBOT,
     "dpage/pgadmin4": PGADMIN,
+    "elasticsearch": ELASTICSEARCH,
+    "elasticsearch/elasticsearch": ELASTICSEARCH,
     "glitchtip/glitchtip": GLITCHTIP,
     "grafana/grafana": GRAFANA,
     "kibana": KIBANA,
@@ -373,8 +380,6 @@ SERVERS = {
 # Servers that the reference workload must not be mistaken for.
 NO_STAND_IN = frozenset(
     {
-        "elasticsearch",
-        "elasticsearch/elasticsearch",
         "mariadb",
         "memcached",
         "minio/mc",

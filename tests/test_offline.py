@@ -123,6 +123,7 @@ def test_what_is_not_an_image_name_is_refused(image: str) -> None:
         (MINIO, build.MINIO),
         ("minio/minio", build.MINIO),
         (MONGO, build.MONGO),
+        ("docker.elastic.co/elasticsearch/elasticsearch:8.8.0", build.ELASTICSEARCH),
         (MSSQL, build.MSSQL),
         (NGINX, build.NGINX),
         ("prom/prometheus:v3.4.1", build.PROMETHEUS),
@@ -144,7 +145,6 @@ def test_recipe_of_an_image(image: str, recipe: build.Recipe) -> None:
     [
         "mysql:8",
         "minio/mc:latest",
-        "docker.elastic.co/elasticsearch/elasticsearch:8.8.0",
     ],
 )
 def test_a_server_without_a_stand_in_is_never_the_reference_workload(image: str) -> None:
