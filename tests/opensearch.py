@@ -14,7 +14,7 @@ import time
 import urllib.error
 import urllib.request
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,8 +63,8 @@ def _distribution() -> Path:
 
 
 @contextmanager
-def opensearch() -> Iterator[OpenSearch]:
-    """A server of its own on loopback."""
+def opensearch(settings: Mapping[str, str] | None = None) -> Iterator[OpenSearch]:
+    """A server of its own on loopback, with these lines in opensearch.yml too."""
     if os.geteuid() or not (java := shutil.which("java")):
         pytest.skip("no Java here, or not root: the server runs as nobody")
     archive = _distribution()
@@ -72,12 +72,12 @@ def opensearch() -> Iterator[OpenSearch]:
         folder = Path(name)
         with zipfile.ZipFile(archive) as packed:
             packed.extractall(folder)
-        with _running(folder, java) as server:
+        with _running(folder, java, settings or {}) as server:
             yield server
 
 
 @contextmanager
-def _running(folder: Path, java: str) -> Iterator[OpenSearch]:
+def _running(folder: Path, java: str, settings: Mapping[str, str]) -> Iterator[OpenSearch]:
     home = folder / f"opensearch-{_VERSION}"
     ports: list[int] = []
     for _ in range(2):
@@ -88,6 +88,7 @@ def _running(folder: Path, java: str) -> Iterator[OpenSearch]:
     (home / "config" / "opensearch.yml").write_text(
         f"discovery.type: single-node\nnetwork.host: 127.0.0.1\n"
         f"http.port: {http}\ntransport.port: {transport}\n"
+        + "".join(f"{key}: {value}\n" for key, value in settings.items())
     )
     for path in (folder, *folder.rglob("*")):
         os.chown(path, _NOBODY, _NOBODY)

@@ -225,8 +225,13 @@ class Elasticsearch(Engine):
 
     def backups(self, store: Store, *, managed: bool = False) -> dict[str, Backup]:
         del managed
-        every = {index.name: f"{index.name},{index.name}-*" for index in store.indices}
-        return {key: _backup(names) for key, names in (every or {"": "*,-.*"}).items()}
+        if not store.indices:
+            # All but its own.
+            return {"": _backup(["*", "-.*"], "[^.].*")}
+        return {
+            index.name: _backup(_names(index.name), f"{index.name}(-.*)?")
+            for index in store.indices
+        }
 
     def check(self, store: Store) -> list[tuple[str, str]]:
         found: list[tuple[str, str]] = []
@@ -298,16 +303,16 @@ def _role(indices: list[str]) -> dict[str, Any]:
     return {"cluster": ["monitor"], "indices": rights}
 
 
-def _backup(names: str) -> Backup:
-    """A snapshot of open indices, through the server's own disk."""
+def _backup(names: list[str], pattern: str) -> Backup:
+    """A snapshot of indices, through the server's own disk. `pattern`: fits their names."""
     begin = (
         f"{_HERE}mkdir -p {_COPIES}\n"
         f"trap 'rm -rf /tmp/who {_COPIES}/tiers' EXIT\n"
         f"rm -rf {_COPIES}/tiers\n"
     )
     repository = 'ask PUT _snapshot/tiers \'{"type":"fs","settings":{"location":"tiers"}}\'\n'
-    what = json.dumps({"indices": names, "include_global_state": False})
-    ask = f"?wait_for_completion=true' '{what}'\ngrep -q '\"failed\":0' /tmp/said\n"
+    what = {"indices": ",".join(names), "ignore_unavailable": True, "include_global_state": False}
+    ask = f"?wait_for_completion=true' '{json.dumps(what)}'\ngrep -q '\"failed\":0' /tmp/said\n"
     dump = (
         f"{begin}{repository}ask PUT '{_SNAPSHOT}{ask}"
         f"tar -C {_COPIES} -cf - tiers\nask DELETE _snapshot/tiers\n"
@@ -315,8 +320,8 @@ def _backup(names: str) -> Backup:
     restore = (
         f"{begin}tar -C {_COPIES} -xf -\n{repository}"
         # The server takes no pattern for what closes.
-        f"ask GET '_cat/indices/{names}?h=index&expand_wildcards=open'\n"
-        'for index in $(cat /tmp/said); do ask POST "$index/_close"; done\n'
+        "ask GET '_cat/indices?h=index&expand_wildcards=open'\n"
+        f"for index in $(grep -xE '{pattern}' /tmp/said); do ask POST \"$index/_close\"; done\n"
         f"ask POST '{_SNAPSHOT}/_restore{ask}ask DELETE _snapshot/tiers\n"
     )
     return Backup(
