@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 import yaml
-from containers import stand_in
+from containers import Containers, stand_in
 from opensearch import opensearch
 from published import check_types
 from pulumi_tiers.engines import ENGINES
 from pulumi_tiers.model.network import Network
 from pulumi_tiers.model.observability import Logs, Observability
-from pulumi_tiers.model.references import references
+from pulumi_tiers.model.references import literal, references
 from pulumi_tiers.model.store import Store
 from pulumi_tiers.model.system import Environment, System, Target
 from pulumi_tiers.model.workload import Condition, Workload
@@ -371,3 +371,22 @@ def test_docker_says_whose_line_it_is_and_root_without_capabilities_reads_it() -
         assert "hunter2" in read("0:0", f"{number}/config.v2.json").stdout
     finally:
         docker("rm", "--force", name)
+
+
+@pytest.mark.docker
+def test_what_ships_logs_starts_with_its_hardening(tmp_path: Path) -> None:
+    """Commands, files, ports and health checks; the programs themselves are stand-ins."""
+    plain = workloads()
+    images = {key: stand_in(str(plain[key].image)) for key in ("logstash", "filebeat")}
+    found = workloads(images=images)
+    with Containers(tmp_path) as containers:
+        for key in images:
+            workload = found[key]
+            texts = [*workload.environment.values(), *workload.secrets.values()]
+            every = [reference for text in texts for reference in references(text)]
+            values = {f"{item.connection}.{item.field}": item.field for item in every}
+            # Files are written as they are.
+            configs = {name: literal(text) for name, text in workload.configs.items()}
+            workload = workload.model_copy(update={"configs": configs})
+            name = containers.start(key, workload, values)
+            containers.wait_healthy(name, workload)
