@@ -9,7 +9,7 @@ from typing import Any
 import pulumi
 import pytest
 import yaml
-from pulumi_tiers.cli.docker import Container
+from pulumi_tiers.cli.docker import Container, gives_gpus
 from pulumi_tiers.cli.main import app
 from pulumi_tiers.component import RefusedError
 from sandbox import ROOT, TIERS
@@ -197,6 +197,39 @@ def test_doctor_tells_machines_too(project: Path, monkeypatch: pytest.MonkeyPatc
     assert missing == ["Docker daemon"]
 
 
+@pytest.mark.parametrize(
+    ("told", "gives"),
+    [
+        ({"Runtimes": {"runc": {}}}, False),
+        ({"Runtimes": {"runc": {}, "nvidia": {}}}, True),
+        ({"Runtimes": None, "DiscoveredDevices": [{"ID": "nvidia.com/gpu=0"}]}, True),
+    ],
+)
+def test_gpus_are_given_by_a_runtime_or_as_devices(
+    told: dict[str, Any], gives: bool, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def docker(*_: str, **__: float) -> subprocess.CompletedProcess[str]:
+        return subprocess.CompletedProcess((), 0, json.dumps(told), "")
+
+    monkeypatch.setattr("pulumi_tiers.cli.docker.run", docker)
+    monkeypatch.setenv("PATH", str(project))
+    monkeypatch.setattr("pulumi_tiers.cli.docker.installed", lambda: True)
+    assert gives_gpus() is gives
+    # Python alone is needed on this machine: the daemon says nothing of its version.
+    findings = json.loads(tiers("doctor", "--json", cwd=project).stdout)
+    found = {finding["what"]: finding for finding in findings}
+    gpus = found["NVIDIA GPUs for containers"]
+    assert (gpus["ok"], gpus["needed"]) == (gives, False)
+    assert ("tiers:gpu: off" in gpus["remedy"]) is not gives
+    maps = found["vm.max_map_count: Elasticsearch"]
+    assert maps["ok"] is (not maps["remedy"])
+
+
+def test_what_runs_on_demand_is_well_while_it_does_not_run() -> None:
+    waiting = a_container("train", on_demand=True, state="created", health="")
+    assert (waiting.condition, waiting.well, waiting.hopeless) == ("on demand", True, False)
+
+
 def test_mistakes_in_a_program_of_ones_own_are_told_like_ours(project: Path) -> None:
     program = "from pulumi_tiers import Site\nSite('shop', {'target': 'dokcer', 'labels': 1})\n"
     (project / "__main__.py").write_text(program, encoding="utf-8")
@@ -222,6 +255,7 @@ def a_container(name: str, **different: Any) -> Container:
         "urls": (),
         "unverified": False,
         "job": False,
+        "on_demand": False,
         "part_of": "",
         "labels": {},
     }

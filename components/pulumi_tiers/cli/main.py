@@ -24,6 +24,7 @@ from pulumi_tiers.model.system import Target
 
 if TYPE_CHECKING:
     from pulumi_tiers.cli import scale as scales
+    from pulumi_tiers.model.workload import Autoscale
 
 app = typer.Typer(
     name="tiers",
@@ -496,7 +497,7 @@ def _print_services(services: "list[scales.Service]", stack: str, *, as_json: bo
             "service": item.name,
             "replicas": item.replicas,
             "concurrency": item.concurrency,
-            "autoscale": item.autoscale.model_dump() if item.autoscale else None,
+            "autoscale": _autoscale(item.autoscale) if item.autoscale else None,
             "healthy_here": sum(
                 (container.system, container.service) == (item.system, item.name)
                 for container in running
@@ -520,6 +521,12 @@ def _print_services(services: "list[scales.Service]", stack: str, *, as_json: bo
             str(row["healthy_here"]),
         )
     out.print(table)
+
+
+def _autoscale(given: "Autoscale") -> dict[str, object]:
+    """What decides, and the numbers."""
+    decides = {"cpu": given.percent} if given.percent else {}
+    return {**given.model_dump(exclude_none=True), **decides}
 
 
 def _print_json(value: object) -> None:

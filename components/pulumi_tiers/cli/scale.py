@@ -134,11 +134,15 @@ def _described(
 
 
 def _services(plan: Plan) -> list[Service]:
+    here = plan.target is Target.DOCKER
     found = [
-        Service(system.name, name, item.replicas, item.concurrency, item.autoscale)
+        # Nothing scales on Docker: where a queue would decide, the number does.
+        Service(
+            system.name, name, item.replicas, item.concurrency, None if here else item.autoscale
+        )
         for system in plan.systems
         for name, item in system.workloads.items()
-        if not item.job
+        if not (item.job or item.on_demand or item.per_node)
     ]
     for system in plan.systems:
         found += [
@@ -149,7 +153,7 @@ def _services(plan: Plan) -> list[Service]:
             Service(system.name, name, store.replicas, None, None)
             for name, store in system.stores.items()
             # On Docker it always has one member.
-            if store.replica_set and plan.target is not Target.DOCKER
+            if store.replica_set and not here
         ]
     return sorted(found, key=lambda item: item.key)
 
