@@ -61,6 +61,8 @@ _GPU = "nvidia.com/gpu"
 #: There is no such day, and the schedule is suspended: only its template is used.
 _NEVER = "0 0 31 2 *"
 _DAY = 24 * 3600
+#: Of those that ended well, and of the others: how many are kept with their logs, for a day.
+_RUNS = 3
 #: Follows a Service and its namespace: the domain of clusters that are called nothing else.
 _DOMAIN = ".svc.cluster.local"
 #: The namespace that a `NetworkPolicy` means, by a label that each has.
@@ -273,6 +275,8 @@ class KubernetesPlatform(Platform):
                 spec={
                     "schedule": _NEVER,
                     "suspend": True,
+                    "successful_jobs_history_limit": _RUNS,
+                    "failed_jobs_history_limit": _RUNS,
                     "job_template": {
                         "metadata": {"labels": _labels(site, name)},
                         "spec": {
