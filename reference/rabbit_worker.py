@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -43,7 +43,8 @@ from reference.validation import field as json_field
 from reference.validation import valid_name, valid_number, valid_text
 
 HEARTBEAT_SECONDS = 5
-LONGEST_PAUSE = 30
+# Between two tries: of a job whose store is down, and to connect.
+LONGEST_PAUSE, CONNECT_PAUSE = 30, 5
 
 logger = logging.getLogger("reference")
 
@@ -73,11 +74,11 @@ class Worker:
                     pause = 1 if time.monotonic() - started > LONGEST_PAUSE else pause
                     logger.warning("the queue fails, again in %d s: %s", pause, error)
                     self.stopping.wait(pause)
-                    pause = min(pause * 2, LONGEST_PAUSE)
+                    pause = min(pause * 2, CONNECT_PAUSE)
 
     def _consume(self, pool: ThreadPoolExecutor) -> None:
         running: set[Future[bool | None]] = set()
-        with closing(self.store.connect()) as connection:
+        with self.store.connect() as connection:
             channel = self.store.declare(connection)
             channel.basic_qos(prefetch_count=self.concurrency)
 

@@ -151,7 +151,9 @@ class MssqlStore(Database):
                 yield _Run(cursor)
         except (pytds.Error, OSError, ValueError) as error:
             # The driver's own timeout says nothing; what it waited for to get better does.
-            raise self.failure(str(error) or str(error.__cause__ or repr(error))) from None
+            reason = error if error.args else error.__cause__ or error
+            text = reason.args[0] if reason.args and isinstance(reason.args[0], str) else reason
+            raise self.failure(str(text) or repr(reason)) from None
 
 
 class _Run:

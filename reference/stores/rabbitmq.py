@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import ssl
 from collections.abc import Generator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from urllib.parse import parse_qs, unquote
 
 import pika
@@ -37,7 +37,7 @@ class RabbitStore(Store):
         The queue is this connection's alone and ends with it.
         """
         written = secrets.token_bytes(8)
-        with self.errors(), closing(self.connect()) as connection:
+        with self.errors(), self.connect() as connection:
             channel = connection.channel()
             queue = channel.queue_declare("", exclusive=True).method.queue
             publish(channel, queue, written)
@@ -49,18 +49,18 @@ class RabbitStore(Store):
 
     def migrate(self) -> list[str]:
         """Declare the queue of jobs where it is not there yet."""
-        with self.errors(), closing(self.connect()) as connection:
+        with self.errors(), self.connect() as connection:
             self.declare(connection)
         return [f"the queue {self.queue} is there"]
 
     def put(self, message: bytes) -> None:
         """Leave a message in the queue of jobs; it is there for good when this returns."""
-        with self.errors(), closing(self.connect()) as connection:
+        with self.errors(), self.connect() as connection:
             publish(self.declare(connection), self.queue, message)
 
     def depth(self) -> int:
         """How many messages wait in the queue of jobs for somebody to take them."""
-        with self.errors(), closing(self.connect()) as connection:
+        with self.errors(), self.connect() as connection:
             try:
                 answer = connection.channel().queue_declare(self.queue, passive=True)
             except ChannelClosedByBroker as closed:
