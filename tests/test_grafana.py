@@ -112,6 +112,18 @@ def test_a_panel_goes_with_what_it_asks() -> None:
         assert all(pair != ("row", "row") for pair in zip(kinds, [*kinds[1:], "row"], strict=True))
 
 
+def test_a_certificate_is_shown_where_there_is_one() -> None:
+    def shown(tls: str) -> bool:
+        upstreams = {"api": {"endpoint": "api", "port": 8000}}
+        edge = {"upstreams": upstreams, "routes": [{"path": "/", "upstream": "api"}]}
+        edge |= {"published": {"http": 80, "https": 443}, "server_names": ["shop.example.com"]}
+        system = shop(edges={"nginx": {**edge, "tls": {"mode": tls}}})
+        return "Certificado expira em" in titles(files(system, Observability())["Visão Geral"])
+
+    assert shown("self_signed")
+    assert not shown("off")
+
+
 def test_one_line_of_several_goes_too() -> None:
     known = {"pg_stat_activity_count", "up"}
     found = dashboards(Observability(), known, logs=False)["infraestrutura"]

@@ -113,7 +113,9 @@ def documented(observability: Observability) -> list[Dashboard]:
                         f"min by (job, dependency) ({program.dependency_up})",
                         "{{job}} → {{dependency}}",
                     ),
-                    _states("Endereços públicos", "probe_success", "{{instance}}"),
+                    _states(
+                        "Verificações de saúde", "min by (service) (probe_success)", "{{service}}"
+                    ),
                 )
             },
         ),

@@ -20,6 +20,7 @@ from pulumi_tiers.model.workload import (
     Workload,
 )
 from pulumi_tiers.observability.dashboards import LOGS, METRICS, dashboards, metrics_of, text_of
+from pulumi_tiers.observability.exporters import CERTIFICATE_JOB, probes
 from pulumi_tiers.observability.logs import INDEX
 from pulumi_tiers.observability.metrics import exported
 from pulumi_tiers.observability.prometheus import PORT as PROMETHEUS_PORT
@@ -119,11 +120,18 @@ def _files(system: System, observability: Observability, target: Target) -> dict
     assert observability.grafana is not None
     found = dashboards(
         observability,
-        exported(system, observability, target),
+        _known(system, observability, target),
         logs=observability.logs is not None,
     )
     ours = {f"{uid}.json": text_of(dashboard) for uid, dashboard in found.items()}
     return {**ours, **observability.grafana.extra_dashboards}
+
+
+def _known(system: System, observability: Observability, target: Target) -> frozenset[str]:
+    """What is exported; of certificates only where one is looked at."""
+    found = exported(system, observability, target)
+    looked_at = any(probe.job == CERTIFICATE_JOB for probe in probes(system, target))
+    return found if looked_at else found - {"probe_ssl_earliest_cert_expiry"}
 
 
 def _sources(observability: Observability) -> str:
@@ -191,7 +199,7 @@ def check_grafana(
     grafana = observability.grafana
     if grafana is None:
         return
-    known = exported(system, observability, target)
+    known = _known(system, observability, target)
     plain = grafana.model_copy(update={"extra_dashboards": {}})
     bare = observability.model_copy(update={"grafana": plain})
     ours = _files(system, bare, target)
