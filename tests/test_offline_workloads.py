@@ -1,4 +1,4 @@
-"""The engines' own workloads, setup jobs and copies, with a program of ours in the server's place.
+"""The library's own workloads, setup jobs and copies, with programs of ours in the servers' places.
 
 What that proves, and what not, is in offline/README.md.
 """
@@ -13,9 +13,12 @@ from containers import Containers, stand_in
 from pulumi_tiers.engines.base import Engine
 from pulumi_tiers.engines.elasticsearch import Elasticsearch
 from pulumi_tiers.engines.mssql import Mssql
+from pulumi_tiers.engines.postgres import Postgres
+from pulumi_tiers.engines.redis import Redis
 from pulumi_tiers.model.store import Database, Index, Store
 from pulumi_tiers.model.workload import Metrics, Port, Resources, Workload
 from pulumi_tiers.observability.exporters import EXPORTERS
+from pulumi_tiers.tools import Tunnel, glitchtip, metabase, ngrok, pgadmin, portainer
 
 pytestmark = [pytest.mark.docker, pytest.mark.load]
 
@@ -158,3 +161,59 @@ def test_elasticsearch_refuses_to_look_for_others(here: Containers) -> None:
     code, said = here.run("search", changed, {"password.elastic": ADMIN})
     assert code == 78
     assert "discovery settings are unsuitable" in said
+
+
+def placed(workload: Workload) -> Workload:
+    return workload.model_copy(update={"image": stand_in(str(workload.image))})
+
+
+def test_tools_become_healthy_with_what_they_need_and_end_without(here: Containers) -> None:
+    postgres = Store(engine="postgres", image=stand_in(Postgres().image))
+    redis = Store(engine="redis", image=stand_in(Redis().image))
+    database = started(here, Postgres(), "postgres", postgres, Postgres().admin)
+    started(here, Redis(), "redis", redis, Redis().admin)
+    names = {"host": "postgres", "port": "5432", "database": Postgres().admin}
+    names |= {"user": Postgres().admin, "password": ADMIN}
+    url = Postgres().url(
+        Postgres().consumers(postgres)[""], ADMIN, ["postgres"], 5432, tls=False, store=postgres
+    )
+    cache = Redis().url(
+        Redis().consumers(redis)[""], ADMIN, ["redis"], 6379, tls=False, store=redis
+    )
+    values = {
+        **{f"postgres{part}.{key}": v for key, v in names.items() for part in ("", ".metabase")},
+        "postgres.glitchtip.url": url,
+        "redis.url": cache,
+        "secret.MB_ENCRYPTION_SECRET_KEY": "0123456789abcdef",
+        "secret.GLITCHTIP_SECRET_KEY": "a secret",
+        "secret.PGADMIN_PASSWORD": ADMIN,
+        "secret.PORTAINER_PASSWORD": ADMIN,
+    }
+    tracker = glitchtip()
+    assert here.run("glitchtip-migrate", placed(tracker.pop("glitchtip-migrate")), values)[0] == 0
+    tools = {**tracker, "metabase": metabase(), "pgadmin": pgadmin()}
+    socket = {"/var/run/docker.sock": "/var/run/docker.sock"}
+    tools["portainer"] = portainer().model_copy(update={"binds": socket})
+    running = {name: here.start(name, placed(tool), values) for name, tool in tools.items()}
+    for name, tool in tools.items():
+        if tool.healthcheck:
+            here.wait_healthy(running[name], tool, 60)
+    told = "".join(here.logs(name) for name in running.values())
+    assert "stand-in for Metabase" in told
+    assert ADMIN not in told
+    state = here.docker("inspect", "--format", "{{.State.Running}}", running["glitchtip-worker"])
+    assert state == "true"
+    here.docker("rm", "--force", database)
+    here.wait(
+        lambda: not here.healthy(running["metabase"], tools["metabase"]), running["metabase"], 30
+    )
+
+
+def test_ngrok_needs_its_token(here: Containers) -> None:
+    tunnel = placed(ngrok({"app": Tunnel("nginx:8080")}))
+    code, said = here.run("ngrok", tunnel, {})
+    assert code != 0
+    assert "NGROK_AUTHTOKEN" in said
+    given = tunnel.model_copy(update={"secrets": {"NGROK_AUTHTOKEN": "a-token"}})
+    name = here.start("tunnel", given, {})
+    here.wait_healthy(name, given, 30)
