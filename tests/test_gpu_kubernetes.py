@@ -17,7 +17,10 @@ from pulumi_tiers.model.system import Target
 from pulumi_tiers.model.workload import Workload
 from pulumi_tiers.platforms.digitalocean import DigitalOceanPlatform
 from pulumi_tiers.prices import GPU_SIZES, price
+from pulumi_tiers.render.details import files
+from pulumi_tiers.render.picture import picture
 from pulumi_tiers.render.recorder import Json, Recording, record
+from pulumi_tiers.render.report import report
 from pulumi_tiers.site import RegistryLoginArgs, Site, SiteArgs
 from test_kubernetes import Objects
 
@@ -528,6 +531,37 @@ def test_keda_reads_a_queue_of_rabbitmq_by_its_url() -> None:
     assert (trigger["type"], trigger["metadata"]["queueName"]) == ("rabbitmq", "celery")
     [url] = objects.get("Secret", "api-scaler")["stringData"].values()
     assert re.fullmatch(r"amqp://\w+:\$\{\w+\}@rabbit\.dev-shop\.svc\.cluster\.local:5672/.*", url)
+
+
+# --- how it is shown ------------------------------------------------------------------------------
+
+
+def test_the_report_says_what_each_is() -> None:
+    services: dict[str, WorkloadArgs] = {
+        "nodes": COLLECTOR,
+        "train": {"on_demand": True, "gpu": {}, "configs": {"rate.ini": "fast"}},
+        "work": SCALED,
+    }
+    found = shop(
+        {
+            "site": {"collectors": True},
+            "stores": {"redis": {"engine": "redis"}},
+            "services": {name: {"image": f"{name}:1", **it} for name, it in services.items()},
+        }
+    )
+    rows = {
+        cells[1]: cells
+        for line in report(found.recording, "dev").splitlines()
+        if len(cells := [cell.strip() for cell in line.split("|")]) > 8
+    }
+    assert rows["nodes"][4] == "one per node"
+    assert rows["train"][4] == "on demand"
+    assert "1 GPU" in rows["train"][5]
+    assert rows["work"][4] == "0-5, by redis"
+    assert [file.path for file in files(found.recording)["shop", "train"]] == [
+        "/run/configs/rate.ini"
+    ]
+    assert {node.name: node.count for node in picture(found.recording).nodes}["work"] == "0-5"
 
 
 # --- a run ----------------------------------------------------------------------------------------

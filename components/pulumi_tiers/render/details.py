@@ -9,6 +9,22 @@ from pulumi_tiers.platforms.labels import LABEL_PART_OF, LABEL_SERVICE, LABEL_SY
 from pulumi_tiers.render.recorder import Json, Recording, Resource, bare
 
 CONTAINER = "docker:index/container:Container"
+PODS = frozenset(
+    f"kubernetes:{kind}"
+    for kind in (
+        "apps/v1:DaemonSet",
+        "apps/v1:Deployment",
+        "apps/v1:StatefulSet",
+        "batch/v1:CronJob",
+        "batch/v1:Job",
+    )
+)
+"""What makes the pods of a workload."""
+SCALERS = (
+    "kubernetes:autoscaling/v2:HorizontalPodAutoscaler",
+    "kubernetes:keda.sh/v1alpha1:ScaledObject",
+)
+"""What decides how many there are."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +44,12 @@ def labels_of(resource: Resource) -> dict[str, str]:
     if resource.type.startswith("docker:"):
         return {item["label"]: item["value"] for item in bare(resource.inputs).get("labels") or []}
     return {}
+
+
+def pod_template(resource: Resource) -> Json:
+    """Of one of `PODS`: the metadata and spec of its pods, with whatever wraps its secrets."""
+    spec = bare(resource.inputs["spec"])
+    return (spec["jobTemplate"]["spec"] if "jobTemplate" in spec else spec)["template"]
 
 
 def part_of(resource: Resource) -> str:
@@ -50,7 +72,7 @@ def files(recording: Recording) -> dict[tuple[str, str], list[File]]:
         if resource.type == CONTAINER and part_of(resource):
             key = labels.get(LABEL_SYSTEM, ""), part_of(resource)
             given = _written(resource.inputs)
-        elif resource.type.startswith(("kubernetes:apps/", "kubernetes:batch/v1:Job")):
+        elif resource.type in PODS:
             key = labels.get(LABEL_SYSTEM, ""), labels.get(LABEL_SERVICE, "")
             given = _mounted(recording, resource)
         else:
@@ -77,7 +99,7 @@ def _written(inputs: Mapping[str, Json]) -> Iterator[File]:
 
 def _mounted(recording: Recording, workload: Resource) -> Iterator[File]:
     namespace = bare(workload.inputs["metadata"]).get("namespace")
-    pod = bare(workload.inputs["spec"])["template"]["spec"]
+    pod = pod_template(workload)["spec"]
     mounts = pod["containers"][0].get("volumeMounts") or []
     paths = {item["name"]: item["mountPath"] for item in mounts}
     for volume in pod.get("volumes") or []:

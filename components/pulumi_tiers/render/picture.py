@@ -19,7 +19,16 @@ from pulumi_tiers.platforms.labels import (
     LABEL_UNVERIFIED,
     tag_key,
 )
-from pulumi_tiers.render.details import CONTAINER, File, files, labels_of, part_of
+from pulumi_tiers.render.details import (
+    CONTAINER,
+    PODS,
+    SCALERS,
+    File,
+    files,
+    labels_of,
+    part_of,
+    pod_template,
+)
 from pulumi_tiers.render.graph import shown
 from pulumi_tiers.render.recorder import Recording, Resource, bare
 
@@ -245,29 +254,24 @@ def _docker_ports(containers: Sequence[Resource]) -> Iterator[str]:
         yield f"{address}:{first if first == last else f'{first}-{last}'} → {internal}"
 
 
-_KUBERNETES = (
-    "kubernetes:apps/v1:Deployment",
-    "kubernetes:apps/v1:StatefulSet",
-    "kubernetes:batch/v1:Job",
-)
-
-
 def _kubernetes(recording: Recording) -> Iterator[_Found]:
     given = files(recording)
     secrets = dict(_by_service(recording, "kubernetes:core/v1:Secret"))
     services = dict(_by_service(recording, "kubernetes:core/v1:Service"))
-    scalers = dict(_by_service(recording, "kubernetes:autoscaling/v2:HorizontalPodAutoscaler"))
-    for key, [workload, *_] in _by_service(recording, *_KUBERNETES):
+    scalers = dict(_by_service(recording, *SCALERS))
+    for key, [workload, *_] in _by_service(recording, *PODS):
         inputs = shown(workload.inputs)
         metadata, spec = inputs["metadata"], inputs["spec"]
         annotations = metadata.get("annotations", {})
-        container = spec["template"]["spec"]["containers"][0]
+        container = shown(pod_template(workload))["spec"]["containers"][0]
         job = workload.type.endswith(":Job")
         tier, kind = _component(workload, given.get(key, []), job=job)
         image, unverified = container["image"], LABEL_UNVERIFIED in annotations
         replicas, most = spec.get("replicas", 1), 0
         for scaler in scalers.get(key, []):
-            replicas, most = (scaler.inputs["spec"][end] for end in ("minReplicas", "maxReplicas"))
+            ends = bare(scaler.inputs)["spec"]
+            count = "ReplicaCount" if "minReplicaCount" in ends else "Replicas"
+            replicas, most = ends[f"min{count}"], ends[f"max{count}"]
         environment = [
             f"{variable['name']}={variable.get('value', '')}"
             for variable in container.get("env") or []

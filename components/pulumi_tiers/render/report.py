@@ -13,7 +13,16 @@ from pulumi_tiers.platforms.labels import (
     tag_key,
 )
 from pulumi_tiers.prices import charged, price, total
-from pulumi_tiers.render.details import CONTAINER, File, files, labels_of, part_of
+from pulumi_tiers.render.details import (
+    CONTAINER,
+    PODS,
+    SCALERS,
+    File,
+    files,
+    labels_of,
+    part_of,
+    pod_template,
+)
 from pulumi_tiers.render.graph import SECRET, shown
 from pulumi_tiers.render.markdown import bullets, table, text
 from pulumi_tiers.render.picture import PEOPLE, Kind, Node, Picture, picture
@@ -22,9 +31,7 @@ from pulumi_tiers.render.recorder import Json, Recording, Resource, bare
 _CLUSTER = "digitalocean:index/kubernetesCluster:KubernetesCluster"
 _DATABASE = "digitalocean:index/databaseCluster:DatabaseCluster"
 _VOLUME = "docker:index/volume:Volume"
-_SCALER = "kubernetes:autoscaling/v2:HorizontalPodAutoscaler"
 _CLAIM = "kubernetes:core/v1:PersistentVolumeClaim"
-_PODS = ("apps/v1:Deployment", "apps/v1:StatefulSet", "batch/v1:Job")
 
 
 def report(recording: Recording, stack: str, known: Mapping[str, float] | None = None) -> str:
@@ -107,17 +114,26 @@ def _details(resources: Sequence[Resource]) -> dict[Place, list[str]]:
             continue
         if item.type == CONTAINER:
             found[_place(item)] = _container(shown(item.inputs), sizes)
-        elif item.type.removeprefix("kubernetes:") in _PODS:
+        elif item.type in PODS:
             found[_place(item)] = _pod(item, claims)
     return found
 
 
 def _replicas(node: Node, resources: Sequence[Resource]) -> str:
     for item in resources:
-        if item.type == _SCALER and _place(item) == (node.system, node.name):
-            [metric] = bare(item.inputs)["spec"]["metrics"]
+        if item.type in SCALERS and _place(item) == (node.system, node.name):
+            spec = bare(item.inputs)["spec"]
+            if "triggers" in spec:
+                kinds = " and ".join(shown(trigger["type"]) for trigger in spec["triggers"])
+                return f"{node.count}, by {kinds}"
+            [metric] = spec["metrics"]
             target = metric["resource"]["target"]["averageUtilization"]
             return f"{node.count}, at {target} % of the requested CPU"
+        if item.type in PODS and _place(item) == (node.system, node.name):
+            if item.type.endswith(":DaemonSet"):
+                return "one per node"
+            if item.type.endswith(":CronJob"):
+                return "on demand"
     return node.count
 
 
@@ -131,8 +147,8 @@ def _networks(resources: Sequence[Resource]) -> dict[Place, list[str]]:
             for network in bare(item.inputs).get("networksAdvanced") or []:
                 addresses = found[_place(item)].setdefault(network["name"], [])
                 addresses += filter(None, [network.get("ipv4Address")])
-        elif item.type.removeprefix("kubernetes:") in _PODS:
-            pod = bare(item.inputs)["spec"]["template"]["metadata"]["labels"]
+        elif item.type in PODS:
+            pod = pod_template(item)["metadata"]["labels"]
             for label in sorted(pod):
                 if label.startswith(f"{LABEL_NETWORK}."):
                     found[_place(item)][label.removeprefix(f"{LABEL_NETWORK}.")] = []
@@ -192,12 +208,14 @@ def _container(inputs: Json, sizes: Mapping[str, str]) -> list[str]:
 def _pod(resource: Resource, claims: Mapping[tuple[str, str], Json]) -> list[str]:
     """Limits, health check, data."""
     spec = shown(resource.inputs)["spec"]
-    pod = spec["template"]["spec"]
+    pod = shown(pod_template(resource))["spec"]
     container = pod["containers"][0]
     limits = (container.get("resources") or {}).get("limits") or {}
     thousandths = re.fullmatch(r"(\d+)m", str(limits.get("cpu")))
     cpu = f"{int(thousandths[1]) / 1000:g}" if thousandths else limits.get("cpu")
     told = [f"{cpu} CPU" if cpu else "", re.sub(r"(.i)$", r" \1B", str(limits.get("memory", "")))]
+    if gpus := limits.get("nvidia.com/gpu"):
+        told.append(f"{gpus} GPU")
     probe = container.get("readinessProbe") or {}
     get, every = probe.get("httpGet"), f"{probe.get('periodSeconds')}s"
     # As Kubernetes has them, dollar signs are doubled.
