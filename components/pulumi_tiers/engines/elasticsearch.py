@@ -257,8 +257,6 @@ class Elasticsearch(Engine):
         found = super().check_secret(name, value)
         if len(value) < 6:
             found.append(("the password has fewer than 6 characters", "give it 6 or more"))
-        if not value.isprintable():
-            found.append(("the password holds a control character", "use printable ones"))
         return found
 
     def check_queue(self, store: Store) -> list[tuple[str, str]]:

@@ -244,8 +244,6 @@ class Mssql(Engine):
             found.append((why, remedy))
         if len(name) > 2 and name.lower() in value.lower():
             found.append(("SQL Server refuses the password: the user's name is in it", "change it"))
-        if not value.isprintable():
-            found.append(("the password holds a control character", "use printable ones"))
         return found
 
     def check_queue(self, store: Store) -> list[tuple[str, str]]:

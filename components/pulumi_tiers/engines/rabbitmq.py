@@ -489,12 +489,6 @@ class Rabbitmq(Engine):
                     )
         return found
 
-    def check_secret(self, name: str, value: str) -> list[tuple[str, str]]:
-        found = super().check_secret(name, value)
-        if not value.isprintable():
-            found.append(("the password holds a control character", "use printable ones"))
-        return found
-
     def scaler(self, store: Store, consumer: Consumer, queue: str, length: int) -> Scaler | None:
         del store, consumer
         return Scaler(
