@@ -105,6 +105,18 @@ def test_what_runs_before_a_service_fills_its_volumes(sandbox: Sandbox, runner: 
     assert init["HostConfig"]["ReadonlyRootfs"] is True
     assert init["Config"]["User"] == "1000:1000"
 
+    before = inspect(sandbox, "web")["Id"]
+    sandbox.tiers("restart", "web")
+    assert sandbox.tiers("logs", "web").stdout == "s3cret 1000\n" * 4
+    again = inspect(sandbox, "web-init")
+    assert again["Id"] == init["Id"]
+    assert again["State"]["StartedAt"] > init["State"]["StartedAt"]
+    web["init"]["environment"] = {"CODE": "0", "NEW": "1"}
+    describe(sandbox, web=web)
+    sandbox.tiers("up", "--runner", runner)
+    # What it starts with is another one.
+    assert inspect(sandbox, "web")["Id"] != before
+
     web["init"]["environment"] = {"CODE": "5"}
     describe(sandbox, web=web)
     failed = sandbox.tiers("up", "--runner", runner, code=1)

@@ -337,6 +337,16 @@ def remove(container: Container) -> None:
     run("rm", "--force", "--volumes", container.id, timeout=120)
 
 
+def run_again(container: Container) -> None:
+    """Runs a job that has ended once more, to its end. Raises Stop where it fails."""
+    command = ["docker", "start", "--attach", container.id]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        lines = (done.stdout + done.stderr).splitlines()[-15:]
+        said = "".join(f"\n    {line}" for line in lines)
+        raise Stop(f"{container.name}: exited ({done.returncode}); its last log lines:{said}")
+
+
 def last_lines(container: Container, count: int) -> list[str]:
     """The end of a container's log."""
     # Both streams in one, in the order of their lines.

@@ -240,11 +240,16 @@ def restart(
 ) -> None:
     """Restart one service, or all, and wait until they are healthy."""
     from pulumi_tiers.cli import compose
+    from pulumi_tiers.limits import init_name
 
     steps = Steps()
-    for container in _chosen(stack, service):
-        if container.job or container.on_demand:
-            continue
+    chosen = [item for item in _chosen(stack, service) if not (item.job or item.on_demand)]
+    first = {(item.system, init_name(item.service)) for item in chosen}
+    for container in docker.containers(stack):
+        if (container.system, container.service) in first:
+            with steps.during(f"running {container.name}"):
+                docker.run_again(container)
+    for container in chosen:
         with steps.during(f"restarting {container.name}"):
             # A worker may finish its jobs first.
             grace = docker.inspect(container)["Config"].get("StopTimeout") or 10

@@ -42,6 +42,7 @@ from pulumi_tiers.platforms.labels import (
     LABEL_DEPENDS_ON,
     LABEL_FILES,
     LABEL_IMAGE,
+    LABEL_INIT,
     LABEL_JOB,
     LABEL_ON_DEMAND,
     LABEL_PART_OF,
@@ -251,10 +252,12 @@ class DockerPlatform(Platform):
         secrets: dict[str, pulumi.Input[str]] = {}
         script = [_PUT]
         volumes: list[tuple[docker.Volume, str, str]] = []
-        for suffix, target, folder, umask, files, variables in (
-            ("configs", CONFIGS, "/tmp", "222", workload.configs, environment),  # noqa: S108
-            ("secrets", SECRET_FILES, "/var/tmp", "377", workload.secret_files, secrets),  # noqa: S108
+        for suffix, target, umask, files, variables in (
+            ("configs", CONFIGS, "222", workload.configs, environment),
+            ("secrets", SECRET_FILES, "377", workload.secret_files, secrets),
         ):
+            # The barest images have the first one only.
+            folder = _TEMPORARY[len(volumes)]
             for number, (file, text) in enumerate(sorted(files.items())):
                 variable = f"{suffix.upper()}_{number}"
                 variables[variable] = text
@@ -481,6 +484,8 @@ def _labels(
     }
     if workload.files and not workload.reloads:
         labels[LABEL_FILES] = digest(workload.files)
+    if workload.init:
+        labels[LABEL_INIT] = digest(dict(workload.init))
     if workload.depends_on:
         labels[LABEL_DEPENDS_ON] = ",".join(
             f"{other}:{condition}" for other, condition in sorted(workload.depends_on.items())

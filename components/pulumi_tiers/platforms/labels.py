@@ -21,6 +21,8 @@ LABEL_JOB = "tiers.job"
 LABEL_ON_DEMAND = "tiers.on_demand"
 #: Changes with the files of a workload that reads them at its start only.
 LABEL_FILES = "tiers.files"
+#: Changes with what runs before a workload.
+LABEL_INIT = "tiers.init"
 #: Of a volume: how big it is meant to be. Docker holds no volume to it.
 LABEL_SIZE = "tiers.size"
 #: Of the pods that are in a network: ``tiers.network.data``.
