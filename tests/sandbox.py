@@ -153,13 +153,17 @@ class Sandbox:
                 subprocess.run(["docker", *verb, *left[kind]], capture_output=True, check=False)
 
 
+#: What the systems publish, and the second replica of an application.
+_PORTS = (80, 443, 1433, 5000, 5001, 5002, 5432, 5672, 6379, 8000, 8001, 8080, 9000, 15672, 27017)
+
+
 def _free_offset() -> int:
     """An offset at which the documented ports are free, and their replicas' too."""
     while True:
         # Below those that the kernel gives to connections.
         offset = 8000 + secrets.randbelow(16_000)
         try:
-            for port in (80, 443, 5432, 6379, 8000, 8001, 27017):
+            for port in _PORTS:
                 with socket.socket() as probe:
                     probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                     probe.bind(("127.0.0.1", port + offset))
