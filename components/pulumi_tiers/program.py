@@ -71,6 +71,8 @@ def deploy(
         "await_load_balancers": balancers.await_,
         "collectors": any(workload.per_node for workload in system.workloads.values()),
     }
+    if system.observability and system.observability.service_monitors:
+        place["service_monitors"] = system.observability.service_monitors
     if cluster:
         place["cluster"] = cluster.ref
     if system.networks:

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from pulumi_tiers.model.base import (
+    DnsLabel,
     Duration,
     FileName,
     Flag,
@@ -286,8 +287,9 @@ class Observability(Model):
     extra_rules: dict[RuleName, Rule] = {}
     #: Further metrics that the programs export: extra rules and dashboards may name them.
     exports: list[MetricName] = []
-    #: Kubernetes: ServiceMonitors too, for a Prometheus Operator that the cluster has.
-    service_monitors: Flag = False
+    #: Kubernetes: the namespace of another Prometheus, whose operator reads ServiceMonitors: some
+    #: are made for it.
+    service_monitors: DnsLabel | None = None
     #: Images of exporters by engine (`postgres`), or `node`, `nginx`, `blackbox`.
     images: dict[Name, ImageReference] = {}
 

@@ -268,8 +268,9 @@ class ObservabilityArgs(TypedDict):
     """Alerts of your own, by name."""
     exports: NotRequired[list[str]]
     """Further metrics that the targets export."""
-    service_monitors: NotRequired[bool]
-    """Kubernetes: ServiceMonitors too, for a Prometheus Operator. Default: false."""
+    service_monitors: NotRequired[str]
+    """Kubernetes: the namespace of another Prometheus, whose operator reads ServiceMonitors: what
+    is made here gets some. Default: none. Everything else: `service_monitors` of the Site."""
     images: NotRequired[dict[str, pulumi.Input[str]]]
     """Images of exporters by engine, or node, nginx, blackbox."""
 
@@ -334,8 +335,11 @@ class Observability(AppTier):
     ) -> None:
         made = args.get(MADE) if isinstance(args, Mapping) else None
         workloads = made or _workloads(f"{type(self).__name__} {name}", args)
+        site = args["site"]
+        if "service_monitors" in args:
+            site = cast("SiteRef", {**site, "service_monitors": args["service_monitors"]})
         tier: AppTierArgs = {
-            "site": args["site"],
+            "site": site,
             "services": cast("dict[str, WorkloadArgs]", workloads),
         }
         if "connections" in args:
