@@ -195,7 +195,7 @@ def test_each_channel_gets_its_secret_as_a_file() -> None:
         # As a description has it: no dollar sign of a password begins a reference.
         "email-password": "pa$$$$word",
     }
-    config = yaml.safe_load(workload.configs["alertmanager.yml"])
+    config = yaml.safe_load(workload.secret_files["alertmanager.yml"])
     [receiver] = config["receivers"]
     assert [item["api_url_file"] for item in receiver["slack_configs"]] == [
         "/run/secrets/slack",
@@ -209,7 +209,7 @@ def test_each_channel_gets_its_secret_as_a_file() -> None:
 
 def test_without_a_channel_alerts_are_shown_and_told_to_nobody() -> None:
     workload = observability_workloads(everything(), Observability(), Target.DOCKER)["alertmanager"]
-    config = yaml.safe_load(workload.configs["alertmanager.yml"])
+    config = yaml.safe_load(workload.secret_files["alertmanager.yml"])
     assert config["receivers"] == [{"name": "everybody"}]
     assert not workload.secret_files
 
@@ -418,6 +418,8 @@ def tool(folder: Path, image: str, program: str, *arguments: str) -> str:
                 "none",
                 "--volume",
                 f"{folder}:/run/configs:ro",
+                "--volume",
+                f"{folder}:/run/secrets:ro",
             ),
             *("--entrypoint", f"/bin/{program}", stand_in(image), *arguments),
         ],
@@ -432,8 +434,8 @@ def tool(folder: Path, image: str, program: str, *arguments: str) -> str:
 def written(folder: Path, system: System, **keys: Any) -> Path:
     made = observability_workloads(system, observed(**keys), Target.DOCKER)
     for workload in made.values():
-        for name, text in workload.configs.items():
-            (folder / name).write_text(text)
+        for name, text in {**workload.configs, **workload.secret_files}.items():
+            (folder / name).write_text(str(text))
     folder.chmod(0o755)
     return folder
 

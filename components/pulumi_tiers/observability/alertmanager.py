@@ -8,13 +8,14 @@ from pulumi_tiers.model.base import Deferred
 from pulumi_tiers.model.observability import Alerts, Email, Observability
 from pulumi_tiers.model.references import literal
 from pulumi_tiers.model.system import System, Target
-from pulumi_tiers.model.workload import CONFIGS, SECRET_FILES, Metrics, Port, Volume, Workload
+from pulumi_tiers.model.workload import SECRET_FILES, Metrics, Port, Volume, Workload
 from pulumi_tiers.observability.exporters import health
 from pulumi_tiers.observability.prometheus import published
 
 ALERTMANAGER = "alertmanager"
 PORT = 9093
 IMAGE = "prom/alertmanager:v0.28.1"
+_CONFIG = "alertmanager.yml"
 _DATA = "/alertmanager"
 _TITLE = (
     '{{ if eq .Status "firing" }}Firing ({{ .Alerts.Firing | len }}){{ else }}Resolved{{ end }}:'
@@ -34,13 +35,13 @@ def alertmanager_workload(system: System, observability: Observability, target: 
     return Workload(
         image=alerts.image or IMAGE,
         command=[
-            f"--config.file={CONFIGS}/alertmanager.yml",
+            f"--config.file={SECRET_FILES}/{_CONFIG}",
             f"--storage.path={_DATA}",
             # One needs no others.
             "--cluster.listen-address=",
         ],
-        configs={"alertmanager.yml": configuration(alerts)},
-        secret_files=_secret_files(alerts),
+        # Together: its image has one folder only that everybody may write to.
+        secret_files={_CONFIG: literal(configuration(alerts)), **_secret_files(alerts)},
         ports=[Port(target=PORT, published=published(system, target, alerts.published, PORT))],
         # Silences, and what was told already.
         volumes=[Volume(name=f"{ALERTMANAGER}-data", target=_DATA, size="1Gi")],
