@@ -73,11 +73,15 @@ class Containers:
             source = f"{self.name}-{volume.name}"
             self.docker("volume", "create", "--label", f"test={self.name}", source)
             arguments += ["--volume", f"{source}:{volume.target}"]
+        for path, source in workload.binds.items():
+            arguments += ["--volume", f"{source}:{path}:ro"]
         for path, files in ((CONFIGS, workload.configs), (SECRET_FILES, workload.secret_files)):
             folder = self.folder / name / path.rpartition("/")[2]
             for file, text in files.items():
                 folder.mkdir(parents=True, exist_ok=True)
-                (folder / file).write_text(substitute(text, value))
+                # In configs, nothing is a reference.
+                plain = text if path == CONFIGS else substitute(text, value)
+                (folder / file).write_text(plain)
                 (folder / file).chmod(0o444)
             if files:
                 arguments += ["--volume", f"{folder}:{path}:ro"]

@@ -98,9 +98,9 @@ def test_a_panel_goes_with_what_it_asks() -> None:
     assert "Redis: acertos e falhas" in titles(with_redis["Performance"])
     assert not any("Redis" in title for found in without.values() for title in titles(found))
 
-    assert {"CPU", "Memória", "Disco", "Rede"} <= {*titles(without["Recursos"])}
+    assert {"CPU", "Memória", "Disco"} <= {*titles(without["Recursos"])}
     alone = files(shop(), Observability(node=False))
-    assert not {"CPU", "Memória", "Disco", "Rede"} & {*titles(alone["Recursos"])}
+    assert not {"CPU", "Memória", "Disco"} & {*titles(alone["Recursos"])}
 
     silent = ProgramMetrics.model_validate(dict.fromkeys(ProgramMetrics.model_fields))
     quiet = files(shop(), Observability(program=silent))
@@ -122,6 +122,14 @@ def test_a_certificate_is_shown_where_there_is_one() -> None:
 
     assert shown("self_signed")
     assert not shown("off")
+
+
+def test_a_queue_is_shown_where_somebody_works_one_off() -> None:
+    worker = {"image": "shop/worker:1", "queue": "redis"}
+    services = {**shop().services, "worker": Workload.model_validate(worker)}
+    system = shop(stores={"redis": Store(engine="redis")}, services=services)
+    assert "Fila" in titles(files(system, Observability())["Aplicação"])
+    assert "Fila" not in titles(files(shop(), Observability())["Aplicação"])
 
 
 def test_one_line_of_several_goes_too() -> None:

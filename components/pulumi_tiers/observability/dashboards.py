@@ -264,22 +264,6 @@ def documented(observability: Observability) -> list[Dashboard]:
                         ),
                         unit="Bps",
                     ),
-                    Panel(
-                        "Rede",
-                        (
-                            Query(
-                                "sum by (instance) (rate(node_network_receive_bytes_total"
-                                '{device!="lo"}[$__rate_interval]))',
-                                "{{instance}} recebido",
-                            ),
-                            Query(
-                                "sum by (instance) (rate(node_network_transmit_bytes_total"
-                                '{device!="lo"}[$__rate_interval]))',
-                                "{{instance}} enviado",
-                            ),
-                        ),
-                        unit="Bps",
-                    ),
                     _lines("Carga", "node_load5", "{{instance}}"),
                 ),
                 "Processos": (

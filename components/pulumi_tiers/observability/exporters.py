@@ -37,9 +37,11 @@ _LITTLE = Resources(cpus=0.1, memory="32m")
 _HOST = "/host"
 #: Nothing of a machine's own: what the kernel shows of itself, and containers' file systems.
 _NOT_MOUNTS = "^/(dev|proc|run|sys|var/lib/(docker|containers|containerd|kubelet)/.+)($|/)"
-_NOT_FILE_SYSTEMS = (
-    "^(autofs|binfmt_misc|bpf|cgroup2?|configfs|debugfs|devpts|devtmpfs|fusectl|hugetlbfs|mqueue"
-    "|nsfs|overlay|proc|pstore|rpc_pipefs|securityfs|selinuxfs|squashfs|sysfs|tmpfs|tracefs)$"
+_FILE_SYSTEMS = "--collector.filesystem."
+_EXCLUDED = (
+    "fs-types-exclude=^(autofs|binfmt_misc|bpf|cgroup2?|configfs|debugfs|devpts|devtmpfs|fusectl"
+    "|hugetlbfs|mqueue|nsfs|proc|pstore|rpc_pipefs|securityfs|selinuxfs|squashfs|sysfs|tmpfs"
+    "|tracefs)$"
 )
 
 
@@ -171,7 +173,7 @@ def exporters(system: System, observability: Observability, target: Target) -> d
             },
         )
     if observability.node:
-        found[NODE] = _node(observability)
+        found[NODE] = _node(observability, target)
     if probes(system, target):
         found[BLACKBOX] = _workload(
             "blackbox",
@@ -215,21 +217,27 @@ def _status_host(edge: str, target: Target) -> str:
     return edge if target is Target.DOCKER else f"{edge}-peers"
 
 
-def _node(observability: Observability) -> Workload:
-    return _workload(
-        "node",
-        "node",
-        observability,
-        command=[
-            f"--path.rootfs={_HOST}",
-            f"--path.procfs={_HOST}/proc",
-            f"--path.sysfs={_HOST}/sys",
-            f"--collector.filesystem.mount-points-exclude={_NOT_MOUNTS}",
-            f"--collector.filesystem.fs-types-exclude={_NOT_FILE_SYSTEMS}",
-        ],
-        binds={_HOST: "/"},
-        per_node=True,
-    )
+def _node(observability: Observability, target: Target) -> Workload:
+    """One per machine. On Docker it needs nothing of it: the kernel shows CPUs, memory and disks to
+    every container, and the container's own root is on the disk that all data of Docker are on.
+    """
+    if target is Target.DOCKER:
+        # A bind of "/" would also hold what is mounted for other containers.
+        arguments: dict[str, Any] = {
+            "command": [f"{_FILE_SYSTEMS}mount-points-exclude=^/.+", f"{_FILE_SYSTEMS}{_EXCLUDED}"]
+        }
+    else:
+        arguments = {
+            "command": [
+                f"--path.rootfs={_HOST}",
+                f"--path.procfs={_HOST}/proc",
+                f"--path.sysfs={_HOST}/sys",
+                f"{_FILE_SYSTEMS}mount-points-exclude={_NOT_MOUNTS}",
+                f"{_FILE_SYSTEMS}{_EXCLUDED[:-2]}|overlay)$",
+            ],
+            "binds": {_HOST: "/"},
+        }
+    return _workload("node", "node", observability, per_node=True, **arguments)
 
 
 # --- probes ---------------------------------------------------------------------------------------

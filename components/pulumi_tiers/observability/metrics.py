@@ -44,6 +44,7 @@ CATALOGUE: dict[str, frozenset[str]] = {
         "alertmanager_notifications_failed_total",
         "alertmanager_notifications_total",
     },
+    # Of networks it sees its own only, like every container.
     "node": PROCESS
     | {
         "node_boot_time_seconds",
@@ -65,8 +66,6 @@ CATALOGUE: dict[str, frozenset[str]] = {
         "node_memory_MemTotal_bytes",
         "node_memory_SwapFree_bytes",
         "node_memory_SwapTotal_bytes",
-        "node_network_receive_bytes_total",
-        "node_network_transmit_bytes_total",
     },
     "blackbox": PROCESS,
     "probe": frozenset(

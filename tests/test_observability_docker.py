@@ -1,0 +1,275 @@
+"""What watches a system, on real Docker: real servers, exporters, Prometheus and Alertmanager."""
+
+import json
+import subprocess
+import threading
+import time
+import urllib.parse
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from containers import Containers, stand_in
+from pulumi_tiers.engines import ENGINES
+from pulumi_tiers.model.edge import Edge, Route, Tls, TlsMode, Upstream
+from pulumi_tiers.model.observability import Observability
+from pulumi_tiers.model.store import Store
+from pulumi_tiers.model.system import Environment, System, Target
+from pulumi_tiers.model.workload import Healthcheck, Metrics, Port, Workload
+from pulumi_tiers.nginx import Address
+from pulumi_tiers.nginx.workloads import edge_workloads
+from pulumi_tiers.observability import observability_workloads, watched
+from pulumi_tiers.observability.metrics import CATALOGUE, program_metrics
+
+#: Told after the first request, and after the first look through all data.
+LATER = {
+    *("minio_s3_requests_total", "minio_s3_requests_errors_total", "minio_cluster_bucket_total"),
+    *("minio_cluster_usage_object_total", "minio_cluster_usage_total_bytes"),
+}
+PASSWORD = "correct-Horse7battery-staple"
+STORES = {
+    "postgres": Store(engine="postgres", image="postgres:16"),
+    "redis": Store(engine="redis"),
+    "rabbitmq": Store(engine="rabbitmq"),
+    "minio": Store(engine="minio"),
+}
+VALUES = {
+    f"{name}.{field}": value
+    for name, store in STORES.items()
+    for field, value in {
+        "host": name,
+        "port": str(ENGINES[store.engine].port),
+        "user": ENGINES[store.engine].admin,
+        "password": PASSWORD,
+        "database": "postgres",
+    }.items()
+} | {f"password.{ENGINES[store.engine].admin}": PASSWORD for store in STORES.values()}
+
+
+def pair(folder: Path) -> tuple[str, str]:
+    """A certificate for two days, and its key."""
+    crt, key = folder / "made.crt", folder / "made.key"
+    kind = ("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
+    more = ("-subj", "/CN=localhost", "-days", "2", "-out", str(crt), "-keyout", str(key))
+    subprocess.run(["openssl", *kind, *more], check=True, capture_output=True)
+    return crt.read_text(), key.read_text()
+
+
+class Receiver:
+    """Takes what Alertmanager sends to Slack."""
+
+    def __init__(self) -> None:
+        self.messages: list[tuple[float, dict[str, Any]]] = []
+        messages = self.messages
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                length = int(self.headers["Content-Length"])
+                messages.append((time.monotonic(), json.loads(self.rfile.read(length))))
+                self.send_response(200)
+                self.end_headers()
+                self.wfile.write(b"ok")
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("0.0.0.0", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    @property
+    def port(self) -> int:
+        return int(self.server.server_address[1])
+
+    def first(self, *words: str) -> tuple[float, str] | None:
+        """When a message with all the words came, and its text."""
+        for when, message in self.messages:
+            text = json.dumps(message)
+            if all(word in text for word in words):
+                return when, text
+        return None
+
+
+@contextmanager
+def receiver() -> Iterator[Receiver]:
+    made = Receiver()
+    try:
+        yield made
+    finally:
+        made.server.shutdown()
+        made.server.server_close()
+
+
+def shop(environment: Environment = Environment.PRODUCTION) -> System:
+    api = Workload(
+        image="shop/api:1",
+        environment={
+            "DATABASE_URL": "postgresql://postgres:${postgres.password}@postgres/postgres"
+        },
+        ports=[Port(target=8000)],
+        tmpfs={"/tmp": "size=64m"},
+        metrics=Metrics(interval="10s"),
+        healthcheck=Healthcheck(
+            test=["CMD", "curl", "-fsS", "http://127.0.0.1:8000/health"], path="/health"
+        ),
+    )
+    edge = Edge(
+        upstreams={"api": Upstream(endpoint="api", port=8000)},
+        routes=[Route(path="/", upstream="api")],
+        tls=Tls(mode=TlsMode.SELF_SIGNED),
+    )
+    return System(
+        name="shop",
+        title="Shop",
+        environment=environment,
+        stores=STORES,
+        services={"api": api},
+        edges={"nginx": watched(edge)},
+    )
+
+
+class Watched:
+    """The shop, and what watches it, running."""
+
+    def __init__(self, containers: Containers, observability: Observability, folder: Path) -> None:
+        self.containers = containers
+        self.system = shop()
+        self.names: dict[str, str] = {}
+        self._folder = folder
+        for name, store in STORES.items():
+            engine = ENGINES[store.engine]
+            if preparing := engine.prepare(name, store):
+                assert containers.run(f"{name}-volume", self._real(preparing), VALUES)[0] == 0
+            self._start(name, engine.workload(name, store))
+        self._start("api", self.system.services["api"])
+        edge = self.system.edges["nginx"]
+        addresses = {"api": Address("api", 8000)}
+        made = edge_workloads("nginx", edge, Target.DOCKER, addresses, pair(folder))
+        self._start("nginx", made["nginx"])
+        self.workloads = observability_workloads(self.system, observability, Target.DOCKER)
+        self.workloads.pop("grafana", None)
+        for name, workload in self.workloads.items():
+            self._start(name, workload)
+        self.containers.wait_healthy(self.names["prometheus"], self.workloads["prometheus"])
+
+    def _real(self, workload: Workload) -> Workload:
+        return workload.model_copy(update={"image": stand_in(str(workload.image))})
+
+    def _start(self, name: str, workload: Workload) -> None:
+        self.names[name] = self.containers.start(name, self._real(workload), VALUES)
+
+    def ask(self, host: str, path: str) -> Any:
+        """What a server of the network answers, by busybox' wget in Prometheus' container."""
+        done = self.containers.execute(
+            self.names["prometheus"], "wget", "-q", "-O", "-", f"http://{host}{path}"
+        )
+        assert done.returncode == 0, (host, path, done.stderr)
+        return json.loads(done.stdout)
+
+    def query(self, expression: str) -> list[dict[str, Any]]:
+        asked = urllib.parse.quote(expression, safe="")
+        found = self.ask("127.0.0.1:9090", f"/api/v1/query?query={asked}")
+        return list(found["data"]["result"])
+
+    def targets(self) -> dict[str, str]:
+        """Health by job and address."""
+        found = self.ask("127.0.0.1:9090", "/api/v1/targets")["data"]["activeTargets"]
+        return {f"{it['labels']['job']} {it['labels']['instance']}": it["health"] for it in found}
+
+    def until(self, done: Callable[[], object], seconds: float, why: Callable[[], object]) -> float:
+        begin = time.monotonic()
+        while not done():
+            assert time.monotonic() - begin < seconds, why()
+            time.sleep(1)
+        return time.monotonic() - begin
+
+
+def observed(receiver: Receiver, gateway: str, **keys: Any) -> Observability:
+    url = f"http://{gateway}:{receiver.port}"
+    return Observability.model_validate(
+        {
+            "grafana": None,
+            "alerts": {"slack": {"webhook_url": url}, "group_interval": "10s"},
+            **keys,
+        }
+    )
+
+
+def gateway_of(containers: Containers) -> str:
+    [config] = json.loads(containers.docker("network", "inspect", containers.name))
+    return str(config["IPAM"]["Config"][0]["Gateway"])
+
+
+@pytest.mark.docker
+@pytest.mark.load
+def test_everything_is_asked_and_a_killed_store_is_told_in_time(tmp_path: Path) -> None:
+    """Documented intervals, our `for`: a store that is killed is told within 2 minutes."""
+    with Containers(tmp_path) as containers, receiver() as told:
+        wanted = observed(told, gateway_of(containers))
+        watched = Watched(containers, wanted, tmp_path)
+        up = lambda: set(watched.targets().values()) == {"up"}  # noqa: E731
+        watched.until(up, 120, watched.targets)
+        jobs = {key.partition(" ")[0] for key in watched.targets()}
+        assert jobs == {
+            *("prometheus", "alertmanager", "node", "blackbox", "nginx", "api"),
+            *STORES,
+            *("probe/health", "probe/certificate"),
+        }
+        for name in ("pg_up", "redis_up", "nginx_up"):
+            assert [item["value"][1] for item in watched.query(name)] == ["1"], name
+        [days] = watched.query("(probe_ssl_earliest_cert_expiry - time()) / 86400")
+        assert float(days["value"][1]) > 0
+        # The catalogue tells the truth.
+        names = set(watched.ask("127.0.0.1:9090", "/api/v1/label/__name__/values")["data"])
+        for source in (*STORES, "prometheus", "alertmanager", "node", "nginx", "blackbox", "probe"):
+            missing = CATALOGUE[source] - names - LATER
+            assert not missing, source
+        assert {"http_requests_total", "dependency_up"} <= names & program_metrics(wanted)
+
+        containers.docker("kill", watched.names["postgres"])
+        killed = time.monotonic()
+        watched.until(
+            lambda: told.first("StoreDown", "Firing", "postgres"), 150, lambda: told.messages
+        )
+        first = told.first("StoreDown", "Firing", "postgres")
+        assert first
+        # 15s until it is asked and 15s until the rule is looked at, 1m `for`, 30s for the group.
+        assert first[0] - killed < 15 + 15 + 60 + 30 + 10
+        # What to do, and nothing of what follows from it.
+        assert "What to do: Look whether it runs" in first[1]
+        assert "ConnectionsRunningOut" not in json.dumps(told.messages)
+        containers.docker("start", watched.names["postgres"])
+        watched.until(lambda: told.first("StoreDown", "resolved"), 180, lambda: told.messages)
+        print(f"told after {first[0] - killed:.0f} s")
+
+
+@pytest.mark.docker
+@pytest.mark.load
+def test_a_silence_keeps_a_deployment_quiet(tmp_path: Path) -> None:
+    """As docs/observability.md has it."""
+    with Containers(tmp_path) as containers, receiver() as told:
+        quick = {"prometheus": {"scrape_interval": "2s", "evaluation_interval": "2s"}}
+        wanted = observed(told, gateway_of(containers), **quick)
+        watched = Watched(containers, wanted, tmp_path)
+        watched.until(lambda: set(watched.targets().values()) == {"up"}, 120, watched.targets)
+        silenced = containers.execute(
+            watched.names["alertmanager"],
+            *("amtool", "--alertmanager.url=http://127.0.0.1:9093", "silence", "add"),
+            *("--duration=15m", "--author=me", "--comment=deployment", "system=shop"),
+        )
+        assert silenced.returncode == 0, silenced.stderr
+        containers.docker("kill", watched.names["redis-exporter"])
+        down = lambda: watched.query('ALERTS{alertname="TargetDown",alertstate="firing"}')  # noqa: E731
+        watched.until(down, 120, watched.targets)
+        time.sleep(40)
+        assert told.messages == []
+        [alert] = [
+            item
+            for item in watched.ask("alertmanager:9093", "/api/v2/alerts")
+            if item["labels"]["alertname"] == "TargetDown"
+        ]
+        assert alert["status"]["state"] == "suppressed"
+        # What follows from a target that is down is inhibited.
+        assert alert["labels"]["job"] == "redis"
