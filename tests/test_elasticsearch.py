@@ -129,6 +129,10 @@ def test_the_setup_holds_passwords_only_as_secrets() -> None:
             "the setting 'xpack.security.enabled' is this library's",
         ),
         ({"settings": {"a.b": "1\n2"}}, "the setting 'a.b' is not one line"),
+        (
+            {"indices": [{"name": "a", "fields": {f"f{n}": "keyword" for n in range(5000)}}]},
+            "what sets the store up has ",
+        ),
         ({"indices": [{"name": "kibana"}]}, "'kibana' is the connection of Kibana"),
         (
             {"indices": [{"name": "logs", "owner": "kibana_system"}]},

@@ -132,6 +132,11 @@ def test_the_setup_holds_passwords_only_as_secrets() -> None:
             {"databases": [{"name": "shop", "owner": "dbo"}]},
             "'dbo' is somebody in each database of SQL Server",
         ),
+        (
+            {"databases": [{"name": "shop", "init_sql": {"a": "SELECT '" + "$" * 70_000 + "'"}}]},
+            "what sets the store up has 140009 bytes in one piece",
+        ),
+        ({"databases": [{"name": f"d{number}"} for number in range(1200)]}, "what sets the store"),
     ],
 )
 def test_what_breaks_it_is_refused(keys: dict[str, object], why: str) -> None:

@@ -98,6 +98,36 @@ SYSTEM: dict[str, object] = {
             "buckets": [{"name": "videos", "owner": "nfc", "versioning": True}],
             "passwords": {"nfc": PASSWORD},
         },
+        "sqlserver": {
+            "engine": "mssql",
+            "settings": {"MSSQL_PID": "Developer"},
+            "databases": [{"name": "app", "owner": "seller", "init_sql": {"first": "SELECT 1"}}],
+        },
+        "rabbitmq": {
+            "engine": "rabbitmq",
+            "vhosts": [
+                {"name": "shop", "owner": "seller", "users": [{"name": "worker", "read": "^j"}]}
+            ],
+            "queues": [{"name": "jobs", "vhost": "shop", "type": "quorum"}],
+            "policies": [
+                {
+                    "name": "limits",
+                    "pattern": "^jobs$",
+                    "max_length": 5,
+                    "overflow": "reject-publish",
+                    "dead_letter_exchange": "",
+                    "dead_letter_routing_key": "jobs",
+                    "dead_letter_strategy": "at-least-once",
+                }
+            ],
+        },
+        "elasticsearch": {
+            "engine": "elasticsearch",
+            "settings": {"action.auto_create_index": "true"},
+            "indices": [
+                {"name": "logs", "owner": "shipper", "retention": 30, "fields": {"a": "keyword"}}
+            ],
+        },
         "postgres": {
             "engine": "postgres",
             "image": "postgres:15",

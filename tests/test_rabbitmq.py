@@ -10,6 +10,7 @@ import pika
 import pytest
 from containers import Containers, stand_in
 from pika.exceptions import ChannelClosedByBroker, ProbableAuthenticationError
+from pulumi_tiers import DataTier, Site
 from pulumi_tiers.checks import check_references, connection_keys, doubts
 from pulumi_tiers.engines.base import Consumer, Scaler
 from pulumi_tiers.engines.rabbitmq import Rabbitmq
@@ -18,6 +19,7 @@ from pulumi_tiers.model.references import references, substitute
 from pulumi_tiers.model.store import Policy, Queue, Store, Vhost
 from pulumi_tiers.model.system import System, Target
 from pulumi_tiers.model.workload import Condition, Metrics, Workload
+from pulumi_tiers.render.recorder import record
 from pydantic import ValidationError
 
 RABBITMQ = Rabbitmq()
@@ -94,6 +96,24 @@ def test_nothing_of_the_server_changes_with_its_queues_and_users() -> None:
     # Else an `up` would start it again.
     alone = RABBITMQ.workload("rabbitmq", store(admin="boss"))
     assert RABBITMQ.workload("rabbitmq", store(**SHARED)) == alone
+
+
+@pytest.mark.parametrize("target", [Target.DOCKER, Target.KUBERNETES])
+def test_a_changed_description_is_a_job_that_runs_again(target: Target) -> None:
+    def made(**keys: object) -> dict[str, object]:
+        def program() -> None:
+            ref: Any = {} if target is Target.DOCKER else {"namespace": "shop"}
+            site = Site("shop", {"target": target, **ref})
+            described: Any = {"rabbitmq": {"engine": "rabbitmq", **keys}}
+            DataTier("data", {"site": site.ref, "stores": described})
+
+        recording = record(program, project="shop", stack="dev", config={})
+        return {resource.name: resource.inputs for resource in recording.resources}
+
+    first = made(**SHARED)
+    nothing: list[object] = []
+    second = made(**{**SHARED, "queues": nothing, "policies": nothing})
+    assert {name for name in first if first[name] != second[name]} == {"data-rabbitmq-setup"}
 
 
 @pytest.mark.parametrize(
@@ -323,7 +343,7 @@ def test_all_mistakes_of_a_store_are_told_together() -> None:
         ),
         (
             {"queues": [{"name": f"{number}{'q' * 200}"} for number in range(500)]},
-            "what there is to make in RabbitMQ takes",
+            "what sets the store up has ",
         ),
     ],
 )

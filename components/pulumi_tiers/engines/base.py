@@ -2,12 +2,12 @@
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 from urllib.parse import quote
 
-from pulumi_tiers.model.base import size_in_bytes
+from pulumi_tiers.model.base import LONGEST_TEXT, size_in_bytes
 from pulumi_tiers.model.image import Image
 from pulumi_tiers.model.store import Database, Store
 from pulumi_tiers.model.workload import Resources, Workload
@@ -253,6 +253,14 @@ class Engine(ABC):
     def memory(self, store: Store) -> int:
         """The server's limit, in bytes."""
         return size_in_bytes((store.resources or self.resources).memory)
+
+
+def check_setup(texts: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """What a setup job would be given in one variable, and no program can be."""
+    size = max((len(text.encode()) for text in texts), default=0)
+    if size > LONGEST_TEXT:
+        why = f"what sets the store up has {size} bytes in one piece"
+        yield why, f"keep it below {LONGEST_TEXT}: leave the rest to programs and migrations"
 
 
 def placement(store: Store) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import json
 import re
 from typing import Any, ClassVar
 
-from pulumi_tiers.engines.base import Backup, Consumer, Engine, encoded, placement
+from pulumi_tiers.engines.base import Backup, Consumer, Engine, check_setup, encoded, placement
 from pulumi_tiers.model.errors import shown
 from pulumi_tiers.model.references import literal
 from pulumi_tiers.model.store import Index, Store
@@ -175,23 +175,26 @@ class Elasticsearch(Engine):
             **placement(store),
         )
 
-    def setup(self, name: str, store: Store, *, managed: bool = False) -> Workload | None:
-        del managed
+    def _passwords(self, store: Store) -> dict[str, str]:
+        """The variables of the setup job, by the user whose password each holds."""
         users = [user for user in self.users(store) if user != _ADMIN]
-        variables = {user: f"PASSWORD_{number}" for number, user in enumerate(users)}
+        return {user: f"PASSWORD_{number}" for number, user in enumerate(users)}
+
+    def _scripts(self, store: Store) -> dict[str, str]:
+        """What the setup job runs: SCRIPT, and what it puts."""
         lines = [_CLIENT, _BEGIN]
-        bodies: dict[str, str] = {}
+        found: dict[str, str] = {}
 
         def put(path: str, body: dict[str, Any]) -> None:
-            variable = f"BODY_{len(bodies)}"
-            bodies[variable] = literal(json.dumps(body))
+            variable = f"BODY_{len(found)}"
+            found[variable] = literal(json.dumps(body))
             lines.append(f'ask PUT {path} "${variable}"\n')
 
         for index in store.indices:
             if index.retention:
                 put(f"_ilm/policy/tiers-{index.name}", _lifecycle(index.retention))
             put(f"_index_template/tiers-{index.name}", _template(index))
-        for user, variable in variables.items():
+        for user, variable in self._passwords(store).items():
             password = f'{{\\"password\\":\\"$(escaped "${variable}")\\"'
             if user == _KIBANA:
                 lines.append(f'ask PUT _security/user/{user}/_password "{password}}}"\n')
@@ -200,6 +203,11 @@ class Elasticsearch(Engine):
             put(f"_security/role/tiers-{user}", _role(own))
             roles = f'\\"roles\\":[\\"tiers-{user}\\"]'
             lines.append(f'ask PUT _security/user/{user} "{password},{roles}}}"\n')
+        return {**found, "SCRIPT": literal("".join(lines))}
+
+    def setup(self, name: str, store: Store, *, managed: bool = False) -> Workload | None:
+        del managed
+        variables = self._passwords(store)
         return Workload(
             image=store.image or self.image,
             entrypoint=["/bin/bash", "-c"],
@@ -208,8 +216,7 @@ class Elasticsearch(Engine):
                 "HOME": _TMP,
                 "SERVER": f"{name}:{self.port}",
                 "ADMIN": _ADMIN,
-                "SCRIPT": literal("".join(lines)),
-                **bodies,
+                **self._scripts(store),
             },
             secrets={
                 "ADMIN_PASSWORD": f"${{password.{_ADMIN}}}",
@@ -251,7 +258,7 @@ class Elasticsearch(Engine):
             if index.owner in {*_RESERVED, _KIBANA}:
                 why = f"Elasticsearch has a user '{index.owner}' of its own"
                 found.append((why, "choose another owner"))
-        return found
+        return [*found, *check_setup(self._scripts(store).values())]
 
     def check_secret(self, name: str, value: str) -> list[tuple[str, str]]:
         found = super().check_secret(name, value)

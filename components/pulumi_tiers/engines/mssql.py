@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import ClassVar
 
-from pulumi_tiers.engines.base import Backup, Consumer, Engine, encoded, placement
+from pulumi_tiers.engines.base import Backup, Consumer, Engine, check_setup, encoded, placement
 from pulumi_tiers.model.errors import nearest, shown
 from pulumi_tiers.model.references import literal
 from pulumi_tiers.model.store import Database, Store
@@ -174,22 +174,32 @@ class Mssql(Engine):
     def _literal(self, values: dict[str, str]) -> dict[str, str]:
         return {key: literal(value) for key, value in values.items()}
 
-    def setup(self, name: str, store: Store, *, managed: bool = False) -> Workload | None:
-        del managed
-        if not store.databases:
-            return None
+    def _passwords(self, store: Store) -> dict[str, str]:
+        """The variables of the setup job, by the user whose password each holds."""
         users = [user for user in store.users if user != _ADMIN]
-        variables = {user: f"PASSWORD_{number}" for number, user in enumerate(users)}
-        scripts: dict[str, str] = {}
+        return {user: f"PASSWORD_{number}" for number, user in enumerate(users)}
+
+    def _scripts(self, store: Store) -> dict[str, str]:
+        """What the setup job runs: SCRIPT, and the init SQL that it gives to sqlcmd."""
+        found: dict[str, str] = {}
         lines = [_SETUP, _ONCE, "{\n"]
-        lines += [f'login {user} "${variable}"\n' for user, variable in variables.items()]
+        lines += [
+            f'login {user} "${variable}"\n' for user, variable in self._passwords(store).items()
+        ]
         lines += [f"cat <<'END'\n{_database_sql(database)}END\n" for database in store.databases]
         lines.append("} >/tmp/setup.sql\nask -i /tmp/setup.sql\n")
         for database in store.databases:
             for script, sql in sorted(database.init_sql.items()):
-                variable = f"INIT_{len(scripts)}"
-                scripts[variable] = sql
+                variable = f"INIT_{len(found)}"
+                found[variable] = sql
                 lines.append(f'once {database.name} {script} "${variable}"\n')
+        return self._literal({**found, "SCRIPT": "".join(lines)})
+
+    def setup(self, name: str, store: Store, *, managed: bool = False) -> Workload | None:
+        del managed
+        if not store.databases:
+            return None
+        variables = self._passwords(store)
         return Workload(
             image=store.image or self.image,
             entrypoint=["/bin/bash", "-c"],
@@ -197,8 +207,7 @@ class Mssql(Engine):
             environment={
                 "HOME": _TMP,
                 "SERVER": f"{name},{self.port}",
-                "SCRIPT": literal("".join(lines)),
-                **self._literal(scripts),
+                **self._scripts(store),
             },
             secrets={
                 "ADMIN_PASSWORD": f"${{password.{_ADMIN}}}",
@@ -218,7 +227,11 @@ class Mssql(Engine):
         return {database.name: _backup(database.name) for database in store.databases}
 
     def check(self, store: Store) -> list[tuple[str, str]]:
-        return [*self._check_settings(store), *_check_databases(store)]
+        return [
+            *self._check_settings(store),
+            *_check_databases(store),
+            *check_setup(self._scripts(store).values()),
+        ]
 
     def _check_settings(self, store: Store) -> Iterator[tuple[str, str]]:
         for key, value in store.settings.items():

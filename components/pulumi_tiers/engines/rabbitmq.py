@@ -6,8 +6,15 @@ from collections.abc import Iterator
 from typing import Any, ClassVar
 from urllib.parse import quote
 
-from pulumi_tiers.engines.base import Backup, Consumer, Engine, Scaler, encoded, placement
-from pulumi_tiers.model.base import LONGEST_TEXT
+from pulumi_tiers.engines.base import (
+    Backup,
+    Consumer,
+    Engine,
+    Scaler,
+    check_setup,
+    encoded,
+    placement,
+)
 from pulumi_tiers.model.errors import nearest, shown
 from pulumi_tiers.model.references import literal
 from pulumi_tiers.model.store import (
@@ -450,10 +457,7 @@ class Rabbitmq(Engine):
                 if policy.delivery_limit is not None and queue.type != "quorum":
                     remedy = "make the queue a quorum one, or remove it"
                     yield f"{why} type classic and has no delivery_limit", remedy
-        size = len("\n".join(self._wanted(store, {})).encode())
-        if size > LONGEST_TEXT:
-            why = f"what there is to make in RabbitMQ takes {size} bytes to say"
-            yield why, f"keep it below {LONGEST_TEXT}: let programs declare their own queues"
+        yield from check_setup([literal("\n".join(self._wanted(store, {})))])
 
     def _matching(self, store: Store, policy: Policy) -> list[Queue]:
         """The described queues that the policy is about."""
