@@ -128,10 +128,13 @@ def _files(system: System, observability: Observability, target: Target) -> dict
 
 
 def _known(system: System, observability: Observability, target: Target) -> frozenset[str]:
-    """What is exported; of certificates only where one is looked at."""
+    """What is exported; of certificates and queues only where there are any."""
     found = exported(system, observability, target)
-    looked_at = any(probe.job == CERTIFICATE_JOB for probe in probes(system, target))
-    return found if looked_at else found - {"probe_ssl_earliest_cert_expiry"}
+    if not any(probe.job == CERTIFICATE_JOB for probe in probes(system, target)):
+        found -= {"probe_ssl_earliest_cert_expiry"}
+    if not any(workload.queue for workload in system.workloads.values()):
+        found -= {observability.program.queue_length or ""} - {*observability.exports}
+    return found
 
 
 def _sources(observability: Observability) -> str:
