@@ -23,6 +23,9 @@ from types import FrameType
 from typing import Any
 
 import pytest
+from pulumi_tiers.engines import ENGINES
+from pulumi_tiers.observability.exporters import EXPORTERS
+from pulumi_tiers.tools import glitchtip, metabase, ngrok, pgadmin, portainer
 
 from offline import build
 
@@ -151,6 +154,14 @@ def test_a_server_without_a_stand_in_is_never_the_reference_workload(image: str)
     with pytest.raises(build.BuildError, match="no stand-in exists yet") as refusal:
         build.recipe_for(image)
     assert refusal.value.code == 1
+
+
+def test_no_server_that_the_library_names_is_taken_for_an_application() -> None:
+    images = [engine.image for engine in ENGINES.values()]
+    images += [exporter.image for exporter in EXPORTERS.values()]
+    for tool in (metabase(), ngrok({}), pgadmin(), portainer(), *glitchtip().values()):
+        images.append(str(tool.image))
+    assert [image for image in images if build.recipe_for(image) is build.REFERENCE] == []
 
 
 def test_a_server_either_has_a_stand_in_or_has_none() -> None:
