@@ -31,6 +31,7 @@ from pulumi_tiers.model.base import Model
 from pulumi_tiers.model.edge import Balance, TlsMode
 from pulumi_tiers.model.errors import DescriptionError
 from pulumi_tiers.model.network import Network
+from pulumi_tiers.model.observability import Family, Severity, Thresholds
 from pulumi_tiers.model.references import FIELDS
 from pulumi_tiers.model.store import Bucket, Database, Managed, Store
 from pulumi_tiers.model.system import Environment, System, Target
@@ -46,6 +47,8 @@ from pulumi_tiers.model.workload import (
     Volume,
     Workload,
 )
+from pulumi_tiers.observability import component as watching
+from pulumi_tiers.observability.rules import NAMES
 from pulumi_tiers.platforms.base import EndpointArgs
 from pulumi_tiers.program import main
 from pulumi_tiers.render.picture import mermaid
@@ -216,6 +219,22 @@ def test_the_arguments_of_an_edge_are_explained() -> None:
     ):
         assert page >= set(arguments.__annotations__), arguments.__name__
     assert page >= {*Balance, *TlsMode}
+
+
+def test_how_a_system_is_watched_is_explained() -> None:
+    page = text(DOCS / "observability.md")
+    words = set(re.findall(r"`([\w-]+)`", page))
+    for arguments in (
+        *(watching.ObservabilityArgs, watching.WatchedTargetArgs, watching.WatchedEdgeArgs),
+        *(watching.PrometheusArgs, watching.AlertsArgs, watching.EmailArgs, watching.GrafanaArgs),
+        *(watching.LogsArgs, watching.ProgramMetricsArgs, watching.ThresholdsArgs),
+        *(watching.RuleArgs, watching.Observability),
+    ):
+        assert words >= set(arguments.__annotations__), arguments.__name__
+    assert words >= {*NAMES, *Family, *Severity}
+    # Each with its threshold, as the model has it.
+    for key, field in Thresholds.model_fields.items():
+        assert f"`{key}` {field.default:g} |" in page, key
 
 
 def test_every_target_and_every_system_has_its_place() -> None:

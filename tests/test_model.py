@@ -46,6 +46,7 @@ from pulumi_tiers.edge_proxy import (
     TlsArgs,
     UpstreamArgs,
 )
+from pulumi_tiers.model import observability
 from pulumi_tiers.model.base import Model, seconds, size_in_bytes
 from pulumi_tiers.model.edge import (
     EdgePorts,
@@ -93,6 +94,7 @@ from pulumi_tiers.model.workload import (
     Volume,
     Workload,
 )
+from pulumi_tiers.observability import component as watching
 from pulumi_tiers.platforms.base import ClusterRef, EndpointArgs, NetworkRef, SiteRef
 from pulumi_tiers.site import NetworkArgs, RegistryLoginArgs, SiteArgs, SiteSpec
 from pydantic import ValidationError
@@ -1317,6 +1319,19 @@ def test_a_password_never_appears_in_a_message(
         (TlsArgs, Tls),
         (EdgePortsArgs, EdgePorts),
         (SnippetsArgs, Snippets),
+        (watching.ObservabilityArgs, watching.ObservabilitySpec),
+        (watching.WatchedTargetArgs, watching.WatchedTarget),
+        (watching.WatchedEdgeArgs, watching.WatchedEdge),
+        (watching.PrometheusArgs, observability.Prometheus),
+        (watching.AlertsArgs, observability.Alerts),
+        (watching.SlackArgs, observability.Slack),
+        (watching.DiscordArgs, observability.Discord),
+        (watching.EmailArgs, observability.Email),
+        (watching.GrafanaArgs, observability.Grafana),
+        (watching.LogsArgs, observability.Logs),
+        (watching.ProgramMetricsArgs, observability.ProgramMetrics),
+        (watching.ThresholdsArgs, observability.Thresholds),
+        (watching.RuleArgs, observability.Rule),
     ],
 )
 def test_public_arguments_are_the_models_fields(args: Any, model: type[Model]) -> None:

@@ -18,12 +18,16 @@ from pulumi_tiers import (
     DataTier,
     DeadLetterStrategy,
     EdgeProxy,
+    Environment,
+    Family,
     MLTier,
+    Observability,
     Overflow,
     PolicyTarget,
     PullPolicy,
     QueueType,
     RestartPolicy,
+    Severity,
     Sharing,
     Site,
     TlsMode,
@@ -34,10 +38,10 @@ from pulumi_tiers.plugin import Plugin
 from pulumi_tiers.render.recorder import Recording, record
 from wheelhouse import ROOT
 
-COMPONENTS = (AppTier, Cluster, DataTier, EdgeProxy, MLTier, Site)
+COMPONENTS = (AppTier, Cluster, DataTier, EdgeProxy, MLTier, Observability, Site)
 ENUMS = (
     *(Balance, Condition, DeadLetterStrategy, Overflow, PolicyTarget, PullPolicy, QueueType),
-    *(RestartPolicy, Sharing, SiteTarget, TlsMode),
+    *(RestartPolicy, Severity, Sharing, SiteTarget, TlsMode, Environment, Family),
 )
 
 # --- the schema -----------------------------------------------------------------------------------
@@ -72,7 +76,16 @@ MAY_BE_OUTPUTS = {
     "Init.image",
     "Init.secrets{}",
     "LoadBalancer.certificate",
+    "Alerts.image",
+    "Discord.webhookUrl",
+    "Email.password",
+    "Grafana.image",
+    "Logs.images{}",
     "MLTier.connections{}",
+    "Observability.connections{}",
+    "Observability.images{}",
+    "Prometheus.image",
+    "Slack.webhookUrl",
     "MlModel.image",
     "NetworkRef.name",
     "RegistryLogin.password",
@@ -117,7 +130,8 @@ def inputs() -> Iterator[tuple[str, Mapping[str, Any]]]:
 def test_what_cannot_cross_as_an_output_cannot_be_written_as_one() -> None:
     definitions = dict(inputs())
     assert {place for place, it in definitions.items() if not it.get("plain")} == MAY_BE_OUTPUTS
-    for place in MAY_BE_OUTPUTS - {"AppTier.connections{}", "MLTier.connections{}"}:
+    maps = {f"{kind}.connections{{}}" for kind in ("AppTier", "MLTier", "Observability")}
+    for place in MAY_BE_OUTPUTS - maps:
         assert definitions[place]["type"] == "string", place
 
 
@@ -146,6 +160,7 @@ def test_outputs_are_what_other_languages_can_use() -> None:
         "DataTier": {"connections", "endpoints"},
         "EdgeProxy": {"url", "urls", "certificate"},
         "MLTier": {"urls", "endpoints"},
+        "Observability": {"urls", "endpoints"},
         # Not `ref`, and not `Cluster.provider`: they are Python's.
         "Site": {"name", "collectors", "namespace", "network", "networks", "pullSecret"},
     }
@@ -412,6 +427,8 @@ def test_mistakes_are_told_in_the_words_of_this_library(
         ("MLTier", "services", {"web": SERVICE}),
         ("EdgeProxy", "endpoints", {"web": {"host": "web", "ports": [80.0]}}),
         ("EdgeProxy", "routes", []),
+        ("Observability", "targets", {}),
+        ("Observability", "thresholds", {"cpuPercent": 50.0}),
         ("Site", "networks", {"data": {}}),
         ("DataTier", "stores", {}),
         ("Cluster", "nodes", 3.0),
@@ -424,6 +441,7 @@ def test_an_output_that_would_be_lost_is_refused(kind: str, key: str, value: Any
         "AppTier": {"site": PLACE, "services": {}},
         "MLTier": {"site": PLACE},
         "EdgeProxy": {"site": PLACE},
+        "Observability": {"site": PLACE},
         "DataTier": {"site": PLACE},
     }
     message = mistakes(kind, rest.get(kind, {}), **{key: value})

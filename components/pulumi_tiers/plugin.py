@@ -32,8 +32,10 @@ class Plugin(ComponentProvider):
             DataTier,
             AppTier,
             MLTier,
-            EdgeProxy,
             Observability,
+            # After all that have `endpoints` as an output: the last one says whether the parts of
+            # an Endpoint are plain, and here they must be.
+            EdgeProxy,
             Cluster,
         ]
         super().__init__(components, PACKAGE, version=version("pulumi-tiers"))
