@@ -280,7 +280,7 @@ def test_the_containers_are_hardened_and_know_their_secrets_from_files_only(nfc:
     url = nfc.sandbox.tiers(
         "exec", "nutrifitcoach/redis", "--", "cat", "/run/secrets/password"
     ).stdout.strip()
-    assert len(url) == 32
+    assert len(url) >= 32
     for name in ("nginx", "api", "worker", "redis"):
         found = nfc.inspect(name)
         assert url not in json.dumps(found["Config"]), name
