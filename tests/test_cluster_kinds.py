@@ -12,7 +12,8 @@ import pytest
 from cluster import Cluster, NoClusterError, definitions, new_namespace
 from pulumi_tiers.cli.engine import Engine
 from sandbox import Sandbox
-from test_cluster import Stack, wait_until_ready
+from test_cluster import Stack, documented, wait_until_ready
+from test_cluster_systems import is_sound
 
 pytestmark = [pytest.mark.cluster, pytest.mark.load]
 
@@ -198,3 +199,35 @@ def test_rendered_files_are_taken(prepared: Cluster, stack: tuple[Stack, str]) -
     assert applied.returncode == 0, applied.stderr
     assert not applied.stderr, "a warning"
     wait_until_ready(prepared, namespace)
+
+
+@pytest.mark.parametrize("environment", ["development", "production"])
+@pytest.mark.parametrize("system", ["ocolecionador", "vision"])
+def test_the_documented_systems_are_taken(
+    prepared: Cluster, tmp_path: Path, system: str, environment: str
+) -> None:
+    project = Sandbox.make(tmp_path / "project")
+    project.configure(
+        **{
+            "tiers:target": "kubernetes",
+            "tiers:environment": environment,
+            "tiers:systems": [system],
+            "tiers:port_offset": None,
+            # Not all have an edge in development.
+            "tiers:tls": {system: {"mode": "self_signed"}} if environment == "production" else None,
+            "tiers:observability": {system: {"service_monitors": "monitoring"}},
+        }
+    )
+    out, namespace = project.root / "out", f"{system}-{environment}"
+    project.tiers("render", "--to", "kubernetes", "--secrets", "--out", str(out))
+    with documented(prepared, namespace), documented(prepared, f"{namespace}-collectors"):
+        applied = prepared.run("apply", "--validate=strict", "--filename", str(out))
+        assert applied.returncode == 0, applied.stderr
+        assert not applied.stderr, "a warning"
+        for place in (namespace, f"{namespace}-collectors"):
+            wait_until_ready(prepared, place)
+            jobs = prepared.names("jobs", place)
+            for job in jobs:
+                finished = ("--for=condition=Complete", "--timeout=60s")
+                prepared.kubectl("wait", f"job/{job}", "-n", place, *finished)
+            is_sound(prepared, place)

@@ -8,7 +8,7 @@ import pulumi
 import pulumi_kubernetes as kubernetes
 
 from pulumi_tiers.component import Component
-from pulumi_tiers.limits import capabilities, files_name, public_ports, tmpfs_size
+from pulumi_tiers.limits import capabilities, files_name, init_name, public_ports, tmpfs_size
 from pulumi_tiers.model.base import seconds, size_in_bytes
 from pulumi_tiers.model.image import DOCKER_HUB, RegistryLogin
 from pulumi_tiers.model.workload import (
@@ -165,8 +165,8 @@ class KubernetesPlatform(Platform):
         if workload.init and workload.init.secrets:
             read.append(
                 kubernetes.core.v1.Secret(
-                    owner.child(_init_name(name)),
-                    metadata=metadata_of(site, name, _init_name(name)),
+                    owner.child(init_name(name)),
+                    metadata=metadata_of(site, name, init_name(name)),
                     string_data=workload.init.secrets,
                     opts=options,
                 )
@@ -482,11 +482,6 @@ def _alias(owner: Component, site: SiteRef, name: str) -> None:
         },
         opts=owner.child_options(),
     )
-
-
-def _init_name(name: str) -> str:
-    """Called after the container that runs before the workload: its Secret."""
-    return f"{name}-init"
 
 
 def _account(owner: Component, site: SiteRef, name: str) -> list[pulumi.Resource]:
@@ -835,10 +830,10 @@ def _init(name: str, workload: Workload, init: Init) -> kubernetes.core.v1.Conta
     mounts = {volume.target: volume.name for volume in workload.volumes}
     mounts |= {path: f"init-tmpfs-{number}" for number, path in enumerate(sorted(init.tmpfs))}
     container: kubernetes.core.v1.ContainerArgsDict = {
-        "name": _init_name(name),
+        "name": init_name(name),
         "image": init.image,
         "image_pull_policy": "IfNotPresent",
-        "env": _environment(_init_name(name), init.environment, init.secrets),
+        "env": _environment(init_name(name), init.environment, init.secrets),
         "volume_mounts": _mounts(mounts, set()),
         "resources": _resources(workload.resources),
         "security_context": _hardening(workload),
