@@ -5,11 +5,14 @@ import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import pulumi
 import pytest
 import yaml
 from containers import stand_in
+from pulumi_tiers.app_tier import AppTier, WorkloadArgs
+from pulumi_tiers.data_tier import DataTier, StoreArgs
 from pulumi_tiers.engines import ENGINES
 from pulumi_tiers.model.base import seconds
 from pulumi_tiers.model.edge import Edge, Route, Tls, TlsMode, Upstream
@@ -20,12 +23,16 @@ from pulumi_tiers.model.system import Environment, System, Target
 from pulumi_tiers.model.workload import Autoscale, Healthcheck, Metrics, Port, Workload
 from pulumi_tiers.observability import check_observability, observability_workloads, watched
 from pulumi_tiers.observability.alertmanager import IMAGE as ALERTMANAGER_IMAGE
+from pulumi_tiers.observability.component import Observability as WatchingComponent
+from pulumi_tiers.observability.component import ObservabilityArgs
 from pulumi_tiers.observability.exporters import EXPORTERS
 from pulumi_tiers.observability.metrics import CATALOGUE, exported
 from pulumi_tiers.observability.prometheus import IMAGE as PROMETHEUS_IMAGE
 from pulumi_tiers.observability.rules import NAMES, Alert, alerts
 from pulumi_tiers.observability.workloads import scrape_jobs
 from pulumi_tiers.promql import metrics_in
+from pulumi_tiers.render.recorder import Recording, record
+from pulumi_tiers.site import Site
 from pulumi_tiers.systems import SYSTEMS
 from pydantic import ValidationError
 
@@ -756,3 +763,67 @@ def test_every_alert_fires_and_resolves(tmp_path: Path) -> None:
     (folder / "tests.yml").write_text(yaml.safe_dump(document, sort_keys=False))
     said = tool(folder, PROMETHEUS_IMAGE, "promtool", "test", "rules", "/run/configs/tests.yml")
     assert "SUCCESS" in said
+
+
+# --- the component, in somebody else's program ----------------------------------------------------
+
+
+def program(**arguments: Any) -> Recording:
+    def run() -> None:
+        site = Site("shop", {"target": Target.DOCKER})
+        stores: dict[str, StoreArgs] = {"db": {"engine": "postgres"}}
+        data = DataTier("shop-data", {"site": site.ref, "stores": stores})
+        web: WorkloadArgs = {"image": "web:1", "ports": [{"target": 80}, {"target": 9000}]}
+        app = AppTier("shop-app", {"site": site.ref, "services": {"web": web}})
+        args: ObservabilityArgs = {
+            "site": site.ref,
+            "stores": stores,
+            "connections": data.connections,
+            "endpoints": app.endpoints,
+            "targets": {"web": {"port": 9000, "interval": "10s", "health": "/healthz"}},
+            "edges": {"front": {"tls": True, "server_name": "shop.example.com"}},
+        }
+        made = {**args, **arguments}
+        watching = WatchingComponent("shop-watching", cast("ObservabilityArgs", made))
+        pulumi.export("urls", watching.urls)
+
+    return record(run, project="shop", stack="dev", config={})
+
+
+def test_the_component_watches_what_it_is_told() -> None:
+    recording = program(environment=Environment.DEVELOPMENT)
+    containers = {
+        item.name.removeprefix("shop-watching-")
+        for item in recording.of_type("docker:index/container:Container")
+        if item.name.startswith("shop-watching-")
+    }
+    assert containers >= {
+        *("prometheus", "alertmanager", "grafana", "db-exporter", "front-exporter"),
+        *("node-exporter", "blackbox-exporter"),
+    }
+    [files] = [
+        item
+        for item in recording.of_type("docker:index/container:Container")
+        if item.name == "shop-watching-prometheus-files"
+    ]
+    text = json.dumps(files.inputs)
+    for part in ("web:9000", "http://web:80/healthz", "db-exporter:9187", "system: shop"):
+        assert part in text, part
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({"targets": {"wbe": {}}}, "targets.wbe: there is no 'wbe' in 'endpoints'"),
+        ({"targets": {"web": {"port": 81}}}, "'web' does not listen on 81"),
+        ({"targets": {"web": {"health": "x"}}}, "is not the path of a URL"),
+        ({"thresholds": {"cpu_percents": 3}}, "did you mean 'cpu_percent'?"),
+        ({"extra_rules": {"Mine": {**RULE, "expr": "up =="}}}, "this is not PromQL"),
+        ({"extra_rules": {"Mine": {**RULE, "expr": "orders > 1"}}}, "the metric 'orders'"),
+        ({"stores": {"db": {"engine": "postgers"}}}, "did you mean 'postgres'?"),
+    ],
+)
+def test_the_component_refuses_what_it_cannot_watch(arguments: dict[str, Any], told: str) -> None:
+    with pytest.raises(pulumi.RunError) as caught:
+        program(**arguments)
+    assert told in str(caught.value)

@@ -9,10 +9,11 @@ from pydantic import AfterValidator, Field, ValidationError
 from pulumi_tiers.app_tier import AppTier, AppTierArgs, WorkloadArgs
 from pulumi_tiers.component import refuse, validated
 from pulumi_tiers.data_tier import ResourcesArgs, StoreArgs
+from pulumi_tiers.engines import ENGINES
 from pulumi_tiers.model import observability as model
 from pulumi_tiers.model.base import Flag, Model, Name, PortNumber, Whole
 from pulumi_tiers.model.edge import Edge, HostName, Route, Tls, TlsMode, Upstream
-from pulumi_tiers.model.errors import Mistake, mistakes_of, nearest, reject
+from pulumi_tiers.model.errors import Mistake, mistakes_of, nearest, reject, shown
 from pulumi_tiers.model.place import Place
 from pulumi_tiers.model.store import Store
 from pulumi_tiers.model.system import Environment, System
@@ -360,6 +361,10 @@ def _workloads(kind: str, args: ObservabilityArgs) -> dict[str, Workload]:
 
 
 def _check(kind: str, spec: ObservabilitySpec) -> Iterator[Mistake]:
+    for name, store in spec.stores.items():
+        if store.engine not in ENGINES:
+            why = f"there is no engine {shown(store.engine)}"
+            yield Mistake(f"{kind}: stores.{name}.engine", why, nearest(store.engine, ENGINES))
     for name, target in spec.targets.items():
         at = f"{kind}: targets.{name}"
         if name not in spec.endpoints:

@@ -623,11 +623,14 @@ def _network_policy(
         "ports": [{"port": port.target, "protocol": "TCP"} for port in workload.ports]
     }
     rules = [ingress]
+    members: list[kubernetes.networking.v1.NetworkPolicyPeerArgsDict] = [
+        {"pod_selector": {"match_labels": {network_label(network): "true"}}} for network in networks
+    ] or [{"pod_selector": {}}]
+    health = workload.healthcheck
+    if health and health.port and health.port not in {port.target for port in workload.ports}:
+        # Beside what it serves: who watches an edge asks for its numbers there.
+        rules.append({"from_": members, "ports": [{"port": health.port, "protocol": "TCP"}]})
     if not public_ports(workload):
-        members: list[kubernetes.networking.v1.NetworkPolicyPeerArgsDict] = [
-            {"pod_selector": {"match_labels": {network_label(network): "true"}}}
-            for network in networks
-        ] or [{"pod_selector": {}}]
         ingress["from_"] = members
         if "collectors" in site:
             beside = _called(site["collectors"])
