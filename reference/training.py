@@ -60,7 +60,8 @@ def train(environment: Mapping[str, str], seconds: float = 0, *, fail: bool = Fa
     if kept is None or bucket is None:
         raise TrainingError("it needs a database (DATABASE_URL) and a bucket (S3_ENDPOINT)")
     name = _name(environment, "MODEL_NAME") or "classifier"
-    version = new_version(bucket, name, _name(environment, "MODEL_VERSION"))
+    wanted = _name(environment, "MODEL_VERSION")
+    version = new_version(bucket, name, wanted)
     texts = [*kept.job_texts(ROWS), *(event.title for event in kept.newest(ROWS))]
     device = environment.get("CUDA_VISIBLE_DEVICES")
     _say(f"training {name} {version} on {len(texts)} rows, on {_device(device)}")
@@ -70,18 +71,19 @@ def train(environment: Mapping[str, str], seconds: float = 0, *, fail: bool = Fa
     time.sleep(seconds % 1)
     if fail:
         raise TrainingError("because of --fail")
-    model = Model(
-        name=name,
-        version=version,
-        threshold=statistics.median(map(len, texts)) if texts else 0,
-        labels=("short", "long"),
-        rows=len(texts),
-    )
-    content = model.as_bytes()
+    threshold = statistics.median(map(len, texts)) if texts else 0
+    while True:
+        model = Model(name, version, threshold, ("short", "long"), len(texts))
+        content = model.as_bytes()
+        # Whoever writes this file has the version; another training may have been faster.
+        if bucket.put_new(f"{name}/{version}/{MODEL_FILE}", content):
+            break
+        version = new_version(bucket, name, wanted)
+        _say(f"another training has taken that version: this is {version}")
     sums = f"{hashlib.sha256(content).hexdigest()}  {MODEL_FILE}\n".encode()
+    bucket.put(f"{name}/{version}/{SUMS_FILE}", sums)
     for file, data in ((MODEL_FILE, content), (SUMS_FILE, sums)):
         key = f"{name}/{version}/{file}"
-        bucket.put(key, data)
         if bucket.get(key) != data:
             raise TrainingError(f"wrote {key} and read something else back")
         _say(f"wrote {bucket.bucket}/{key} ({len(data)} bytes)")

@@ -44,6 +44,9 @@ class MemoryBucket(S3Store):
     def put(self, key: str, content: Any) -> None:
         self.kept[key] = content
 
+    def put_new(self, key: str, content: bytes) -> bool:
+        return self.kept.setdefault(key, content) is content
+
     def get(self, key: str) -> bytes | None:
         return self.kept.get(key)
 
@@ -271,6 +274,25 @@ def test_the_next_version_is_the_highest_number_plus_one(
     assert run() == 0
     assert "classifier/v11/SHA256SUMS" in bucket.kept
     assert "classifier/v12/SHA256SUMS" in bucket.kept
+
+
+def test_two_trainings_at_a_time_write_two_versions(
+    train: tuple[MemoryBucket, Callable[..., int]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    bucket, run = train
+
+    def another(_seconds: float) -> None:
+        bucket.kept["classifier/v1/model.json"] = b"another's"
+
+    monkeypatch.setattr("time.sleep", another)
+    assert run() == 0
+    assert bucket.kept["classifier/v1/model.json"] == b"another's"
+    assert json.loads(bucket.kept["classifier/v2/model.json"])["version"] == "v2"
+    assert "classifier/v1/SHA256SUMS" not in bucket.kept
+    said = capsys.readouterr().out
+    assert "another training has taken that version: this is v2\n" in said
 
 
 def test_a_version_is_never_replaced(

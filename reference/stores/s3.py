@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import IO, Any
 
 import boto3
+from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -57,6 +58,22 @@ class S3Store(Store):
         """Keep an object: all of it, or nothing."""
         with self._client() as client:
             client.put_object(Bucket=self.bucket, Key=key, Body=content)
+
+    def put_new(self, key: str, content: bytes) -> bool:
+        """Keep an object unless there is one, of whoever else puts it at the same time too."""
+        client = self._connect(self.url)
+        # Older boto3 has no argument for it.
+        client.meta.events.register("before-sign.s3.PutObject", _only_if_new)
+        try:
+            client.put_object(Bucket=self.bucket, Key=key, Body=content)
+        except ClientError as error:
+            # 409: another one is at it just now.
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] in (409, 412):
+                return False
+            raise self.failure(error) from None
+        except BotoCoreError as error:
+            raise self.failure(error) from None
+        return True
 
     def get(self, key: str) -> bytes | None:
         """An object; None when there is none."""
@@ -139,3 +156,7 @@ class S3Store(Store):
                 retries={"mode": "standard", "total_max_attempts": 2},
             ),
         )
+
+
+def _only_if_new(request: AWSRequest, **_: object) -> None:
+    request.headers["If-None-Match"] = "*"
