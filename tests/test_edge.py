@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from pulumi_tiers.model.edge import YEAR, Edge, Tls
 from pulumi_tiers.model.errors import Mistake, mistakes_of
-from pulumi_tiers.model.system import Target
+from pulumi_tiers.model.system import PROFILE_OFF, Target
 from pulumi_tiers.nginx.workloads import check_edges, edge_workloads
 from pydantic import ValidationError
 
@@ -362,7 +362,7 @@ def test_browsers_remember_tls_where_they_can_trust_it() -> None:
 def told(target: Target = Target.DOCKER, **keys: Any) -> dict[str, str]:
     edge = Edge.model_validate(described(**keys))
     known = {"api": [8000, 9000], "worker": []}
-    found = check_edges("shop: edges", {"nginx": edge}, known, target, ["classifier"])
+    found = check_edges("shop: edges", {"nginx": edge}, known, target, {"classifier": PROFILE_OFF})
     return {mistake.place.removeprefix("shop: edges.nginx."): mistake.why for mistake in found}
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pulumi_tiers.checks import doubts
+from pulumi_tiers.doubts import doubts
 from pulumi_tiers.model.errors import Mistake
 from pulumi_tiers.model.system import PROFILE_OFF, System, Target
 from pulumi_tiers.model.workload import Workload
@@ -275,7 +275,9 @@ class Fetching:
         (folder / "SHA256SUMS").write_text(f"{digest}  model.json\n", encoding="utf-8")
 
     def run(self, version: str, *, optional: bool = False) -> subprocess.CompletedProcess[str]:
-        models = {"it": {**MODEL, "version": version, "target": str(self.folder)}}
+        models: dict[str, dict[str, object]] = {
+            "it": {**MODEL, "version": version, "target": str(self.folder)}
+        }
         if optional:
             models["it"]["optional"] = True
         made = with_models("classifier", Workload.model_validate(api(models=models)))

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pulumi_tiers.checks import doubts
+from pulumi_tiers.doubts import doubts
 from pulumi_tiers.model.edge import Edge, TlsMode
 from pulumi_tiers.model.errors import DescriptionError, Mistake
 from pulumi_tiers.model.network import Network

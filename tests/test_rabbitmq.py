@@ -11,7 +11,8 @@ import pytest
 from containers import Containers, stand_in
 from pika.exceptions import ChannelClosedByBroker, ProbableAuthenticationError
 from pulumi_tiers import DataTier, Site
-from pulumi_tiers.checks import check_references, connection_keys, doubts
+from pulumi_tiers.checks import check_references, connection_keys
+from pulumi_tiers.doubts import doubts
 from pulumi_tiers.engines.base import Consumer, Scaler
 from pulumi_tiers.engines.rabbitmq import Rabbitmq
 from pulumi_tiers.model.errors import mistakes_of

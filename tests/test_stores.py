@@ -7,8 +7,9 @@ from typing import Any, ClassVar
 import pulumi
 import pytest
 from pulumi_tiers import AppTier, Cluster, DataTier, Site, Target
-from pulumi_tiers.checks import check_stores, connection_keys, doubts
+from pulumi_tiers.checks import check_stores, connection_keys
 from pulumi_tiers.component import RefusedError
+from pulumi_tiers.doubts import doubts
 from pulumi_tiers.engines import ENGINES, Consumer, Engine
 from pulumi_tiers.engines.base import SPECIFIC
 from pulumi_tiers.limits import as_placed, is_managed

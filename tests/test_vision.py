@@ -17,7 +17,7 @@ TLS = {"vision": {"mode": "self_signed"}}
 
 @cache
 def vision(environment: str = "production", target: str = "docker") -> Recording:
-    more = {}
+    more: dict[str, object] = {}
     if environment == "production":
         more = {"tls": TLS, "domains": {"vision": "vision.example.com"}}
     return with_config("vision", environment, target, **more)

@@ -5,7 +5,8 @@ from typing import Any, NotRequired, TypedDict, cast
 
 import pulumi
 
-from pulumi_tiers.checks import check_gpus, check_networks, check_services, members
+from pulumi_tiers.checks import check_services
+from pulumi_tiers.collisions import check_gpus, check_networks, members
 from pulumi_tiers.component import Component, check_provider, refuse, validated
 from pulumi_tiers.data_tier import ResourcesArgs
 from pulumi_tiers.engines import ENGINES

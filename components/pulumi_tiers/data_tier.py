@@ -5,7 +5,8 @@ from typing import Any, NotRequired, TypedDict
 
 import pulumi
 
-from pulumi_tiers.checks import check_networks, check_stores, store_members
+from pulumi_tiers.checks import check_stores
+from pulumi_tiers.collisions import check_networks, store_members
 from pulumi_tiers.component import Component, check_provider, refuse, validated
 from pulumi_tiers.engines import ENGINES, Consumer, Engine
 from pulumi_tiers.engines.base import KEY_LENGTH

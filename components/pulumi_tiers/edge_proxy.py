@@ -7,7 +7,8 @@ from typing import NotRequired, TypedDict
 import pulumi
 
 from pulumi_tiers.app_tier import VolumeArgs
-from pulumi_tiers.checks import check_networks, check_workloads, members
+from pulumi_tiers.checks import check_workloads
+from pulumi_tiers.collisions import check_networks, members
 from pulumi_tiers.component import Component, check_provider, refuse, validated
 from pulumi_tiers.data_tier import ResourcesArgs
 from pulumi_tiers.model.base import Model, Name, PortNumber, Text

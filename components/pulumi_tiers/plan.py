@@ -472,7 +472,9 @@ def _watched(system: System, settings: Settings, mistakes: list[Mistake]) -> Sys
     )
     found = list(check_observability(f"{place}.", system, described, settings.target))
     mistakes.extend(found)
-    watchers = {} if found else observability_workloads(system, described, settings.target)
+    if found:
+        return system
+    watchers = observability_workloads(system, described, settings.target)
     return system.model_copy(update={"watchers": watchers})
 
 

@@ -7,9 +7,9 @@ import pulumi
 
 from pulumi_tiers.app_tier import AppTier, WorkloadArgs
 from pulumi_tiers.bill import Bill
-from pulumi_tiers.checks import doubts
 from pulumi_tiers.cluster import Cluster, ClusterArgs
 from pulumi_tiers.data_tier import DataTier, StoreArgs
+from pulumi_tiers.doubts import doubts
 from pulumi_tiers.limits import gpu_pool
 from pulumi_tiers.ml_tier import MLTier
 from pulumi_tiers.model.errors import DescriptionError

@@ -7,7 +7,7 @@ import pulumi
 from pulumi.runtime import config
 from pydantic import AfterValidator, TypeAdapter, ValidationError
 
-from pulumi_tiers.checks import check_subnets
+from pulumi_tiers.collisions import check_subnets
 from pulumi_tiers.component import Component, check_provider, refuse, validated
 from pulumi_tiers.limits import check_logins
 from pulumi_tiers.model.base import (

@@ -8,7 +8,7 @@ from typing import Any
 from pulumi_tiers.model.base import LONGEST_TEXT
 from pulumi_tiers.model.edge import Edge, EdgePorts, TlsMode
 from pulumi_tiers.model.errors import Mistake, nearest, shown
-from pulumi_tiers.model.system import Target
+from pulumi_tiers.model.system import System, Target
 from pulumi_tiers.model.workload import (
     CONFIGS,
     Healthcheck,
@@ -274,6 +274,16 @@ _LONGEST_CONFIGURATION = LONGEST_TEXT - 1000
 def too_long(edge: Edge) -> bool:
     """Whether its configuration can't be given to a container."""
     return len(configuration(edge).encode()) > _LONGEST_CONFIGURATION
+
+
+def edges_workloads(system: System, target: Target) -> dict[str, Workload]:
+    """What the edges of a system run, but for those that no container can be given."""
+    return {
+        name: workload
+        for edge, described in system.edges.items()
+        if not too_long(described)
+        for name, workload in edge_workloads(edge, described, target).items()
+    }
 
 
 def _check_target(place: str, edge: Edge, target: Target) -> Iterator[Mistake]:
