@@ -5,7 +5,7 @@ import json
 import secrets
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from pulumi_tiers.cli.images import wanted
 
 from bench import compose, same
 from bench.figures import Comparison, Measure, Row, Samples, rows
-from bench.workplace import MeasureError, Project, Workplace
+from bench.workplace import TIERS, MeasureError, Project, Workplace
 from bench.written import written
 from offline.build import stand_in_name
 from tests.cluster import Cluster, NoClusterError, why_no_cluster
@@ -216,7 +216,7 @@ def slow_health(run: Run) -> list[Row]:
 
 _SYSTEMS = ("nutrifitcoach", "pigmeu")
 #: What they publish in development, without the offset.
-_PORTS = (80, 443, 6379, 8000, 27017)
+_PORTS = (80, 443, 3000, 5432, 5601, 6379, 8000, 8080, 9090, 9093, 9200, 27017)
 
 
 def systems(run: Run) -> list[Row]:
@@ -225,7 +225,7 @@ def systems(run: Run) -> list[Row]:
 
 
 def _system(run: Run, name: str) -> list[Row]:
-    images, no_images = _stand_ins(run, name)
+    images, no_images = _stand_ins(run, f"see-{name[:3]}", {"tiers:systems": json.dumps([name])})
     machine = run.machine
     missing: dict[str, str] = {}
     if why := machine.engine or machine.daemon or no_images:
@@ -280,9 +280,9 @@ def _written(run: Run, stack: str, config: dict[str, str]) -> Project:
     return run.place.project("system_flat", stack, {"resources": str(resources)})
 
 
-def _stand_ins(run: Run, name: str) -> tuple[dict[str, str], str]:
+def _stand_ins(run: Run, stack: str, config: Mapping[str, str]) -> tuple[dict[str, str], str]:
     """``<system>/<service>`` -> image, and which of them this machine doesn't have."""
-    plain = run.place.project("system", f"see-{name[:3]}", {"tiers:systems": json.dumps([name])})
+    plain = run.place.project("system", stack, config)
     documented = wanted(projects.Project.find(plain.folder).record(plain.stack))
     images = {key: stand_in_name(image.reference) for key, image in documented.items()}
     absent = {
@@ -305,6 +305,54 @@ def _free_offset() -> int:
 def _is_free(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+# --- deploy times that a document promises --------------------------------------------------------
+
+#: Vision's document: less than 5 minutes in development, 10 in production. In seconds.
+_DEPLOYS = {"development": 300, "production": 600}
+
+
+def deploy(run: Run) -> list[Row]:
+    """Vision from nothing to healthy by `tiers up`: stand-ins, which are on the machine already."""
+    return [row for environment in _DEPLOYS for row in _deploy(run, environment)]
+
+
+def _deploy(run: Run, environment: str) -> list[Row]:
+    wants = {"tiers:systems": json.dumps(["vision"]), "tiers:environment": environment}
+    if environment == "production":  # where it demands a certificate
+        wants["tiers:tls"] = json.dumps({"vision": {"mode": "self_signed"}})
+    short = environment[:4]  # stacks' names have at most 20 characters, with the place's own
+    images, no_images = _stand_ins(run, f"see-{short}", wants)
+    why = run.machine.engine or run.machine.daemon or no_images
+    limit = _DEPLOYS[environment]
+    comparison = Comparison(
+        f"vision, {environment}: tiers up, from nothing to healthy",
+        "ours",
+        "documented",
+        f"documented: less than {limit // 60} minutes",
+        1.0,
+    )
+    samples = Samples()
+    if not why:
+        config = {
+            **wants,
+            "tiers:images": json.dumps(images),
+            "tiers:port_offset": str(_free_offset()),
+        }
+        project = run.place.project("system", f"vis-{short}", config)
+
+        def tiers(*command: str) -> float:
+            which = (TIERS, *command, "--stack", project.stack)
+            return run.place.run(*which, cwd=project.folder, seconds=3 * limit)
+
+        def live() -> None:
+            samples.add("ours", tiers("up", "--runner", "pulumi"))
+            samples.add("documented", limit)
+            tiers("down", "--data", "--yes")
+
+        run.rounds(f"deploy, {environment}", live)
+    return rows([comparison], samples, {"ours": why} if why else {})
 
 
 # --- imports --------------------------------------------------------------------------------------
@@ -467,5 +515,6 @@ CASES: dict[str, Callable[[Run], list[Row]]] = {
     "import": imports,
     "instances": instances,
     "systems": systems,
+    "deploy": deploy,
     "kubernetes": kubernetes,
 }
