@@ -97,6 +97,7 @@ def test_gpus_that_cannot_be_are_refused(gpu: dict[str, object], place: str) -> 
         ({"replicas": 2}, "replicas"),
         ({"ports": [{"target": 80}]}, "ports"),
         ({"autoscale": {"max": 2}}, "autoscale"),
+        ({"metrics": {}}, "there is no port"),
     ],
 )
 def test_what_runs_on_demand_is_nothing_else(keys: dict[str, Any], place: str) -> None:
@@ -211,6 +212,11 @@ def test_a_model_is_fetched_by_what_runs_before() -> None:
         *(True, True),
     )
     assert with_models("classifier", made) == made
+
+
+def test_models_are_never_left_out_for_another_init() -> None:
+    with pytest.raises(ValueError, match="fetched by one that is made for them"):
+        Workload.model_validate(api(models={"it": MODEL}, init={"image": "busybox:1"}))
 
 
 def test_a_stack_names_the_version_of_a_model_and_a_mirror_of_its_image() -> None:

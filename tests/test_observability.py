@@ -397,6 +397,7 @@ def test_what_only_the_system_shows_is_told_together() -> None:
         },
         without=["HighCpuu"],
         intervals={"postgre": "30s"},
+        images={"postgre": "mirror.example.com/exporter:1"},
     )
     system = everything()
     clash = system.model_copy(
@@ -409,6 +410,7 @@ def test_what_only_the_system_shows_is_told_together() -> None:
     assert "one of ours is called so" in told
     assert "there is no rule 'HighCpuu'" in told
     assert "Prometheus asks nobody called 'postgre'" in told
+    assert "there is no exporter for 'postgre'" in told
     assert "x: prometheus" in told
 
 

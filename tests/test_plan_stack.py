@@ -145,6 +145,32 @@ def test_a_fixed_address_is_one_containers() -> None:
     ]
 
 
+def test_what_has_no_fixed_address_gets_none_that_is_anothers() -> None:
+    front = {"subnet": "172.28.0.0/26", "ip_range": "172.28.0.16/28"}
+    made = system(
+        {"api": api(addresses="172.28.0.30-172.28.0.33")},
+        subnet="172.28.0.0/16",
+        networks={"front": front},
+    )
+    assert mistakes(made) == [
+        Mistake(
+            "shop: services.api.addresses",
+            "172.28.0.30-172.28.0.33 reaches into 172.28.0.16/28, which is for all that have no"
+            " fixed address",
+            "choose others, or move the front network's 'ip_range'",
+        )
+    ]
+    made = system({"api": api()}, subnet="172.28.0.0/16", networks={"front": front})
+    [moved] = plan(made, subnets={"shop": "10.1.0.0/16"}).systems
+    assert moved.networks["front"].ip_range == "10.1.0.16/28"
+    for wrong, why in (
+        ({"ip_range": "172.28.0.16/28"}, "there is none"),
+        ({**front, "ip_range": "172.28.1.0/28"}, "is no part of"),
+    ):
+        with pytest.raises(ValueError, match=why):
+            system(networks={"front": wrong})
+
+
 def test_networks_of_a_stack_lie_beside_each_other() -> None:
     beside = {"a": {"subnet": "172.28.0.0/24"}, "b": {"subnet": "172.28.0.128/25"}}
     remedy = "move one of them; see tiers:subnets"
@@ -571,6 +597,25 @@ def test_placeholders_for_secrets_of_services_are_refused_in_production(key: str
         assert found.place == f"tiers:secrets.shop/{key}"
     assert plan(made, environment="production", secrets={f"shop/{key}": STRONG})
     assert plan(optional(), secrets={f"shop/{key}": "sk-your-key"})
+
+
+def test_alerts_are_sent_in_production_and_not_to_a_placeholder() -> None:
+    made = system(
+        {"api": api()},
+        observability={"node": False},
+    ).model_copy(update={"environment": Environment.PRODUCTION})
+    url = "https://hooks.slack.com/services/T0A1B2C3D/B4E5F6G7H/"
+    email = {"to": ["a@b.c"], "sender": "a@b.c", "smarthost": "b.c:25", "username": "a"}
+
+    def told(token: str) -> dict[str, object]:
+        channels = {"slack": {"webhook_url": url + token}, "email": {**email, "password": token}}
+        return {"shop": {"alerts": channels}}
+
+    assert plan(made, environment="production", observability=told(STRONG))
+    found = mistakes(made, environment="production", observability=told("your-token-of-slack"))
+    files = "shop: services.alertmanager.secret_files."
+    assert {mistake.place for mistake in found} == {f"{files}slack", f"{files}email-password"}
+    assert "your-token" not in str(found)
 
 
 def test_a_service_with_models_is_named_where_it_stands() -> None:

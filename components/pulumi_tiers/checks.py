@@ -470,7 +470,10 @@ def _check_literal_secrets(system: System) -> Iterator[Mistake]:
             for key, value in values.items():
                 if section == "secrets" and key in workload.stack_secrets:
                     continue  # the stack's own: judged in tiers:secrets
-                if isinstance(value, str) and not references(value) and (why := weakness(value)):
+                # Several lines are a file, such as a server's settings, and no password.
+                if not isinstance(value, str) or references(value) or "\n" in value.strip():
+                    continue
+                if why := weakness(value):
                     place = f"{system.name}: services.{name}.{section}.{key}"
                     remedy = "set the real one, random and of 16 characters or more"
                     yield Mistake(place, why, remedy)

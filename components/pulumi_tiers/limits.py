@@ -150,12 +150,6 @@ def _kubernetes(place: str, workload: Workload) -> Iterator[Mistake]:
             f"Kubernetes' load balancer would have its port {number} twice",
             "give each port a 'load_balancer' of its own",
         )
-    if workload.metrics and not workload.ports:
-        yield Mistake(
-            f"{place}.metrics",
-            "Prometheus asks for them on the first port, and there is no port",
-            "add the port, or remove the path",
-        )
     health = workload.healthcheck
     if health and health.path and not (workload.ports or health.port):
         yield Mistake(

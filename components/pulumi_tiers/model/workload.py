@@ -440,7 +440,10 @@ class Workload(Model):
         if self.autoscale and self.autoscale.queue_name and self.queue is None:
             why = "'queue_name' is a queue in the workload's 'queue', and it has none"
             yield ("autoscale", "queue_name"), why, "name the store in 'queue'"
-        if self.metrics and self.metrics.port and self.metrics.port not in targets:
+        if self.metrics and not targets:
+            why = "Prometheus asks for them on the first port, and there is no port"
+            yield ("metrics",), why, "add the port, or remove the metrics"
+        elif self.metrics and self.metrics.port and self.metrics.port not in targets:
             why = f"it does not listen on {self.metrics.port}"
             yield ("metrics", "port"), why, "add it to 'ports', or leave it out"
         yield from self._unfit()
@@ -461,6 +464,9 @@ class Workload(Model):
                 key = "bucket" if model.bucket is None else "store"
                 why = "a bucket is in a store"
                 yield ("models", name, key), why, "give both, or none for a volume"
+        if self.models and self.init:
+            why = "the models are fetched by one that is made for them, and there is one only"
+            yield ("init",), why, "remove it, or fetch the models with it and remove 'models'"
         if len({model.target for model in self.models.values()}) < len(self.models):
             yield ("models",), "two models have one target", "give each its own"
 

@@ -8,7 +8,7 @@ from pulumi_tiers.model.observability import Observability
 from pulumi_tiers.model.system import System, Target
 from pulumi_tiers.model.workload import Workload
 from pulumi_tiers.observability.alertmanager import ALERTMANAGER, alertmanager_workload
-from pulumi_tiers.observability.exporters import exporters
+from pulumi_tiers.observability.exporters import EXPORTERS, exporters
 from pulumi_tiers.observability.grafana import check_grafana, grafana_workloads
 from pulumi_tiers.observability.logs import check_logs, log_workloads
 from pulumi_tiers.observability.metrics import programs
@@ -71,6 +71,9 @@ def check_observability(
     for name in sorted(set(observability.intervals) - set(names)):
         why = f"Prometheus asks nobody called '{name}'"
         yield Mistake(f"{place}intervals.{name}", why, nearest(name, names))
+    for name in sorted(set(observability.images) - set(EXPORTERS)):
+        why = f"there is no exporter for '{name}'"
+        yield Mistake(f"{place}images.{name}", why, nearest(name, EXPORTERS))
     yield from check_rules(place, system, observability, target, asked)
     yield from check_grafana(place, system, observability, target)
     yield from check_logs(place, system, observability, target)
