@@ -352,7 +352,7 @@ def test_nutrifitcoachs_addresses_move_together() -> None:
     ("service", "most", "range_"),
     [
         ("api", 10, "172.28.0.20-172.28.0.29"),
-        ("worker", 33, "172.28.0.30-172.28.0.62"),
+        ("worker", 18, "172.28.0.30-172.28.0.47"),
     ],
 )
 def test_nutrifitcoach_grows_as_far_as_its_addresses(service: str, most: int, range_: str) -> None:

@@ -176,8 +176,8 @@ def check_host_ports(ports: Iterable[HostPort]) -> Iterator[Mistake]:
             yield Mistake(
                 port.place,
                 f"host port {port.number} is already published by {who}",
-                "publish another port, or none (tiers:port_offsets moves a system's); replicas take"
-                " the numbers after the first",
+                "publish another port, or none (tiers:port_offsets moves a system's, tiers:publish:"
+                " edges leaves edges' only); replicas take the numbers after the first",
             )
         if port.number > 65535:
             yield Mistake(
@@ -305,6 +305,16 @@ def _check_addresses(member: Member, networks: Mapping[str, Network]) -> Iterato
             " there: its first two and its last",
             "choose others, or another network",
         )
+    for name, network in networks.items():
+        free = network.ip_range and ipaddress.IPv4Network(network.ip_range)
+        among = name in member.networks or not member.networks
+        if free and among and any(address in free for address in addresses):
+            why = f"{addresses} reaches into {free}, which is for all that have no fixed address"
+            yield Mistake(
+                f"{member.place}.{member.key}",
+                why,
+                f"choose others, or move the {name} network's 'ip_range'",
+            )
 
 
 def check_subnets(networks: Mapping[str, Mapping[str, Network]]) -> Iterator[Mistake]:

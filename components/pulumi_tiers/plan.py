@@ -554,11 +554,14 @@ class _Put:
         return int(new.network_address) - int(old.network_address)
 
     def network(self, network: Network) -> Network:
-        if network.subnet is None:
-            return network
-        subnet = ipaddress.IPv4Network(network.subnet)
-        moved = ipaddress.IPv4Network((subnet.network_address + self._shift, subnet.prefixlen))
-        return network.model_copy(update={"subnet": str(moved)})
+        def moved(part: str | None) -> str | None:
+            if part is None:
+                return None
+            old = ipaddress.IPv4Network(part)
+            return str(ipaddress.IPv4Network((old.network_address + self._shift, old.prefixlen)))
+
+        update = {"subnet": moved(network.subnet), "ip_range": moved(network.ip_range)}
+        return network.model_copy(update=update)
 
     def store(self, name: str, store: Store) -> Store:
         default = ENGINES[store.engine].image if store.engine in ENGINES else None

@@ -49,6 +49,8 @@ class NetworkArgs(TypedDict):
 
     subnet: NotRequired[str]
     """Docker: its addresses, such as ``172.28.0.0/16``. Default: the daemon chooses."""
+    ip_range: NotRequired[str]
+    """Docker: the part of it for containers without a fixed address. Default: all of it."""
     internal: NotRequired[bool]
     """No way out of it. Default: false."""
 

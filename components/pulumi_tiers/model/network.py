@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, GetCoreSchemaHandler
+from pydantic import BeforeValidator, GetCoreSchemaHandler, model_validator
 from pydantic_core import PydanticKnownError, core_schema
 
 from pulumi_tiers.model.base import Flag, Model
-from pulumi_tiers.model.errors import reject, shown
+from pulumi_tiers.model.errors import reject, reject_all, shown
 
 #: https://www.rfc-editor.org/rfc/rfc1918
 _PRIVATE = [
@@ -46,8 +46,24 @@ class Network(Model):
 
     #: Docker. Default: the daemon chooses.
     subnet: Subnet | None = None
+    #: Docker: the part of it that containers without a fixed address get theirs from. Default: all
+    #: of it, so that one may have taken what is another's when that starts again.
+    ip_range: Subnet | None = None
     #: No way out of it.
     internal: Flag = False
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Network":
+        reject_all(self._mistakes())
+        return self
+
+    def _mistakes(self) -> Iterator[tuple[tuple[str | int, ...], str, str]]:
+        if self.ip_range is None:
+            return
+        if self.subnet is None:
+            yield ("ip_range",), "it is a part of a subnet, and there is none", "give the 'subnet'"
+        elif not ipaddress.IPv4Network(self.ip_range).subnet_of(ipaddress.IPv4Network(self.subnet)):
+            yield ("ip_range",), f"{self.ip_range} is no part of {self.subnet}", "choose a part"
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,8 @@ class NetworkRef(TypedDict):
     """Docker: its name."""
     subnet: NotRequired[str]
     """Docker: its addresses, where they were given."""
+    ip_range: NotRequired[str]
+    """Docker: the part of it for containers without a fixed address. Default: all of it."""
     internal: NotRequired[bool]
     """No way out of it. Default: false."""
 

@@ -85,7 +85,11 @@ class DockerPlatform(Platform):
             owner.child(suffix),
             name=name,
             internal=network.get("internal") or None,
-            ipam_configs=[docker.NetworkIpamConfigArgs(subnet=subnet)] if subnet else None,
+            ipam_configs=[
+                docker.NetworkIpamConfigArgs(subnet=subnet, ip_range=network.get("ip_range"))
+            ]
+            if subnet
+            else None,
             labels=[
                 docker.NetworkLabelArgs(label=label, value=value)
                 for label, value in ref["labels"].items()

@@ -89,12 +89,18 @@ def _top_level(resources: Iterable[Resource]) -> dict[str, Json]:
             "name": resource.inputs["name"],
             **_if_set(
                 internal=resource.inputs.get("internal"),
-                ipam=_if_set(config=bare(resource.inputs.get("ipamConfigs"))),
+                ipam=_if_set(
+                    config=[_ipam(item) for item in bare(resource.inputs.get("ipamConfigs")) or []]
+                ),
                 labels=labels_of(resource),
             ),
         }
         for resource in sorted(resources, key=lambda item: str(item.inputs["name"]))
     }
+
+
+def _ipam(config: Json) -> dict[str, Json]:
+    return _if_set(subnet=config.get("subnet"), ip_range=config.get("ipRange"))
 
 
 def _dependencies(

@@ -50,8 +50,9 @@ def nutrifitcoach(environment: Environment) -> System:
         # address lies in one of these quarters of 172.28.0.0/24.
         subnet="172.28.0.0/16",
         networks={
-            "edge": Network(subnet="172.28.0.0/26"),
-            "data": Network(subnet="172.28.0.64/26", internal=True),
+            # What has no documented address gets one that is nobody's.
+            "edge": Network(subnet="172.28.0.0/26", ip_range="172.28.0.48/28"),
+            "data": Network(subnet="172.28.0.64/26", ip_range="172.28.0.64/27", internal=True),
         },
         stores={
             "postgres": Store(
@@ -167,7 +168,7 @@ def _worker(environment: Environment) -> Workload:
         queue="redis",
         networks=["edge", "data"],
         # NF-04: as many as the network has room for.
-        addresses=AddressRange.of("172.28.0.30", "172.28.0.62"),
+        addresses=AddressRange.of("172.28.0.30", "172.28.0.47"),
         volumes=[
             Volume(name="worker-frames", target="/app/data/frames", size="10Gi", scratch=True),
             Volume(name="worker-results", target="/app/data/results", size="2Gi", scratch=True),
