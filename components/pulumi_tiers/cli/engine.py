@@ -191,10 +191,12 @@ class Stack:
             )
         # Not its salt: that belongs to the passphrase of whoever ran the CLI there.
         config = {**(self.project.stack_file(self.name).get("config") or {})}
-        # What the engine took over from the fallback stands here only.
-        secret = (kept.get("config") or {}).get("tiers:secrets")
-        if secret:
-            config["tiers:secrets"] = {**secret, **(config.get("tiers:secrets") or {})}
+        # What the engine took over from the fallback stands here only, encrypted. What is in clear
+        # came from the stack's file, and goes with it.
+        before = (kept.get("config") or {}).get("tiers:secrets") or {}
+        taken_over = {key: value for key, value in before.items() if isinstance(value, dict)}
+        if taken_over:
+            config["tiers:secrets"] = {**taken_over, **(config.get("tiers:secrets") or {})}
         for key, value in overrides.items():
             merged = isinstance(value, dict) and isinstance(config.get(key), dict)
             config[key] = {**config[key], **value} if merged else value
