@@ -258,7 +258,7 @@ def test_two_services_compute_on_a_gpu() -> None:
     users = {
         item.labels["tiers.service"]
         for item in containers(everything())
-        if item.inputs.get("gpus") or item.inputs.get("runtime")
+        if item.inputs.get("deviceRequests")
     }
     assert users == {"ocolecionadoraugmentations", TRAINING}
     templates = pods(everything(target="kubernetes"))
@@ -289,7 +289,7 @@ def test_without_gpus_everything_computes_on_cpus() -> None:
     )
     for service in ("ocolecionadoraugmentations", TRAINING):
         found = one(recording, service)
-        assert not found.inputs.get("gpus")
+        assert not found.inputs.get("deviceRequests")
         assert found.environment["CUDA_VISIBLE_DEVICES"] == ""
 
 
@@ -350,6 +350,20 @@ def test_the_edge_compresses_the_documented_types() -> None:
         "text/xml",
         "application/xml",
     ]
+
+
+def test_it_is_watched_where_a_stack_wants_it() -> None:
+    assert "prometheus" not in services(plain("development"))
+    watched = with_config(
+        "ocolecionador", "development", "docker", observability={"ocolecionador": {}}
+    )
+    assert {"prometheus", "grafana", "rabbitmq", "sqlserver-exporter"} <= services(watched)
+    ports = [
+        port["external"] for item in containers(watched) for port in item.inputs["ports"] or []
+    ]
+    # Metabase has 3000.
+    assert {3000, 3001} <= set(ports)
+    assert len(set(ports)) == len(ports)
 
 
 # --- where it can't be as documented --------------------------------------------------------------

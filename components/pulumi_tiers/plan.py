@@ -453,7 +453,8 @@ def _watched(system: System, settings: Settings, mistakes: list[Mistake]) -> Sys
     given = settings.observability.get(system.name)
     described = system.observability
     if given is not None:
-        own = described.model_dump(exclude_unset=True) if described else {}
+        # Whoever says how, wants it.
+        own = described.model_dump(exclude_unset=True, exclude={"enabled"}) if described else {}
         try:
             described = Observability.model_validate(
                 _merged(own, given.model_dump(exclude_unset=True))

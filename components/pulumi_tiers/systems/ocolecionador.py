@@ -7,6 +7,7 @@ Its environments differ in profiles only (L800-835); that production publishes n
 
 from pulumi_tiers.model.edge import Edge, Route, Upstream
 from pulumi_tiers.model.ml import Gpu, MlModel, Sharing
+from pulumi_tiers.model.observability import Grafana, Observability
 from pulumi_tiers.model.store import Bucket, Database, Queue, Store, Vhost
 from pulumi_tiers.model.system import Environment, System
 from pulumi_tiers.model.workload import (
@@ -76,6 +77,10 @@ def ocolecionador(environment: Environment) -> System:
             "ocolecionadortraining": _training(),
         },
         edges={"nginx": _edge()},
+        # Not documented: for stacks that want it. Metabase has the port that is Grafana's.
+        observability=Observability(
+            enabled=False, grafana=Grafana(published=None if production else 3001)
+        ),
     )
 
 
@@ -212,6 +217,7 @@ def _augmentations() -> Workload:
             "CUDA_VISIBLE_DEVICES": "0",
             "HEARTBEAT_FILE": "/tmp/heartbeat",  # noqa: S108
             "WORKER_CONCURRENCY": "${concurrency}",
+            "METRICS_PORT": "8000",
         },
         secrets={
             "DATABASE_URL": "${postgres.url}",
@@ -224,8 +230,11 @@ def _augmentations() -> Workload:
         gpu=Gpu(sharing=Sharing.SHARED),
         concurrency=1,
         queue="rabbitmq",
+        # Nothing is documented: ours, in the network only.
+        ports=[Port(target=8000)],
+        metrics=Metrics(),
         tmpfs={"/tmp": "size=256m"},  # noqa: S108
-        # It listens on no port: it touches the file while it is able to work.
+        # It touches the file while it is able to work.
         healthcheck=Healthcheck(
             test=["CMD-SHELL", 'test -n "$(find /tmp/heartbeat -mmin -1)"'],
             interval="10s",
