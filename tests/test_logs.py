@@ -251,7 +251,7 @@ def test_no_program_can_make_fields_without_end() -> None:
 
 def test_another_store_than_elasticsearch_is_refused() -> None:
     system = shop(stores={"redis": Store(engine="redis")})
-    [found] = check_logs("shop: observability.", system, described(store="redis"), Target.DOCKER)
+    [found] = check_logs("shop: observability.", system, described(store="redis"))
     assert str(found).startswith(
         "shop: observability.logs.store: 'redis' is no Elasticsearch, but redis"
     )
@@ -259,7 +259,7 @@ def test_another_store_than_elasticsearch_is_refused() -> None:
 
 def test_an_image_of_something_else_is_refused() -> None:
     observability = described(images={"kibanna": "x:1"})
-    [found] = check_logs("", shop(), observability, Target.DOCKER)
+    [found] = check_logs("", shop(), observability)
     assert found.place == "logs.images.kibanna"
     assert "did you mean 'kibana'?" in found.remedy
 

@@ -130,6 +130,11 @@ class Engine(ABC):
         owners = [consumer.user for consumer in self.consumers(store).values()]
         return list(dict.fromkeys([self.admin_of(store), *owners]))
 
+    def password_variables(self, store: Store) -> dict[str, str]:
+        """The variables of a setup job, by the user whose password each holds: not the admin's."""
+        users = [user for user in self.users(store) if user != self.admin_of(store)]
+        return {user: f"PASSWORD_{number}" for number, user in enumerate(users)}
+
     def keys(self, store: Store) -> list[str]:
         """Secrets that are nobody's password: `KEY_LENGTH` letters and digits each.
 

@@ -175,11 +175,6 @@ class Elasticsearch(Engine):
             **placement(store),
         )
 
-    def _passwords(self, store: Store) -> dict[str, str]:
-        """The variables of the setup job, by the user whose password each holds."""
-        users = [user for user in self.users(store) if user != _ADMIN]
-        return {user: f"PASSWORD_{number}" for number, user in enumerate(users)}
-
     def _scripts(self, store: Store) -> dict[str, str]:
         """What the setup job runs: SCRIPT, and what it puts."""
         lines = [_CLIENT, _BEGIN]
@@ -194,7 +189,7 @@ class Elasticsearch(Engine):
             if index.retention:
                 put(f"_ilm/policy/tiers-{index.name}", _lifecycle(index.retention))
             put(f"_index_template/tiers-{index.name}", _template(index))
-        for user, variable in self._passwords(store).items():
+        for user, variable in self.password_variables(store).items():
             password = f'{{\\"password\\":\\"$(escaped "${variable}")\\"'
             if user == _KIBANA:
                 lines.append(f'ask PUT _security/user/{user}/_password "{password}}}"\n')
@@ -207,7 +202,7 @@ class Elasticsearch(Engine):
 
     def setup(self, name: str, store: Store, *, managed: bool = False) -> Workload | None:
         del managed
-        variables = self._passwords(store)
+        variables = self.password_variables(store)
         return Workload(
             image=store.image or self.image,
             entrypoint=["/bin/bash", "-c"],

@@ -278,10 +278,9 @@ class Mongo(Engine):
 
     def setup(self, name: str, store: Store, *, managed: bool = False) -> Workload | None:
         admin = self.admin_of(store)
-        users = [user for user in store.users if user != admin]
-        if managed or not (store.replica_set or users):
+        variables = self.password_variables(store)
+        if managed or not (store.replica_set or variables):
             return None
-        variables = {user: f"PASSWORD_{number}" for number, user in enumerate(users)}
         wanted = {
             "admin": admin,
             "set": store.replica_set,

@@ -174,17 +174,13 @@ class Mssql(Engine):
     def _literal(self, values: dict[str, str]) -> dict[str, str]:
         return {key: literal(value) for key, value in values.items()}
 
-    def _passwords(self, store: Store) -> dict[str, str]:
-        """The variables of the setup job, by the user whose password each holds."""
-        users = [user for user in store.users if user != _ADMIN]
-        return {user: f"PASSWORD_{number}" for number, user in enumerate(users)}
-
     def _scripts(self, store: Store) -> dict[str, str]:
         """What the setup job runs: SCRIPT, and the init SQL that it gives to sqlcmd."""
         found: dict[str, str] = {}
         lines = [_SETUP, _ONCE, "{\n"]
         lines += [
-            f'login {user} "${variable}"\n' for user, variable in self._passwords(store).items()
+            f'login {user} "${variable}"\n'
+            for user, variable in self.password_variables(store).items()
         ]
         lines += [f"cat <<'END'\n{_database_sql(database)}END\n" for database in store.databases]
         lines.append("} >/tmp/setup.sql\nask -i /tmp/setup.sql\n")
@@ -199,7 +195,7 @@ class Mssql(Engine):
         del managed
         if not store.databases:
             return None
-        variables = self._passwords(store)
+        variables = self.password_variables(store)
         return Workload(
             image=store.image or self.image,
             entrypoint=["/bin/bash", "-c"],

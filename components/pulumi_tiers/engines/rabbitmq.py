@@ -312,8 +312,7 @@ class Rabbitmq(Engine):
     def setup(self, name: str, store: Store, *, managed: bool = False) -> Workload | None:
         del managed
         admin = self.admin_of(store)
-        users = [user for user in self.users(store) if user != admin]
-        variables = {user: f"PASSWORD_{number}" for number, user in enumerate(users)}
+        variables = self.password_variables(store)
         return Workload(
             **self._job(store),
             environment={

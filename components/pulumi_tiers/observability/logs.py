@@ -361,11 +361,8 @@ def _yaml(content: Mapping[str, Any]) -> str:
 # --- checks ---------------------------------------------------------------------------------------
 
 
-def check_logs(
-    place: str, system: System, observability: Observability, target: Target
-) -> Iterator[Mistake]:
+def check_logs(place: str, system: System, observability: Observability) -> Iterator[Mistake]:
     """What is wrong with the logs' store and images. `place` is put before the keys."""
-    del target
     logs = observability.logs
     if logs is None:
         return

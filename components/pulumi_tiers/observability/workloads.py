@@ -76,7 +76,7 @@ def check_observability(
         yield Mistake(f"{place}images.{name}", why, nearest(name, EXPORTERS))
     yield from check_rules(place, system, observability, target, asked)
     yield from check_grafana(place, system, observability, target)
-    yield from check_logs(place, system, observability, target)
+    yield from check_logs(place, system, observability)
 
 
 def _watchers(system: System, observability: Observability, target: Target) -> dict[str, Workload]:
