@@ -93,9 +93,10 @@ def test_all_mistakes_are_told_together_and_in_order() -> None:
         "5 mistakes in the description; nothing was changed\n"
         "  tiers:enviroment: there is no such configuration key\n"
         "    did you mean 'environment'? valid: autoscale, concurrency, databases, digitalocean,"
-        " domains, environment, host_ips, images, load_balancers, managed, names, owner,"
-        " port_offset, port_offsets, profiles, protect, registry, registry_logins, replicas,"
-        " secrets, sources, subnets, systems, target, tls, variables\n"
+        " docker_sockets, domains, environment, gpu, host_ips, images, load_balancers, managed,"
+        " models, names, observability, owner, port_offset, port_offsets, profiles, protect,"
+        " publish, registry, registry_logins, replicas, secrets, sources, subnets, systems,"
+        " target, tls, variables\n"
         "  tiers:images.encontros-tech/postgres: 'Postgres' is not an image reference\n"
         "    write it like 'postgres:15' or 'ghcr.io/owner/name:tag', in lower case\n"
         "  tiers:port_offset: input should be a valid integer (got 'many')\n"
@@ -299,7 +300,7 @@ def test_what_a_stack_can_say_of_its_systems() -> None:
     assert plain == texts
     assert plain.model_dump(mode="json", include=set(given), exclude_unset=True) == given
     assert read_settings({"tiers:autoscale": {"a/b": {"max": 3}}}).autoscale["a/b"] == Autoscale(
-        min=1, max=3, cpu=70
+        min=1, max=3
     )
 
 
