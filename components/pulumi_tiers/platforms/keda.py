@@ -17,6 +17,7 @@ from pulumi_tiers.model.references import substitute
 from pulumi_tiers.model.store import Store
 from pulumi_tiers.model.workload import Autoscale
 from pulumi_tiers.platforms.base import ConnectionArgs, SiteRef
+from pulumi_tiers.platforms.labels import CLUSTER_DOMAIN, LABEL_NAMESPACE
 
 _NAMESPACE = "keda"
 _API = "keda.sh/v1alpha1"
@@ -37,64 +38,20 @@ def scale_by_queue(
 
     `metadata`: of an object of the workload's. `pods_of`: what selects the pods of a workload.
     """
-    assert autoscale.queue_name is not None
-    assert autoscale.queue_length is not None
-    child, helper, options = owner.child(name), f"{name}-scaler", owner.child_options()
+    helper = f"{name}-scaler"
     known = {field: _field(queue, field) for field in _FIELDS}
     namespace = pulumi.Output.from_input(site.get("namespace", ""))
     host = pulumi.Output.all(known["host"], namespace).apply(lambda both: _from_afar(*both))
-    length, called = autoscale.queue_length, autoscale.queue_name
-
-    def scaler(parts: Mapping[str, str]) -> Scaler:
-        engine = ENGINES.get(parts["engine"])
-        consumer = Consumer(parts["user"], parts["database"])
-        store = Store(engine=parts["engine"])
-        found = engine.scaler(store, consumer, called, length) if engine else None
-        if found is None:  # in Python, AppTier has said so
-            raise pulumi.RunError(f"{name}: KEDA finds no queue in the store '{parts['engine']}'")
-        # Only clouds' own servers are outside, and take nothing but TLS.
-        server = {**parts, "tls": str(parts["host"] == parts["near"]).lower()}
-        metadata = {
-            key: substitute(text, lambda reference: str(server[reference.field]))
-            for key, text in found.metadata.items()
-        }
-        return replace(found, metadata=metadata)
-
-    trigger = pulumi.Output.all(
-        engine=known["engine"],
-        user=known["user"],
-        database=known["database"],
-        near=known["host"],
-        host=host,
-        port=known["port"],
-    ).apply(scaler)
-
-    def login(parts: Mapping[str, Any]) -> dict[str, str]:
-        # Where the store is outside, its URL has the whole name already.
-        url = parts["url"].replace(f"@{parts['near']}:", f"@{parts['host']}:")
-        secrets: Mapping[str, str] = parts["secrets"]
-        return {
-            key: substitute(text, lambda it: url if it.store == "server" else parts["password"])
-            for key, text in secrets.items()
-        }
-
-    parameters = trigger.apply(lambda found: dict(found.secrets))
+    scaler = _scaler(name, autoscale, known, host)
+    parameters = scaler.apply(lambda found: dict(found.secrets))
     secret = kubernetes.core.v1.Secret(
         owner.child(helper),
         metadata=metadata(helper),
-        string_data=pulumi.Output.secret(
-            pulumi.Output.all(
-                near=known["host"],
-                host=host,
-                url=known["url"],
-                password=known["password"],
-                secrets=parameters,
-            ).apply(login)
-        ),
-        opts=options,
+        string_data=_login(known, host, parameters),
+        opts=owner.child_options(),
     )
     authentication = kubernetes.apiextensions.CustomResource(
-        child,
+        owner.child(name),
         api_version=_API,
         kind="TriggerAuthentication",
         metadata={**metadata(name), "annotations": _ANNOTATIONS},
@@ -111,29 +68,14 @@ def scale_by_queue(
     kubernetes.networking.v1.NetworkPolicy(
         owner.child(helper),
         metadata=metadata(helper),
-        spec={
-            # Where the store is outside, these are no pods.
-            "pod_selector": {"match_labels": pods_of(known["host"].apply(_first_label))},
-            "policy_types": ["Ingress"],
-            "ingress": [
-                {
-                    "from_": [
-                        {
-                            "namespace_selector": {
-                                "match_labels": {"kubernetes.io/metadata.name": _NAMESPACE}
-                            }
-                        }
-                    ],
-                    "ports": [{"port": known["port"].apply(int), "protocol": "TCP"}],
-                }
-            ],
-        },
-        opts=options,
+        # Where the store is outside, these are no pods.
+        spec=_way_in(pods_of(known["host"].apply(_first_label)), known["port"].apply(int)),
+        opts=owner.child_options(),
     )
     triggers: list[Any] = [
         {
-            "type": trigger.apply(lambda found: found.type),
-            "metadata": trigger.apply(lambda found: dict(found.metadata)),
+            "type": scaler.apply(lambda found: found.type),
+            "metadata": scaler.apply(lambda found: dict(found.metadata)),
             "authenticationRef": {"name": name},
         }
     ]
@@ -141,7 +83,7 @@ def scale_by_queue(
         value = str(autoscale.percent)
         triggers.append({"type": "cpu", "metricType": "Utilization", "metadata": {"value": value}})
     kubernetes.apiextensions.CustomResource(
-        child,
+        owner.child(name),
         api_version=_API,
         kind="ScaledObject",
         metadata={**metadata(name), "annotations": _ANNOTATIONS},
@@ -153,6 +95,83 @@ def scale_by_queue(
         },
         opts=owner.child_options(depends_on=[authentication]),
     )
+
+
+def _scaler(
+    name: str,
+    autoscale: Autoscale,
+    known: Mapping[str, pulumi.Output[str]],
+    host: pulumi.Output[str],
+) -> pulumi.Output[Scaler]:
+    """How KEDA, which reaches the store as `host`, measures the queue. Nothing of it is secret."""
+    assert autoscale.queue_name is not None
+    assert autoscale.queue_length is not None
+    length, called = autoscale.queue_length, autoscale.queue_name
+
+    def found(parts: Mapping[str, str]) -> Scaler:
+        engine = ENGINES.get(parts["engine"])
+        consumer = Consumer(parts["user"], parts["database"])
+        store = Store(engine=parts["engine"])
+        scaler = engine.scaler(store, consumer, called, length) if engine else None
+        if scaler is None:  # in Python, AppTier has said so
+            raise pulumi.RunError(f"{name}: KEDA finds no queue in the store '{parts['engine']}'")
+        # Only clouds' own servers are outside, and take nothing but TLS.
+        server = {**parts, "tls": str(parts["host"] == parts["near"]).lower()}
+        metadata = {
+            key: substitute(text, lambda reference: str(server[reference.field]))
+            for key, text in scaler.metadata.items()
+        }
+        return replace(scaler, metadata=metadata)
+
+    return pulumi.Output.all(
+        engine=known["engine"],
+        user=known["user"],
+        database=known["database"],
+        near=known["host"],
+        host=host,
+        port=known["port"],
+    ).apply(found)
+
+
+def _login(
+    known: Mapping[str, pulumi.Output[str]],
+    host: pulumi.Output[str],
+    parameters: pulumi.Output[dict[str, str]],
+) -> pulumi.Output[dict[str, str]]:
+    """The values of the scaler's secret parameters."""
+
+    def found(parts: Mapping[str, Any]) -> dict[str, str]:
+        # Where the store is outside, its URL has the whole name already.
+        url = parts["url"].replace(f"@{parts['near']}:", f"@{parts['host']}:")
+        secrets: Mapping[str, str] = parts["secrets"]
+        return {
+            key: substitute(text, lambda it: url if it.store == "server" else parts["password"])
+            for key, text in secrets.items()
+        }
+
+    return pulumi.Output.secret(
+        pulumi.Output.all(
+            near=known["host"],
+            host=host,
+            url=known["url"],
+            password=known["password"],
+            secrets=parameters,
+        ).apply(found)
+    )
+
+
+def _way_in(
+    pods: Mapping[str, pulumi.Input[str]], port: pulumi.Output[int]
+) -> kubernetes.networking.v1.NetworkPolicySpecArgsDict:
+    """KEDA may speak to these pods on this port."""
+    keda: kubernetes.networking.v1.NetworkPolicyPeerArgsDict = {
+        "namespace_selector": {"match_labels": {LABEL_NAMESPACE: _NAMESPACE}}
+    }
+    return {
+        "pod_selector": {"match_labels": pods},
+        "policy_types": ["Ingress"],
+        "ingress": [{"from_": [keda], "ports": [{"port": port, "protocol": "TCP"}]}],
+    }
 
 
 #: Of a connection. Each for itself, because only some are secret.
@@ -170,7 +189,7 @@ def _field(queue: pulumi.Input[ConnectionArgs], field: str) -> pulumi.Output[str
 
 def _from_afar(host: str, namespace: str) -> str:
     """The name by which a Service of the namespace is known in others."""
-    return host if "." in host else f"{host}.{namespace}.svc.cluster.local"
+    return host if "." in host else f"{host}.{namespace}{CLUSTER_DOMAIN}"
 
 
 def _first_label(host: str) -> str:

@@ -37,8 +37,10 @@ from pulumi_tiers.platforms.base import (
 )
 from pulumi_tiers.platforms.keda import scale_by_queue
 from pulumi_tiers.platforms.labels import (
+    CLUSTER_DOMAIN,
     LABEL_DEPENDS_ON,
     LABEL_FILES,
+    LABEL_NAMESPACE,
     LABEL_NETWORK,
     LABEL_PART_OF,
     LABEL_SERVICE,
@@ -63,10 +65,6 @@ _NEVER = "0 0 31 2 *"
 _DAY = 24 * 3600
 #: Of those that ended well, and of the others: how many are kept with their logs, for a day.
 _RUNS = 3
-#: Follows a Service and its namespace: the domain of clusters that are called nothing else.
-_DOMAIN = ".svc.cluster.local"
-#: The namespace that a `NetworkPolicy` means, by a label that each has.
-_NAMESPACE = "kubernetes.io/metadata.name"
 _PULL_SECRET = "registries"  # noqa: S105 - a name
 #: What `docker login` calls Docker Hub.
 _DOCKER_HUB = "https://index.docker.io/v1/"
@@ -460,7 +458,7 @@ def _close(
 
 def _called(namespace: pulumi.Input[str]) -> kubernetes.meta.v1.LabelSelectorArgsDict:
     """Selects the namespace of this name."""
-    return {"match_labels": {_NAMESPACE: namespace}}
+    return {"match_labels": {LABEL_NAMESPACE: namespace}}
 
 
 def _across(site: SiteRef) -> SiteRef:
@@ -478,7 +476,7 @@ def _alias(owner: Component, site: SiteRef, name: str) -> None:
         metadata=metadata_of(there, name, name, {"pulumi.com/skipAwait": "true"}),
         spec={
             "type": "ExternalName",
-            "external_name": pulumi.Output.concat(name, ".", here, _DOMAIN),
+            "external_name": pulumi.Output.concat(name, ".", here, CLUSTER_DOMAIN),
         },
         opts=owner.child_options(),
     )
@@ -713,7 +711,7 @@ def _template(
         # Nodes with GPUs are nodes, too.
         pod["tolerations"] = [{"operator": "Exists", "effect": "NoSchedule"}]
         # So that they find the system's services by their names alone.
-        domain = pulumi.Output.concat(site["collectors"], _DOMAIN)
+        domain = pulumi.Output.concat(site["collectors"], CLUSTER_DOMAIN)
         pod["dns_config"] = {"searches": [domain]}
     # In other languages, a Site without logins hands an empty text on.
     if site.get("pull_secret"):

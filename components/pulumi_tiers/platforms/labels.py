@@ -34,6 +34,11 @@ LABEL_ONE_OFF = "tiers.one_off"
 #: Where it is reached from outside, separated by commas.
 LABEL_URLS = "tiers.urls"
 
+#: Kubernetes' own: by it a NetworkPolicy means a namespace, because each has it.
+LABEL_NAMESPACE = "kubernetes.io/metadata.name"
+CLUSTER_DOMAIN = ".svc.cluster.local"
+"""Follows a Service and its namespace: the domain of clusters that are called nothing else."""
+
 LABELS_OF_LINES = (LABEL_STACK, LABEL_SYSTEM, LABEL_SERVICE)
 """Docker writes them into each line of a container's log, as ``attrs``."""
 
