@@ -102,7 +102,8 @@ def test_all_mistakes_are_told_together_and_in_order() -> None:
         "  tiers:port_offset: input should be a valid integer (got 'many')\n"
         "    write a whole number, without quotes\n"
         "  tiers:systems[0]: there is no system 'encontros-tec'\n"
-        "    did you mean 'encontros-tech'? valid: encontros-tech, nutrifitcoach, ocolecionador, pigmeu, vision\n"
+        "    did you mean 'encontros-tech'? valid: encontros-tech, nutrifitcoach, ocolecionador,"
+        " pigmeu, vision\n"
         "  tiers:target: this is not one of the valid words (got 'dokcer')\n"
         "    did you mean 'docker'? valid: digitalocean, docker, kubernetes"
     )
