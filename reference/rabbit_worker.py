@@ -28,7 +28,7 @@ from werkzeug.exceptions import BadRequest
 from reference.health import Health
 from reference.jobs import SOFT_TIME_LIMIT, TEXT_LENGTH, work
 from reference.log import configure_logging
-from reference.metrics import Measured, serve
+from reference.metrics import JOBS, Measured, serve
 from reference.queues import broker
 from reference.stores import (
     Database,
@@ -93,7 +93,7 @@ class Worker:
 
                 def answer() -> None:
                     running.discard(job)
-                    _answer(channel, method.delivery_tag, job)
+                    settle(channel, method.delivery_tag, job)
 
                 def done(_job: Future[bool | None]) -> None:
                     # Only the connection's own thread may use it. Where it is closed already, the
@@ -152,15 +152,18 @@ def adopt(database: Database, job_id: str, text: str, seconds: float) -> None:
                 raise
 
 
-def _answer(channel: BlockingChannel, tag: int, job: Future[bool | None]) -> None:
-    if job.exception():
-        logger.error("a job failed", exc_info=job.exception())
-        channel.basic_reject(tag, requeue=False)
-    elif job.result():
+def settle(channel: BlockingChannel, tag: int, job: Future[bool | None]) -> None:
+    """Tell the server what has become of a message, and count what failed."""
+    if error := job.exception():
+        logger.error("a job failed", exc_info=error)
+    done = None if error else job.result()
+    if done:
         channel.basic_ack(tag)
-    else:
-        # What is refused goes where the queue's policy sends it; what is not done, back.
-        channel.basic_reject(tag, requeue=job.result() is False)
+        return
+    if done is None:
+        JOBS.labels("job", "failed").inc()
+    # What is refused goes where the queue's policy sends it; what is not done, back.
+    channel.basic_reject(tag, requeue=done is False)
 
 
 def main(environment: Mapping[str, str]) -> None:

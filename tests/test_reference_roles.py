@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -489,6 +490,41 @@ def test_a_job_is_tried_until_its_store_is_back_or_the_worker_ends(
     store.error = "down"
     ending = True
     assert worker.do(b'{"id": "b", "text": "x"}') is False
+
+
+@pytest.mark.parametrize(
+    ("outcome", "told", "failed"),
+    [
+        (True, "ack", 0),
+        (False, "requeue", 0),
+        (None, "reject", 1),
+        (ValueError("a bug"), "reject", 1),
+    ],
+)
+def test_what_became_of_a_message_is_told_and_counted(
+    outcome: bool | Exception | None, told: str, failed: int
+):
+    class Channel:
+        said: str | None = None
+
+        def basic_ack(self, tag: int) -> None:
+            self.said = "ack"
+
+        def basic_reject(self, tag: int, *, requeue: bool) -> None:
+            self.said = "requeue" if requeue else "reject"
+
+    job: Future[bool | None] = Future()
+    if isinstance(outcome, Exception):
+        job.set_exception(outcome)
+    else:
+        job.set_result(outcome)
+    measured = metrics.Measured(Health({}))
+    name = 'jobs_processed_total{kind="job",outcome="failed"}'
+    before = metric(measured, name) or 0
+    channel: Any = Channel()
+    rabbit_worker.settle(channel, 1, job)
+    assert channel.said == told
+    assert (metric(measured, name) or 0) - before == failed
 
 
 # --- work without a queue, logins ------------------------------------------------------------
