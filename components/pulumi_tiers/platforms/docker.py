@@ -10,7 +10,7 @@ import pulumi
 import pulumi_docker as docker
 
 from pulumi_tiers.component import Component
-from pulumi_tiers.limits import files_name, init_name, opening_names
+from pulumi_tiers.limits import capabilities, files_name, init_name, opening_names
 from pulumi_tiers.model.base import seconds, size_in_bytes
 from pulumi_tiers.model.image import RegistryLogin
 from pulumi_tiers.model.ml import Gpu
@@ -388,7 +388,9 @@ class DockerPlatform(Platform):
             read_only=workload.read_only,
             security_opts=["no-new-privileges:true"],
             capabilities=docker.ContainerCapabilitiesArgs(
-                drops=["ALL"], adds=workload.cap_add or None
+                # As the daemon tells it: else each refresh replaces the container.
+                drops=["ALL"],
+                adds=[f"CAP_{name}" for name in capabilities(workload)] or None,
             ),
             memory=memory,
             memory_reservation=size_in_bytes(workload.resources.reserved_memory) // 1024**2
@@ -534,11 +536,24 @@ def _build(build: Build) -> docker.RemoteImageBuildArgs:
 def _healthcheck(health: Healthcheck) -> docker.ContainerHealthcheckArgs:
     return docker.ContainerHealthcheckArgs(
         tests=health.test,
-        interval=health.interval,
-        timeout=health.timeout,
+        interval=_duration_as_read(health.interval),
+        timeout=_duration_as_read(health.timeout),
         retries=health.retries,
-        start_period=health.start_period,
+        start_period=_duration_as_read(health.start_period),
     )
+
+
+def _duration_as_read(duration: str) -> str:
+    """As the provider reads it back: 120s is 2m0s. Else each refresh finds a difference."""
+    whole, length = divmod(seconds(duration), 1)
+    if not whole and length:
+        return f"{length * 1000:.0f}ms"
+    minutes, rest = divmod(whole + length, 60)
+    hours, minutes = divmod(minutes, 60)
+    text = f"{rest:g}s"
+    if minutes or hours:
+        text = f"{minutes:.0f}m{text}"
+    return f"{hours:.0f}h{text}" if hours else text
 
 
 def _cpus_as_read(cpus: float) -> str:
