@@ -185,6 +185,17 @@ status:
   allocatable: {{cpu: "16", memory: 64Gi, pods: "110"}}
   capacity: {{cpu: "16", memory: 64Gi, pods: "110"}}
 """
+#: Beside them. The taint is DigitalOcean's, and NVIDIA's operator's.
+_GPU_NODE = {
+    "apiVersion": "v1",
+    "kind": "Node",
+    "metadata": {"name": "gpu-0", "annotations": {"kwok.x-k8s.io/node": "fake"}},
+    "spec": {"taints": [{"key": "nvidia.com/gpu", "effect": "NoSchedule"}]},
+    "status": {
+        where: {"cpu": "16", "memory": "64Gi", "pods": "110", "nvidia.com/gpu": "2"}
+        for where in ("allocatable", "capacity")
+    },
+}
 _STORAGE = """\
 apiVersion: storage.k8s.io/v1
 kind: StorageClass
@@ -327,6 +338,27 @@ class Cluster:
             finally:
                 process.kill()
                 process.wait()
+
+    @contextmanager
+    def gpus(self) -> Iterator[None]:
+        """A node with two GPUs, meanwhile."""
+        self.kubectl("apply", "--filename", "-", stdin=json.dumps(_GPU_NODE))
+        try:
+            yield
+        finally:
+            self.kubectl("delete", "node", "gpu-0")
+
+    @property
+    def on_path(self) -> dict[str, str]:
+        """Variables with which a program finds `kubectl`, and that finds this cluster."""
+        found = {**self._environment, "KUBECONFIG": str(self.kubeconfig)}
+        if self._executable:
+            link = self.folder / "bin" / "kubectl"
+            if not link.is_symlink():
+                link.parent.mkdir(exist_ok=True)
+                link.symlink_to(self._executable)
+            found["PATH"] = f"{link.parent}{os.pathsep}{found['PATH']}"
+        return found
 
     @contextmanager
     def without_addresses(self) -> Iterator[None]:

@@ -1,8 +1,6 @@
 """What computes, collects and scales, on a real control plane with the custom resources of KEDA
 and of the Prometheus operator as they are published."""
 
-import json
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +11,7 @@ from cluster import Cluster, NoClusterError, definitions, new_namespace
 from pulumi_tiers.cli.engine import Engine
 from sandbox import Sandbox
 from test_cluster import Stack, documented, wait_until_ready
-from test_cluster_systems import is_sound
+from test_cluster_systems import Policies, check_networks_of_watchers, is_sound
 
 pytestmark = [pytest.mark.cluster, pytest.mark.load]
 
@@ -68,17 +66,6 @@ MLTier(
     "shop-ml", {{"site": site.ref, "services": made, "connections": data.connections}}
 )
 """
-#: Beside the simulated ones. The taint is DigitalOcean's.
-GPU_NODE = {
-    "apiVersion": "v1",
-    "kind": "Node",
-    "metadata": {"name": "gpu-0", "annotations": {"kwok.x-k8s.io/node": "fake"}},
-    "spec": {"taints": [{"key": "nvidia.com/gpu", "effect": "NoSchedule"}]},
-    "status": {
-        where: {"cpu": "16", "memory": "64Gi", "pods": "110", "nvidia.com/gpu": "2"}
-        for where in ("allocatable", "capacity")
-    },
-}
 
 
 @pytest.fixture(scope="module")
@@ -94,16 +81,13 @@ def prepared(cluster: Cluster) -> Iterator[Cluster]:
     crds = "\n---\n".join(texts)
     cluster.kubectl("apply", "--server-side", "--filename", "-", stdin=crds)
     cluster.kubectl("wait", "crd", "--all", "--for=condition=Established", "--timeout=60s")
-    cluster.kubectl("apply", "--filename", "-", stdin=json.dumps(GPU_NODE))
-    yield cluster
-    cluster.kubectl("delete", "node", "gpu-0")
+    with cluster.gpus():
+        yield cluster
     cluster.kubectl("delete", "--filename", "-", "--wait=false", stdin=crds)
 
 
 @pytest.fixture
-def stack(
-    prepared: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[tuple[Stack, str]]:
+def stack(prepared: Cluster, tmp_path: Path) -> Iterator[tuple[Stack, str]]:
     """A stack of all of it, and its namespace."""
     _, why_not = Engine.find(("kubernetes", "random"))
     if why_not:
@@ -116,13 +100,6 @@ def stack(
     made = Stack(project, tmp_path / "backend", prepared.kubeconfig)
     project.configure(**{"tiers:target": "kubernetes", "tiers:port_offset": None})
     made.pulumi("stack", "init")
-    # What `tiers run` finds on PATH.
-    assert prepared.built
-    (tmp_path / "bin").mkdir()
-    (tmp_path / "bin" / "kubectl").symlink_to(prepared.built / "cluster")
-    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
-    monkeypatch.setenv("KUBECONFIG", str(prepared.kubeconfig))
-    monkeypatch.setenv("KUBECACHEDIR", str(prepared.folder / "kube-cache"))
     yield made, namespace
     for name in (namespace, f"{namespace}-collectors"):
         prepared.remove_namespace(name, wait=False)
@@ -171,7 +148,7 @@ def test_a_life_of_what_computes_collects_and_scales(
     # Started twice, it runs twice.
     assert not runs(prepared, namespace)
     for _ in range(2):
-        done = made.project.tiers("run", "train")
+        done = made.project.tiers("run", "train", env=prepared.on_path)
         assert "kept for 24 hours" in done.stderr
     first, second = runs(prepared, namespace)
     assert first["metadata"]["uid"] != second["metadata"]["uid"]
@@ -215,7 +192,7 @@ def test_the_documented_systems_are_taken(
             "tiers:port_offset": None,
             # Not all have an edge in development.
             "tiers:tls": {system: {"mode": "self_signed"}} if environment == "production" else None,
-            "tiers:observability": {system: {"service_monitors": "monitoring"}},
+            "tiers:observability": {system: {"enabled": True, "service_monitors": "monitoring"}},
         }
     )
     out, namespace = project.root / "out", f"{system}-{environment}"
@@ -231,3 +208,4 @@ def test_the_documented_systems_are_taken(
                 finished = ("--for=condition=Complete", "--timeout=60s")
                 prepared.kubectl("wait", f"job/{job}", "-n", place, *finished)
             is_sound(prepared, place)
+        check_networks_of_watchers(Policies.of(prepared, namespace))

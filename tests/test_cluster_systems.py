@@ -1,4 +1,4 @@
-"""NutriFitCoach and Pigmeu on a real control plane: the engine, rendered files, who may reach whom.
+"""All systems on a real control plane: the engine, rendered files, who may reach whom.
 
 Nodes are simulated, so no program runs. What the nodes would refuse is looked at here instead: that
 everything exists that pods read, and what the NetworkPolicies let through.
@@ -144,7 +144,7 @@ def generations(cluster: Cluster, namespace: str) -> dict[str, Any]:
     """A value for each object, which changes with what it asks for or holds, and how often made."""
     kinds = (
         "configmaps,secrets,services,deployments,statefulsets,jobs,networkpolicies"
-        ",poddisruptionbudgets,horizontalpodautoscalers"
+        ",poddisruptionbudgets,horizontalpodautoscalers,cronjobs,daemonsets"
     )
     found: dict[str, Any] = {}
     for item in cluster.get_json(kinds, "-n", namespace)["items"]:
@@ -170,25 +170,44 @@ def same_object(before: Mapping[str, Any], after: Mapping[str, Any], key: str) -
 # --- who may reach whom ---------------------------------------------------------------------------
 
 
+_NAME = "kubernetes.io/metadata.name"
+
+
 @dataclass(frozen=True)
 class Policies:
-    """A namespace's NetworkPolicies, which the simulated nodes don't enforce."""
+    """NetworkPolicies, which the simulated nodes don't enforce: a namespace's, its collectors'."""
 
     items: list[Any]
     pods: dict[str, dict[str, str]]
     ports: dict[str, set[int]]
+    #: Pod -> its namespace.
+    places: dict[str, str]
+    #: Pod -> the port that its annotations want to be asked.
+    metrics: dict[str, int]
 
     @classmethod
     def of(cls, cluster: Cluster, namespace: str) -> "Policies":
-        pods = cluster.get_json("pods", "-n", namespace)["items"]
+        kinds = "networkpolicies,pods"
+        items = [
+            item
+            for place in (namespace, f"{namespace}-collectors")
+            for item in cluster.get_json(kinds, "-n", place)["items"]
+        ]
+        pods = {item["metadata"]["labels"]["app"]: item for item in items if item["kind"] == "Pod"}
         return cls(
-            cluster.get_json("networkpolicies", "-n", namespace)["items"],
-            {pod["metadata"]["labels"]["app"]: pod["metadata"]["labels"] for pod in pods},
+            [item for item in items if item["kind"] == "NetworkPolicy"],
+            {name: pod["metadata"]["labels"] for name, pod in pods.items()},
             {
-                pod["metadata"]["labels"]["app"]: {
+                name: {
                     port["containerPort"] for port in pod["spec"]["containers"][0].get("ports", [])
                 }
-                for pod in pods
+                for name, pod in pods.items()
+            },
+            {name: pod["metadata"]["namespace"] for name, pod in pods.items()},
+            {
+                name: int(pod["metadata"]["annotations"]["prometheus.io/port"])
+                for name, pod in pods.items()
+                if "prometheus.io/scrape" in pod["metadata"].get("annotations", {})
             },
         )
 
@@ -217,22 +236,27 @@ class Policies:
         rules = [
             rule
             for item in self.items
-            if way.capitalize() in item["spec"]["policyTypes"]
+            if item["metadata"]["namespace"] == self.places[name]
+            and way.capitalize() in item["spec"]["policyTypes"]
             and self._selects(item["spec"]["podSelector"], name)
             for rule in item["spec"].get(way, [])
         ]
         side = "from" if way == "ingress" else "to"
         return any(
             ("ports" not in rule or port in {item["port"] for item in rule["ports"]})
-            and (side not in rule or any(self._is(item, peer) for item in rule[side]))
+            and (
+                side not in rule
+                or any(self._is(item, peer, self.places[name]) for item in rule[side])
+            )
             for rule in rules
         )
 
-    def _is(self, item: Any, peer: str) -> bool:
-        if "namespaceSelector" in item:
-            return False  # kube-system's
-        if "podSelector" in item:
-            return peer in self.pods and self._selects(item["podSelector"], peer)
+    def _is(self, item: Any, peer: str, own: str) -> bool:
+        """Whether a rule of the namespace `own` means the peer."""
+        if "ipBlock" not in item:
+            chosen = item.get("namespaceSelector", {}).get("matchLabels", {_NAME: own})
+            there = peer in self.pods and chosen == {_NAME: self.places[peer]}
+            return there and self._selects(item.get("podSelector", {}), peer)
         # Addresses of pods are some of these, too.
         address = ipaddress.ip_address("10.0.0.1" if peer in self.pods else peer)
         block = item["ipBlock"]
@@ -269,6 +293,37 @@ def check_networks_of_pigmeu(policies: Policies) -> None:
     assert policies._allows("ingress", "mongo", "mongo", 27017)
     assert policies._allows("egress", "mongo", "mongo", 27017)
     assert not policies.to_outside("8.8.8.8", 443) & {"mongo", "redis"}
+
+
+def check_networks_of_watchers(policies: Policies) -> None:
+    """All that tells its numbers is reached by who asks for them, on every machine too."""
+    expected = {"nginx": {8080, 8443}} if "nginx" in policies.pods else {}
+    assert policies.from_outside() == expected
+    numbers = {name: port for name, port in policies.metrics.items() if name != "prometheus"}
+    assert numbers["node-exporter"] == 9100
+    assert policies.places["node-exporter"] == f"{policies.places['prometheus']}-collectors"
+    for name, port in numbers.items():
+        assert "prometheus" in policies.clients(name, port), name
+    for client, server, port in (
+        ("prometheus", "alertmanager", 9093),
+        ("prometheus", "blackbox-exporter", 9115),
+        ("grafana", "prometheus", 9090),
+        ("nginx-exporter", "nginx", 8081),
+        ("filebeat", "logstash", 5044),
+        ("logstash", "elasticsearch", 9200),
+        ("kibana", "elasticsearch", 9200),
+        *((f"{store}-exporter", store, port) for store, port in _WATCHED.items()),
+    ):
+        if {client, server} <= set(policies.pods):
+            assert client in policies.clients(server, port), (client, server)
+    # Whom it shall ask, the API server says.
+    assert "prometheus" in policies.to_outside("10.96.0.1", 443)
+    # A machine is read, and nobody is reached from there by the way.
+    assert not policies.clients("node-exporter", 22)
+    assert not policies.to_outside("169.254.169.254", 80)
+
+
+_WATCHED = {"postgres": 5432, "redis": 6379, "sqlserver": 1433, "elasticsearch": 9200}
 
 
 # --- rendered files -------------------------------------------------------------------------------
@@ -468,3 +523,91 @@ def test_development_through_the_engine(cluster: Cluster, stack: Stack) -> None:
         stack.up("--expect-no-changes")
         stack.pulumi("destroy", "--yes", "--skip-preview")
         assert not any(cluster.has_namespace(name) for name in namespaces)
+
+
+# --- what learns, and what watches ----------------------------------------------------------------
+
+LEARNS = "ocolecionador-development"
+TOOLS = ["metabase", "glitchtip"]
+
+
+@engine
+@pytest.mark.load
+def test_what_learns_through_the_engine(cluster: Cluster, stack: Stack) -> None:
+    """OColecionador, watched. DigitalOcean has its production, and Vision's."""
+    if not cluster.ours:
+        pytest.skip("only on a cluster of the tests' own")
+    stack.project.configure(
+        **{
+            "tiers:systems": ["ocolecionador"],
+            "tiers:profiles": {"ocolecionador": ["automatic", *TOOLS]},
+            "tiers:observability": {"ocolecionador": {"enabled": True}},
+        }
+    )
+    places = (LEARNS, f"{LEARNS}-collectors")
+    with ExitStack() as entered:
+        entered.enter_context(cluster.gpus())
+        for name in places:
+            entered.enter_context(documented(cluster, name))
+        stack.up()
+        for name in places:
+            is_sound(cluster, name)
+        check_networks_of_watchers(Policies.of(cluster, LEARNS))
+        the_profile_is_switched(cluster, stack)
+        training_runs_twice(cluster, stack)
+
+        stack.pulumi("destroy", "--yes", "--skip-preview")
+        assert not stack.resources()
+        assert not [name for name in places if cluster.has_namespace(name)]
+
+
+_RECOGNISES = ("ocolecionadoraugmentations", "ocolecionadorclassifier")
+
+
+def the_profile_is_switched(cluster: Cluster, stack: Stack) -> None:
+    """OC-06, OC-07: what recognises goes, what learns comes, and nobody else is touched."""
+    before = generations(cluster, LEARNS)
+    assert number_of_pods(cluster, LEARNS)["ocolecionadorclassifier"] == 1
+    stack.project.configure(**{"tiers:profiles": {"ocolecionador": ["manual", *TOOLS]}})
+    stack.up()
+    is_sound(cluster, LEARNS)
+    assert "ocolecionadorclassifier" not in number_of_pods(cluster, LEARNS)
+    after = generations(cluster, LEARNS)
+    classifier, training = "ocolecionadorclassifier", "ocolecionadortraining"
+    gone = {key for key in before if key not in after}
+    assert gone == {
+        *(f"Deployment {name}" for name in _RECOGNISES),
+        *(f"NetworkPolicy {name}" for name in _RECOGNISES),
+        *(f"Secret {name}" for name in (*_RECOGNISES, f"{classifier}-init")),
+        *(f"Service {name}" for name in (*_RECOGNISES, f"{classifier}-peers")),
+    }
+    assert {key for key in after if key not in before} == {
+        f"{kind} {training}" for kind in ("CronJob", "NetworkPolicy", "Secret")
+    }
+    # Who leads to them and who watches them, in place.
+    others = changed(before, after) & set(before) & set(after)
+    assert others == {
+        *(f"ConfigMap {name}" for name in ("nginx", "prometheus", "grafana")),
+        *("Deployment prometheus", "StatefulSet grafana"),
+    }
+    assert all(same_object(before, after, key) for key in others)
+
+
+def training_runs_twice(cluster: Cluster, stack: Stack) -> None:
+    for _ in range(2):
+        done = stack.project.tiers(
+            "run", "ocolecionador/ocolecionadortraining", env=cluster.on_path
+        )
+        assert "kept for 24 hours" in done.stderr
+    runs = cluster.get_json("jobs", "-n", LEARNS, "-l", "tiers.one_off")["items"]
+    assert [job["status"]["succeeded"] for job in runs] == [1, 1]
+    nodes = [
+        pod["spec"]["nodeName"]
+        for job in runs
+        for pod in cluster.get_json(
+            "pods", "-n", LEARNS, "-l", f"job-name={job['metadata']['name']}"
+        )["items"]
+    ]
+    assert nodes == ["gpu-0"] * 2
+    # A run is no drift, and nothing that an update would end.
+    stack.up("--refresh", "--expect-no-changes")

@@ -80,6 +80,12 @@ class Project:
         args = {"cluster": {"registry": "prod-shop"}, **usual}
         (self.root / "args.json").write_text(json.dumps({**args, **changes}))
 
+    def configure(self, config: dict[str, Any]) -> None:
+        """Instead of the tracked stack's configuration."""
+        path = self.root / "Pulumi.prod.yaml"
+        salt = yaml.safe_load(path.read_text())
+        path.write_text(yaml.safe_dump({**salt, "config": config}))
+
     @property
     def environment(self) -> dict[str, str]:
         return {

@@ -1,16 +1,17 @@
-"""NutriFitCoach and Pigmeu on the real DigitalOcean plugin, with an API double and a cluster."""
+"""All systems on the real DigitalOcean plugin, with an API double and a cluster."""
 
 import base64
 import json
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from cluster import Cluster
 from digitalocean import Double
 from pulumi_tiers.cli.engine import Engine
+from test_cluster import documented
 from test_cluster_systems import (
     COACH,
     PIGMEU,
@@ -18,6 +19,7 @@ from test_cluster_systems import (
     Policies,
     check_networks_of_coach,
     check_networks_of_pigmeu,
+    check_networks_of_watchers,
     is_sound,
     number_of_pods,
 )
@@ -68,9 +70,7 @@ def backed(cluster: Cluster, double: Double) -> Iterator[Cluster]:
 @pytest.fixture
 def project(tmp_path: Path, double: Double) -> Project:
     made = Project.whole(tmp_path, double)
-    salt = yaml.safe_load((tmp_path / "Pulumi.prod.yaml").read_text())
-    content = {**salt, "config": CONFIG}
-    (tmp_path / "Pulumi.prod.yaml").write_text(yaml.safe_dump(content))
+    made.configure(CONFIG)
     return made
 
 
@@ -119,6 +119,118 @@ def test_production(backed: Cluster, double: Double, project: Project) -> None:
     assert not backed.has_namespace(COACH)
     assert not backed.has_namespace(PIGMEU)
     assert double.unknown == []
+
+
+LEARNS, WATCHED = "ocolecionador-production", "vision-production"
+
+
+@pytest.mark.load
+def test_what_learns_and_is_watched(cluster: Cluster, double: Double, project: Project) -> None:
+    """OColecionador and Vision in production."""
+    put_behind(cluster, double)
+    described = {
+        **CONFIG,
+        "tiers:systems": ["ocolecionador", "vision"],
+        "tiers:domains": {"ocolecionador": "oc.example.com", "vision": "vision.example.com"},
+        "tiers:tls": {
+            "ocolecionador": {"mode": "digitalocean", "certificate_id": CERTIFICATE},
+            "vision": {"mode": "self_signed"},
+        },
+    }
+    project.configure(described)
+    places = (LEARNS, WATCHED, f"{WATCHED}-collectors")
+    with ExitStack() as entered:
+        entered.enter_context(cluster.gpus())
+        for name in places:
+            entered.enter_context(documented(cluster, name))
+        project.up()
+        for name in places:
+            is_sound(cluster, name)
+        assert not cluster.has_namespace(f"{LEARNS}-collectors")
+        there_are_gpus_that_can_be_none(double, project)
+        each_has_its_database(cluster, double)
+        an_exporter_asks_the_managed_server(cluster, double)
+        check_networks_of_watchers(Policies.of(cluster, WATCHED))
+        project.is_up_to_date()
+
+        # Nothing computes any more: the nodes go.
+        only_tools = {"ocolecionador": ["metabase", "glitchtip"]}
+        project.configure({**described, "tiers:profiles": only_tools})
+        project.up()
+        assert [pool["name"] for pool in only(double.world.clusters)["node_pools"]] == ["default"]
+        assert not {"ocolecionadorclassifier"} & set(number_of_pods(cluster, LEARNS))
+
+        project.pulumi("destroy", "--yes", "--skip-preview")
+        assert made(double) == (0, 0, 0, 0)
+        assert not [name for name in places if cluster.has_namespace(name)]
+        assert double.unknown == []
+
+
+def there_are_gpus_that_can_be_none(double: Double, project: Project) -> None:
+    """Because of the profile that production has by itself, for the one that computes in it."""
+    pools = {pool["name"]: pool for pool in only(double.world.clusters)["node_pools"]}
+    assert set(pools) == {"default", "gpu"}
+    gpu = pools["gpu"]
+    assert (gpu["size"], gpu["auto_scale"]) == ("gpu-4000adax1-20gb", True)
+    assert (gpu["min_nodes"], gpu["max_nodes"]) == (0, 1)
+    price = prices(project)
+    [text] = [it for name, it in price.items() if name.startswith("KubernetesNodePool ")]
+    assert "0 to 1 nodes gpu-4000adax1-20gb" in text
+
+
+def each_has_its_database(cluster: Cluster, double: Double) -> None:
+    """OC-11."""
+    found = {item["name"]: item for item in double.world.databases.values()}
+    assert set(found) == {"prod-ocolecionador-postgres", "prod-vision-postgres"}
+    database = found["prod-ocolecionador-postgres"]
+    assert (database["engine"], database["version"]) == ("pg", "15")
+    owners = {
+        "OColecionadorAugmentationsDB": "augmentations",
+        "glitchtip": "glitchtip",
+        "metabase": "metabase",
+    }
+    assert set(owners) <= set(database["db_names"])
+    users = {item["name"]: item["password"] for item in database["users"]}
+    assert set(users) == {"doadmin", *owners.values()}
+    host = database["private_connection"]["host"]
+    for owner, name, service, key in (
+        (
+            "augmentations",
+            "OColecionadorAugmentationsDB",
+            "ocolecionadoraugmentations",
+            "DATABASE_URL",
+        ),
+        (
+            "augmentations",
+            "OColecionadorAugmentationsDB",
+            "ocolecionadorclassifier",
+            "DATABASE_URL",
+        ),
+        ("glitchtip", "glitchtip", "glitchtip", "DATABASE_URL"),
+    ):
+        url = f"{owner}:{users[owner]}@{host}:25060/{name}?sslmode=require"
+        assert secret(cluster, service, LEARNS)[key].endswith(f"://{url}")
+    inside = Policies.of(cluster, LEARNS).to_outside(INSIDE, 25060)
+    assert {"ocolecionadoraugmentations", "glitchtip", "metabase", "postgres-setup"} <= inside
+
+
+def an_exporter_asks_the_managed_server(cluster: Cluster, double: Double) -> None:
+    """VI-01, by TLS, with the password in a file."""
+    [database] = [
+        item for item in double.world.databases.values() if item["name"] == "prod-vision-postgres"
+    ]
+    [user] = [item for item in database["users"] if item["name"] == "vision_user"]
+    told = environment(cluster, "postgres-exporter", WATCHED)
+    host = database["private_connection"]["host"]
+    assert told["DATA_SOURCE_URI"] == f"{host}:25060/vision_prod_db?sslmode=require"
+    assert told["DATA_SOURCE_USER"] == "vision_user"
+    assert secret(cluster, "postgres-exporter-files", WATCHED) == {"password": user["password"]}
+    assert "postgres-exporter" in Policies.of(cluster, WATCHED).to_outside(INSIDE, 25060)
+    # Each machine has one, the one with GPUs too.
+    pods = cluster.get_json("pods", "-n", f"{WATCHED}-collectors", "-l", "app=node-exporter")[
+        "items"
+    ]
+    assert "gpu-0" in {pod["spec"]["nodeName"] for pod in pods}
 
 
 def prices(project: Project) -> dict[str, str]:
