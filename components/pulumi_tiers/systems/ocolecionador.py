@@ -76,7 +76,7 @@ def ocolecionador(environment: Environment) -> System:
             "ocolecionadorclassifier": _classifier(),
             "ocolecionadortraining": _training(),
         },
-        edges={"nginx": _edge()},
+        edges={"nginx": _edge(production)},
         # Not documented: for stacks that want it. Metabase has the port that is Grafana's.
         observability=Observability(
             enabled=False, grafana=Grafana(published=None if production else 3001)
@@ -328,10 +328,13 @@ def _asked(url: str, path: str) -> Healthcheck:
     )
 
 
-def _edge() -> Edge:
+def _edge(production: bool) -> Edge:
     """LocalServer/nginx.conf (L378-427), as a whole file (OC-03)."""
     return Edge(
         image="nginx:alpine",
+        # Development has a certificate anyway. ngrok ends TLS and comes to 80 (OC-04): led to 443, its
+        # clients would come to 80 again, for ever.
+        redirect=production,
         upstreams={
             # OC-02: 8080.
             "backend": Upstream(endpoint="ocolecionadorbackend", port=8080),
