@@ -294,6 +294,8 @@ def test_a_right_one_is_there_beside_the_five() -> None:
         ({"panels": []}, "orders.json", "this is not a dashboard"),
         ([], "orders.json", "this is not a dashboard"),
         (asking("up", uid="performance"), "orders.json", "its uid is 'performance'"),
+        (asking("up", uid=["orders"]), "orders.json", "its uid is a list"),
+        ({"title": 5, "panels": []}, "orders.json", "this is not a dashboard"),
         (asking("up"), "recursos.json", "the file of a documented dashboard is called so"),
         (asking("up"), "orders", "Grafana reads files that end with .json"),
     ],
@@ -311,6 +313,31 @@ def test_what_a_program_exports_is_known_when_it_is_said() -> None:
         {"grafana": {"extra_dashboards": {"a.json": content}}, "exports": ["orders_total"]}
     )
     assert [*check_grafana("", shop(), observability, Target.DOCKER)] == []
+
+
+def test_each_has_a_name_of_its_own() -> None:
+    """Grafana stops writing what two files both want to be."""
+    text = json.dumps(asking("up", uid="orders"))
+    grafana = {"extra_dashboards": {"a.json": text, "b.json": text}}
+    observability = Observability.model_validate({"grafana": grafana})
+    found = [*check_grafana("", shop(), observability, Target.DOCKER)]
+    assert [(mistake.place, mistake.why) for mistake in found] == [
+        ("grafana.extra_dashboards.b.json", "its uid is 'orders', as another one's"),
+        ("grafana.extra_dashboards.b.json", "its title is 'Loja', as another one's"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "expr",
+    [
+        'rate(http_requests_total{job=~"${job:regex}"}[${interval}])',
+        "rate(http_requests_total[$interval:1m])",
+        "sum($metric)",
+        'rate(http_requests_total{path=~"[$a]"}[5m])',
+    ],
+)
+def test_variables_stand_where_grafana_puts_them_in(expr: str) -> None:
+    assert own(asking(expr)) == []
 
 
 def test_other_sources_are_not_ours_to_judge() -> None:

@@ -5,6 +5,7 @@ import os
 import subprocess
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from pulumi_tiers.doubts import doubts
@@ -12,7 +13,10 @@ from pulumi_tiers.model.errors import Mistake
 from pulumi_tiers.model.system import PROFILE_OFF, System, Target
 from pulumi_tiers.model.workload import Workload
 from pulumi_tiers.models import with_models
-from test_plan import api, mistakes, plan, system
+from pulumi_tiers.program import main
+from pulumi_tiers.render.recorder import record
+from pulumi_tiers.systems import SYSTEMS
+from test_plan import api, described, mistakes, plan, system
 
 MINIO: dict[str, object] = {
     "engine": "minio",
@@ -387,3 +391,173 @@ def test_without_a_queue_the_cpu_counts() -> None:
     plain = Workload.model_validate(api(autoscale={"max": 3}))
     assert plain.autoscale is not None
     assert plain.autoscale.percent == 70
+
+
+# --- what would only be noticed when it runs ------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("keys", "place"),
+    [
+        ({"init": {"image": "a:1", "environment": {"A": "1"}, "secrets": {"A": "2"}}}, "init.env"),
+        ({"init": {"image": "a:1", "command": ["sh", ""]}}, r"init.command"),
+        (
+            {
+                "init": {"image": "a:1", "tmpfs": {"/v": ""}},
+                "volumes": [{"name": "v", "target": "/v"}],
+            },
+            "init.tmpfs./v",
+        ),
+        ({"job": True, "ports": [{"target": 80}], "metrics": {}}, "metrics"),
+        ({"ports": [{"target": 80}], "metrics": {"interval": "1h"}}, "metrics.interval"),
+        ({"models": {"it": MODEL}, "tmpfs": {"/app/models": ""}}, "models.it.target"),
+        ({"models": {"it": MODEL}, "binds": {"/app/models": "/x"}}, "models.it.target"),
+        (
+            {"models": {"it": MODEL}, "volumes": [{"name": "v", "target": "/app/models"}]},
+            "models.it.target",
+        ),
+        ({"models": {"it": {**MODEL, "target": "/tmp"}}}, "models.it.target"),
+        ({"models": {"it": {**MODEL, "target": "/data"}}}, "models.it.target"),
+        (
+            {"models": {"it": MODEL, "other": {**MODEL, "target": "/app/models/other"}}},
+            "models.other.target",
+        ),
+        ({"models": {"it": {**MODEL, "version": ".."}}}, "models.it.version"),
+    ],
+)
+def test_what_could_not_run_is_refused(keys: dict[str, Any], place: str) -> None:
+    with pytest.raises(ValueError, match=place):
+        Workload.model_validate(api(**keys))
+
+
+TARGETS = pytest.mark.parametrize("target", list(Target))
+
+
+@TARGETS
+def test_models_may_be_what_somebody_put_into_a_volume(target: Target) -> None:
+    config = {"tiers:systems": ["shop"], "tiers:target": str(target)}
+    made = ml(it=api(models={"it": {"version": "v1"}}))
+    with mock.patch.dict(SYSTEMS, {"shop": described(made)}, clear=True):
+        assert record(main, project="tiers", stack="dev", config=config).resources
+
+
+@pytest.mark.parametrize(
+    ("models", "place", "why"),
+    [
+        (
+            {"it": MODEL, "m" * 40: {**MODEL, "target": "/other"}},
+            f"models.{'m' * 40}",
+            "has 58 characters",
+        ),
+        ({"it": {**MODEL, "store": "postgres"}}, "models.it.bucket", "and has no buckets"),
+    ],
+)
+def test_the_names_and_stores_of_models_fit(
+    models: dict[str, object], place: str, why: str
+) -> None:
+    databases = [{"name": "models"}]
+    stores = {"minio": MINIO, "postgres": {"engine": "postgres", "databases": databases}}
+    [found] = mistakes(system({}, stores, ml={"classifier": api(models=models)}))
+    assert found.place == f"shop: ml.classifier.{place}"
+    assert why in found.why
+
+
+def test_the_path_of_a_model_is_told_where_the_program_can_read_it() -> None:
+    path = "${model.it.path}"
+    made = with_models("it", Workload.model_validate(api(models={"it": MODEL}, command=[path])))
+    assert made.command == ["/app/models/v2"]
+    keys = {"environment": {"A": "${model.its.path}"}, "secrets": {"B": path}}
+    remedy = "write it in 'environment' or 'command', with a name out of 'models'"
+    assert mistakes(ml(it=api(models={"it": MODEL}, **keys))) == [
+        Mistake(
+            "shop: ml.it.environment.A",
+            "'${model.its.path}' names no model of the service",
+            remedy,
+        ),
+        Mistake("shop: ml.it.secrets.B", f"'{path}' is no secret", remedy),
+    ]
+
+
+@TARGETS
+def test_nobody_waits_for_what_runs_on_demand_or_is_led_there(target: Target) -> None:
+    edge = {
+        "upstreams": {"it": {"endpoint": "training"}, "job": {"endpoint": "job"}},
+        "routes": [{"path": "/", "upstream": "it"}, {"path": "/job", "upstream": "job"}],
+    }
+    waiting = dict.fromkeys(["training"], "service_started")
+    made = system(
+        {"api": api(depends_on=waiting), "job": api(job=True, ports=[{"target": 80}])},
+        ml={"training": api(on_demand=True)},
+        edges={"nginx": edge},
+    )
+    ends = "can't be reached: it runs to its end, and answers nobody after that"
+    assert mistakes(made, target=str(target)) == [
+        Mistake(
+            "shop: edges.nginx.upstreams.it.endpoint",
+            f"'training' {ends}",
+            "name a service that stays, or remove the upstream",
+        ),
+        Mistake(
+            "shop: edges.nginx.upstreams.job.endpoint",
+            f"'job' {ends}",
+            "name a service that stays, or remove the upstream",
+        ),
+        Mistake(
+            "shop: services.api.depends_on.training",
+            "'training' runs only when somebody asks for it: nobody can wait for it",
+            "remove the dependency, or its 'on_demand'",
+        ),
+    ]
+
+
+def test_systems_of_a_stack_do_not_share_an_exclusive_gpu() -> None:
+    blog = system({}, name="blog", ml={"writer": api(gpu={})})
+    [found] = mistakes(ml(it=api(gpu={})), blog)
+    assert (found.place, found.why) == (
+        "blog: ml.writer.gpu",
+        "the GPU 0 is also shop: ml.it's, and not to be shared",
+    )
+    assert plan(ml(it=api(gpu={})), blog, target="kubernetes")
+
+
+def test_only_queues_that_can_be_measured_scale() -> None:
+    scale = {"max": 3, "queue_length": 5, "queue_name": "jobs"}
+    made = system({"it": api(queue="mongo", autoscale=scale)}, {"mongo": {"engine": "mongo"}})
+    [found] = mistakes(made, target="kubernetes")
+    assert found.place == "shop: services.it.autoscale.queue_name"
+    assert "nobody measures the length of a queue in mongo" in found.why
+
+
+def test_what_a_description_chooses_by_itself_is_there() -> None:
+    [found] = mistakes(system({"ui": api(profiles=["ui"])}, default_profiles=["uis"]))
+    assert found == Mistake(
+        "shop: default_profiles[0]", "nothing has the profile 'uis'", "did you mean 'ui'? valid: ui"
+    )
+
+
+def test_a_secret_that_two_need_is_missing_once() -> None:
+    token = {"required_secrets": ["TOKEN"]}
+    made = system({"one": api(**token, profiles=["a"]), "two": api(**token, profiles=["b"])})
+    assert mistakes(made, profiles={"shop": ["a", "b"]}) == [
+        Mistake(
+            "tiers:secrets.shop/TOKEN",
+            "is missing, and one and two can't run without it",
+            "set it: pulumi config set --secret --path 'tiers:secrets[\"shop/TOKEN\"]';"
+            " or leave 'a' and 'b' out of tiers:profiles.shop",
+        )
+    ]
+
+
+def test_who_watches_is_not_multiplied() -> None:
+    made = system({"it": api()}, observability={})
+    [found] = mistakes(made, replicas={"shop/prometheus": 2})
+    assert found.place == "tiers:replicas.shop/prometheus"
+    assert "there is one prometheus" in found.why
+
+
+def test_secrets_of_what_runs_before_are_judged_too() -> None:
+    init = {"image": "a:1", "secrets": {"TOKEN": "changeme"}}
+    made = system({"it": api(init=init)}, environment="production")
+    [found] = mistakes(made, environment="production")
+    assert found.place == "shop: services.it.init.secrets.TOKEN"
+    assert "changeme" not in str(found)

@@ -129,6 +129,12 @@ def test_the_setup_holds_passwords_only_as_secrets() -> None:
             "SQL Server takes 'Shop' for another database's name",
         ),
         (
+            {"databases": [{"name": "a", "owner": "shop"}, {"name": "b", "owner": "Shop"}]},
+            "SQL Server takes the owner 'Shop' for 'shop'",
+        ),
+        # It would get another password.
+        ({"databases": [{"name": "a", "owner": "SA"}]}, "SQL Server takes the owner 'SA' for 'sa'"),
+        (
             {"databases": [{"name": "shop", "owner": "dbo"}]},
             "'dbo' is somebody in each database of SQL Server",
         ),

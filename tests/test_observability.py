@@ -339,6 +339,9 @@ RULE = {"family": "business", "summary": "s", "action": "a"}
         ("sum by (job (up)", "unclosed left parenthesis"),
         ("", "the text is empty"),
         ("(" * 5000, "has 5000 characters"),
+        # The parser would take minutes.
+        ("(" * 1500 + "up" + ")" * 1500, "more than 100 brackets or signs"),
+        ("-" * 3000 + "up", "more than 100 brackets or signs"),
     ],
 )
 def test_a_rule_that_does_not_parse_is_refused(expr: str, why: str) -> None:
@@ -374,7 +377,26 @@ def test_a_rule_that_does_not_parse_is_refused(expr: str, why: str) -> None:
         ),
         ({"alerts": {"slak": {}}}, "did you mean 'slack'?"),
         ({"intervals": {"postgres": "5m"}}, "is not 1s to 2m"),
+        ({"prometheus": {"evaluation_interval": "0s"}}, "is not 1s to 2m"),
         ({"thresholds": {"cpu_percent": 120}}, "use at most 100"),
+        ({"thresholds": {"cpu_percent": "85"}}, "write a number, without quotes"),
+        ({"thresholds": {"job_quality": True}}, "write a number, without quotes"),
+        ({"alerts": {"group_interval": "0s"}}, "Alertmanager does not start with 0"),
+        ({"alerts": {"repeat_interval": "0m"}}, "Alertmanager does not start with 0"),
+        (
+            {
+                "alerts": {
+                    "email": {
+                        "to": ["a@b"],
+                        "sender": "a@b",
+                        "smarthost": "h:25",
+                        "username": "u",
+                        "password": "",
+                    }
+                }
+            },
+            "the password is empty",
+        ),
         ({"extra_rules": {"too-few": {**RULE, "expr": "up"}}}, "not a name for an alert"),
         ({"program": {"requests": "http requests"}}, "not the name of a metric"),
     ],
@@ -383,10 +405,55 @@ def test_mistakes_are_told(keys: dict[str, Any], told: str) -> None:
     assert told in refused(**keys)
 
 
-def test_a_webhook_is_never_repeated() -> None:
-    told = refused(alerts={"slack": {"webhook_url": 12345678901}})
-    assert "webhook_url" in told
+@pytest.mark.parametrize(
+    "slack",
+    [
+        {"webhook_url": 12345678901},
+        {"webhook_url": "hooks.example.com/12345678901"},
+        {"webhook_url": "https://hooks.example.com/12345678901\n"},
+        {"webhook": "https://hooks.example.com/12345678901"},
+        "https://hooks.example.com/12345678901",
+    ],
+)
+@pytest.mark.parametrize("channel", ["slack", "discord"])
+def test_a_webhook_is_never_repeated(slack: object, channel: str) -> None:
+    told = refused(alerts={channel: slack})
+    assert f"alerts.{channel}" in told
     assert "12345678901" not in told
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("{{ $labels.job", "a '{{' has no '}}'"),
+        ("{{ nonsense }}", "know no 'nonsense'"),
+        ("{{ $lables.job }}", "know no '$lables'"),
+        ("{{ }}", "is empty"),
+        ("{{ range }}x{{ end }}", "the 'range' of a template belongs to nothing"),
+        ("x {{ end }}", "the 'end' of a template belongs to nothing"),
+        ("{{ if gt $value 1.0 }}x", "has no 'end'"),
+    ],
+)
+def test_a_template_that_prometheus_refuses_is_refused(text: str, why: str) -> None:
+    told = refused(extra_rules={"Mine": {**RULE, "expr": "up", "summary": text, "action": text}})
+    assert "extra_rules.Mine.summary" in told
+    assert "extra_rules.Mine.action" in told
+    assert why in told
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{{ $labels.job }} waits {{ $value | humanizeDuration }}",
+        '{{ printf "%.1f" $value }}% {{- $externalLabels.system -}}',
+        '{{ if eq $labels.job "a" }}a{{ else if gt $value 2.5 }}b{{ else }}c{{ end }}',
+        '{{ range $i, $one := query "up" }}{{ $one.Labels.job }} {{ $one | value }}{{ end }}',
+        "{{ with $few := 3 }}{{ $few }}{{ end }}{{/* a remark */}} and }} in a text",
+    ],
+)
+def test_templates_are_taken(text: str) -> None:
+    rule = observed(extra_rules={"Mine": {**RULE, "expr": "up", "summary": text}})
+    assert rule.extra_rules["Mine"].summary == text
 
 
 def test_what_only_the_system_shows_is_told_together() -> None:

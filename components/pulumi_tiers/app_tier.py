@@ -333,12 +333,12 @@ class AppTier(Component):
         self._connections = args.get("connections", {})
         self._elsewhere = args.get("endpoints", {})
         place = f"{kind}: services"
-        refuse(check_models(place, spec.services, self._connections))
+        refuse(check_models(place, spec.services, self._connections, _engines(self._connections)))
         services = {key: with_models(key, workload) for key, workload in spec.services.items()}
         target = spec.site.target
         refuse(
             check_services(place, services, target, self._connections, self._elsewhere),
-            check_gpus(place, services, target),
+            check_gpus({f"{place}.{key}": item for key, item in services.items()}, target),
             check_networks(members(place, services), spec.site.networks, target),
             (
                 Mistake(
@@ -427,6 +427,16 @@ class AppTier(Component):
             )
             gates.append(pulumi.Output.from_input(ready).apply(lambda _: []))
         return gates
+
+
+def _engines(connections: Mapping[str, pulumi.Input[ConnectionArgs]]) -> dict[str, str]:
+    """The kinds of the stores. In other languages, they are known later."""
+    kinds = {
+        name: store.get("engine")
+        for name, store in connections.items()
+        if isinstance(store, Mapping)
+    }
+    return {name: kind for name, kind in kinds.items() if isinstance(kind, str)}
 
 
 def _check_scaling(

@@ -30,6 +30,7 @@ from pulumi_tiers.limits import (
     bucket_name,
     check_limits,
     check_managed,
+    check_scaler,
     check_version,
     is_managed,
     managed_name,
@@ -57,13 +58,13 @@ def check_systems(
         at = f"{system.name}: services"
         keys = connection_keys(system.stores, target)
         services = system.workloads
-        wrong = list(check_models(at, services, keys))
+        engines = {name: store.engine for name, store in system.stores.items()}
+        wrong = list(check_models(at, services, keys, engines))
         yield from wrong
         if not wrong:
             services = {name: with_models(name, item) for name, item in services.items()}
         yield from check_services(at, services, target, keys, disabled=system.disabled)
-        yield from _check_queues(at, system.workloads, system.stores)
-        yield from check_gpus(at, system.workloads, target)
+        yield from _check_queues(at, system.workloads, system.stores, target)
         yield from _check_system_edges(system, target)
         yield from _check_reach(system, target)
         yield from check_networks(
@@ -77,6 +78,12 @@ def check_systems(
         )
         if system.environment is Environment.PRODUCTION:
             yield from _check_literal_secrets(system)
+    every = {
+        f"{system.name}: services.{name}": item
+        for system in systems
+        for name, item in system.workloads.items()
+    }
+    yield from check_gpus(every, target)
     yield from check_names(systems, target, stack, documented_names=documented_names)
     if target is Target.DOCKER:
         yield from check_subnets(
@@ -100,13 +107,20 @@ def _check_system_edges(system: System, target: Target) -> Iterator[Mistake]:
     endpoints = {
         name: [port.target for port in workload.ports]
         for name, workload in system.workloads.items()
+        # Nobody is there to answer most of the time.
+        if not (workload.on_demand or workload.job)
     }
     for name, store in system.stores.items():
         engine = ENGINES.get(store.engine)
         if engine and not engine.check(store) and not is_managed(store, target):
             endpoints[name] = [port.target for port in engine.workload(name, store).ports]
     place = f"{system.name}: edges"
-    wrong = list(check_edges(place, system.edges, endpoints, target, system.disabled))
+    ends = {
+        name: "it runs to its end, and answers nobody after that"
+        for name, workload in system.workloads.items()
+        if workload.on_demand or workload.job
+    }
+    wrong = list(check_edges(place, system.edges, endpoints, target, system.disabled, ends))
     yield from wrong
     # What runs for an edge that cannot be is not its description's mistake.
     if not wrong:
@@ -329,6 +343,12 @@ def check_references(place: str, workload: Workload, known: Collection[str]) -> 
                     elif not re.fullmatch(r"[A-Z][A-Z0-9_]*", found.text.partition(".")[2]):
                         why = f"'${{{found.text}}}' is not the name of a secret"
                         yield Mistake(at, why, "write it like ${secret.JWT_SECRET}")
+                elif found.store == "model" and found.field == "path":
+                    why = f"'${{{found.text}}}' names no model of the service"
+                    if found.connection.partition(".")[2] in workload.models:
+                        why = f"'${{{found.text}}}' is no secret"
+                    remedy = "write it in 'environment' or 'command', with a name out of 'models'"
+                    yield Mistake(at, why, remedy)
                 elif found.connection not in known:
                     why = f"'${{{found.text}}}' names no store of this system"
                     yield Mistake(at, why, nearest(found.connection, known))
@@ -368,7 +388,10 @@ def _check_dependencies(
         needed = services.get(other)
         if other in elsewhere:
             continue  # what it is, is not known here
-        if needed is None:  # a store: it always has a health check, and it doesn't end
+        if needed and needed.on_demand:
+            why = f"'{other}' runs only when somebody asks for it: nobody can wait for it"
+            yield Mistake(where, why, "remove the dependency, or its 'on_demand'")
+        elif needed is None:  # a store: it always has a health check, and it doesn't end
             if condition is Condition.SERVICE_COMPLETED:
                 yield Mistake(
                     where, f"'{other}' is a store and never completes", "use service_healthy"
@@ -389,7 +412,7 @@ def _check_dependencies(
 
 
 def _check_queues(
-    place: str, workloads: Mapping[str, Workload], stores: Mapping[str, Store]
+    place: str, workloads: Mapping[str, Workload], stores: Mapping[str, Store], target: Target
 ) -> Iterator[Mistake]:
     """Whether queues are where nothing is thrown away (NF-10)."""
     for name, workload in workloads.items():
@@ -401,7 +424,10 @@ def _check_queues(
             why = f"there is no store '{workload.queue}' in this system"
             yield Mistake(at, why, nearest(workload.queue, stores))
         elif engine := ENGINES.get(store.engine):
-            yield from (Mistake(at, why, what) for why, what in engine.check_queue(store))
+            wrong = [Mistake(at, why, what) for why, what in engine.check_queue(store)]
+            yield from wrong
+            if workload.autoscale and target is not Target.DOCKER and not wrong:
+                yield from check_scaler(f"{place}.{name}", engine, workload.autoscale)
 
 
 def _check_cycles(place: str, services: Mapping[str, Workload]) -> Iterator[Mistake]:
@@ -465,8 +491,12 @@ def check_password(
 
 def _check_literal_secrets(system: System) -> Iterator[Mistake]:
     for name, workload in system.workloads.items():
-        for section in ("secrets", "secret_files"):
-            values: Mapping[str, object] = getattr(workload, section)
+        sections: dict[str, Mapping[str, object]] = {
+            "secrets": workload.secrets,
+            "secret_files": workload.secret_files,
+            "init.secrets": workload.init.secrets if workload.init else {},
+        }
+        for section, values in sections.items():
             for key, value in values.items():
                 if section == "secrets" and key in workload.stack_secrets:
                     continue  # the stack's own: judged in tiers:secrets

@@ -186,16 +186,18 @@ def check_host_ports(ports: Iterable[HostPort]) -> Iterator[Mistake]:
         seen.append(port)
 
 
-def check_gpus(place: str, workloads: Mapping[str, Workload], target: Target) -> Iterator[Mistake]:
-    """Docker gives GPUs to everybody who asks, the first ones first (OC-30)."""
+def check_gpus(workloads: Mapping[str, Workload], target: Target) -> Iterator[Mistake]:
+    """Docker gives GPUs to everybody who asks, the first ones first (OC-30).
+
+    The workloads of a machine by their places.
+    """
     if target is not Target.DOCKER:
         return  # Kubernetes gives each to one container
     seen: list[tuple[str, Gpu]] = []
-    for name, workload in workloads.items():
+    for at, workload in workloads.items():
         gpu = workload.gpu
         if gpu is None:
             continue
-        at = f"{place}.{name}"
         if gpu.sharing is Sharing.EXCLUSIVE and workload.replicas > 1:
             why = f"{workload.replicas} replicas would have the same GPUs, which are exclusive"
             yield Mistake(f"{at}.replicas", why, "set gpu.sharing to 'shared', or lower them")
@@ -205,7 +207,7 @@ def check_gpus(place: str, workloads: Mapping[str, Workload], target: Target) ->
                 why = f"the GPU {both[0]} is also {other}'s, and not to be shared"
                 remedy = "give it other 'devices', set 'sharing' of both to 'shared', or leave one"
                 yield Mistake(f"{at}.gpu", why, f"{remedy} out by its profile")
-        seen.append((f"{place}.{name}", gpu))
+        seen.append((at, gpu))
 
 
 @dataclass(frozen=True)

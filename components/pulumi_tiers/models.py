@@ -3,7 +3,8 @@
 from collections.abc import Collection, Iterator, Mapping
 
 from pulumi_tiers.engines import ENGINES
-from pulumi_tiers.model.errors import Mistake, nearest
+from pulumi_tiers.model.base import LONGEST_NAME
+from pulumi_tiers.model.errors import Mistake, nearest, shown
 from pulumi_tiers.model.workload import Init, Volume, Workload
 
 DEFAULT_IMAGE = ENGINES["minio"].image
@@ -19,6 +20,8 @@ while [ $# -gt 0 ]; do
   shift 5
   number=$((number + 1))
   there=$folder/$version
+  # An argument is never empty.
+  bucket=${bucket#-}
   if [ ! -d "$there" ] && [ -n "$bucket" ]; then
     eval "url=\\$MODEL_${number}_URL user=\\$MODEL_${number}_USER key=\\$MODEL_${number}_KEY"
     printf '%s\\n%s\\n' "$user" "$key" | mc --quiet alias set store "$url" >/dev/null
@@ -52,23 +55,44 @@ done
 
 
 def check_models(
-    place: str, services: Mapping[str, Workload], connections: Collection[str]
+    place: str,
+    services: Mapping[str, Workload],
+    connections: Collection[str],
+    engines: Mapping[str, str],
 ) -> Iterator[Mistake]:
-    """Whether the buckets are there. `connections`: a DataTier's keys, ``minio.models``."""
+    """Whether the buckets are there. `connections`: a DataTier's keys, ``minio.models``.
+
+    `engines`: those of the stores, as far as they are known.
+    """
     for name, workload in services.items():
         for model, wanted in workload.models.items():
+            volume = _volume(name, workload, model)
+            if len(volume) > LONGEST_NAME:
+                why = f"the name of its volume, {shown(volume)}, has {len(volume)} characters"
+                remedy = f"shorten the names of service and model: {LONGEST_NAME} are the most"
+                yield Mistake(f"{place}.{name}.models.{model}", why, remedy)
             key = f"{wanted.store}.{wanted.bucket}"
-            if wanted.bucket and key not in connections:
-                at = f"{place}.{name}.models.{model}.bucket"
+            at = f"{place}.{name}.models.{model}.bucket"
+            engine = ENGINES.get(engines.get(wanted.store or "", ""))
+            if wanted.bucket and engine and "buckets" not in engine.takes:
+                why = f"'{wanted.store}' is {engine.name}, and has no buckets"
+                yield Mistake(at, why, "name a store of the engine minio")
+            elif wanted.store in engines and engine is None:
+                continue  # an unknown engine is told elsewhere
+            elif wanted.bucket and key not in connections:
                 why = f"there is no bucket '{wanted.bucket}' in a store '{wanted.store}'"
                 known = [item.replace(".", ": ") for item in connections if "." in item]
                 yield Mistake(at, why, nearest(key.replace(".", ": "), known))
 
 
+def _volume(name: str, workload: Workload, model: str) -> str:
+    return f"{name}-models" if len(workload.models) == 1 else f"{name}-models-{model}"
+
+
 def with_models(name: str, workload: Workload) -> Workload:
     """The workload with what fetches its models, on volumes of its own.
 
-    ``${model.NAME.path}`` in its environment is the folder of the version.
+    ``${model.NAME.path}`` in its environment and its command is the folder of the version.
     """
     if not workload.models or workload.init:  # done already
         return workload
@@ -80,12 +104,11 @@ def with_models(name: str, workload: Workload) -> Workload:
     images: list[object] = []
     for number, (model, wanted) in enumerate(workload.models.items(), 1):
         optional = "yes" if wanted.optional else "no"
-        arguments += [model, wanted.version, wanted.target, wanted.bucket or "", optional]
+        arguments += [model, wanted.version, wanted.target, wanted.bucket or "-", optional]
         images.append(wanted.image or DEFAULT_IMAGE)
-        suffix = "models" if len(workload.models) == 1 else f"models-{model}"
         volumes.append(
             Volume(
-                name=f"{name}-{suffix}",
+                name=_volume(name, workload, model),
                 target=wanted.target,
                 size=wanted.size,
                 read_only=True,
@@ -109,6 +132,7 @@ def with_models(name: str, workload: Workload) -> Workload:
     return workload.model_copy(
         update={
             "environment": {name: put(text) for name, text in workload.environment.items()},
+            "command": [put(text) for text in workload.command],
             "init": Init(
                 image=images[0],
                 entrypoint=["sh", "-c", _FETCH, "models"],

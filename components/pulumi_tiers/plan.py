@@ -158,6 +158,12 @@ def _check_wanted(settings: Settings, systems: list[System]) -> Iterator[Mistake
             for database in store.databases
             for profile in database.profiles
         }
+        for position, profile in enumerate(system.default_profiles):
+            if profile not in known:
+                place = f"{system.name}: default_profiles[{position}]"
+                yield Mistake(
+                    place, f"nothing has the profile '{profile}'", nearest(profile, known)
+                )
         for position, profile in enumerate(settings.profiles.get(system.name, [])):
             if profile not in known:
                 place = f"tiers:profiles.{system.name}[{position}]"
@@ -255,6 +261,13 @@ def _check_overrides(settings: Settings, systems: list[System]) -> Iterator[Mist
             yield from check_size(place, managed.size, sizes, settings.digitalocean.prices)
     if settings.target is Target.DIGITALOCEAN:
         yield from check_gpu_pool(services, settings.digitalocean)
+    for system in systems:
+        for name in system.watchers:
+            key = f"{system.name}/{name}"
+            for setting in ("replicas", "autoscale"):
+                if key in getattr(settings, setting):
+                    why = f"there is one {name}: two would not know of each other"
+                    yield Mistake(f"tiers:{setting}.{key}", why, "remove it")
     for key in settings.replicas:
         if key in settings.autoscale:
             why = "the autoscaler decides how many there are"
@@ -314,14 +327,18 @@ def _check_secrets(
                 yield Mistake(f"tiers:secrets.{key}", why, remedy)
     optional = [f"{system}/{name}" for system, item in every for name in item.stack_secrets]
     for system in systems:
+        needed: dict[str, list[str]] = {}
         for name, workload in system.workloads.items():
-            for variable in workload.required_secrets:
-                if f"{system.name}/{variable}" not in settings.secrets:
-                    why = f"is missing, and {name} can't run without it"
-                    remedy = "set it: pulumi config set --secret --path 'tiers:secrets[...]'"
-                    if workload.profiles:
-                        remedy += f", or leave {name}'s profile out of tiers:profiles"
-                    yield Mistake(f"tiers:secrets.{system.name}/{variable}", why, remedy)
+            for variable in dict.fromkeys(workload.required_secrets):
+                needed.setdefault(variable, []).append(name)
+        for variable, names in needed.items():
+            key = f"{system.name}/{variable}"
+            if key not in settings.secrets:
+                why = f"is missing, and {' and '.join(names)} can't run without it"
+                remedy = f"set it: pulumi config set --secret --path 'tiers:secrets[\"{key}\"]'"
+                if profiles := _profiles_for(system, names):
+                    remedy += f"; or leave {profiles} out of tiers:profiles.{system.name}"
+                yield Mistake(f"tiers:secrets.{key}", why, remedy)
     for key, value in settings.secrets.items():
         place = f"tiers:secrets.{key}"
         if key in own:
@@ -344,6 +361,15 @@ def _check_secrets(
             store, _, user = key.rpartition("/")
             yield from check_password(place, value, settings.environment)
             yield from check_secret(place, ENGINES[stores[store].engine], user, value)
+
+
+def _profiles_for(system: System, names: list[str]) -> str:
+    """The profiles without which none of these services is there."""
+    services = [system.workloads[name] for name in names]
+    if not all(service.profiles for service in services):
+        return ""
+    found = dict.fromkeys(profile for service in services for profile in service.profiles)
+    return " and ".join(f"'{profile}'" for profile in found)
 
 
 def _generated(workload: Workload) -> list[str]:

@@ -5,7 +5,7 @@ import re
 from typing import Any, ClassVar
 
 from pulumi_tiers.engines.base import Backup, Consumer, Engine, check_setup, encoded, placement
-from pulumi_tiers.model.errors import shown
+from pulumi_tiers.model.errors import nearest, shown
 from pulumi_tiers.model.references import literal
 from pulumi_tiers.model.store import Index, Store
 from pulumi_tiers.model.workload import (
@@ -82,6 +82,17 @@ _HEALTHY = (
     " 'http://127.0.0.1:9200/_cluster/health?wait_for_status=yellow&timeout=3s'"
 )
 _SNAPSHOT = "_snapshot/tiers/copy"
+
+#: https://www.elastic.co/guide/en/elasticsearch/reference/8.8/mapping-types.html, those that need
+#: nothing but their name.
+_TYPES = frozenset(
+    {"binary", "boolean", "byte", "completion", "date", "date_nanos", "date_range", "double"}
+    | {"double_range", "flattened", "float", "float_range", "geo_point", "geo_shape"}
+    | {"half_float", "integer", "integer_range", "ip", "ip_range", "keyword", "long"}
+    | {"long_range", "match_only_text", "nested", "object", "percolator", "point", "rank_feature"}
+    | {"rank_features", "search_as_you_type", "shape", "short", "text", "unsigned_long"}
+    | {"version", "wildcard"}
+)
 
 
 class Elasticsearch(Engine):
@@ -253,6 +264,15 @@ class Elasticsearch(Engine):
             if index.owner in {*_RESERVED, _KIBANA}:
                 why = f"Elasticsearch has a user '{index.owner}' of its own"
                 found.append((why, "choose another owner"))
+            for field, kind in index.fields.items():
+                if kind not in _TYPES:
+                    why = (
+                        f"the field {shown(field)} of '{index.name}' has no type of Elasticsearch's"
+                    )
+                    found.append((f"{why}: {shown(kind)}", nearest(kind, _TYPES)))
+                if not re.fullmatch(r"[^.\s]+(\.[^.\s]+)*", field):
+                    why = f"{shown(field)} of '{index.name}' is not a name for a field"
+                    found.append((why, "write it like 'message' or 'http.status'"))
         return [*found, *check_setup(self._scripts(store).values())]
 
     def check_secret(self, name: str, value: str) -> list[tuple[str, str]]:

@@ -271,6 +271,7 @@ def _database_sql(database: Database) -> str:
 
 def _check_databases(store: Store) -> Iterator[tuple[str, str]]:
     names: set[str] = set()
+    logins = {_ADMIN: _ADMIN}
     for database in store.databases:
         if database.name.lower() in _SYSTEM:
             why = f"SQL Server has a database '{database.name}' of its own"
@@ -279,6 +280,11 @@ def _check_databases(store: Store) -> Iterator[tuple[str, str]]:
             why = f"SQL Server takes '{database.name}' for another database's name"
             yield why, "let names differ by more than capitals"
         names.add(database.name.lower())
+        owner = database.owner or _ADMIN
+        same = logins.setdefault(owner.lower(), owner)
+        if same != owner:
+            why = f"SQL Server takes the owner '{owner}' for '{same}'"
+            yield why, "write it in one way: capitals make no difference"
         if (database.owner or "").lower() in _PRINCIPALS:
             why = f"'{database.owner}' is somebody in each database of SQL Server"
             yield why, "choose another owner"

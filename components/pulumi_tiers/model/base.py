@@ -163,7 +163,9 @@ def _name(value: str, longest: int) -> str:
 Name = Annotated[str, AfterValidator(partial(_name, longest=40))]
 """A DNS label: it becomes a host name, a container's name and a Kubernetes object's name."""
 
-LongName = Annotated[str, AfterValidator(partial(_name, longest=50))]
+LONGEST_NAME = 50
+
+LongName = Annotated[str, AfterValidator(partial(_name, longest=LONGEST_NAME))]
 """The same with room for a suffix: the name of what belongs to something that has a Name."""
 
 

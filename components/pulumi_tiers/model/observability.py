@@ -22,8 +22,8 @@ from pulumi_tiers.model.base import (
     seconds,
 )
 from pulumi_tiers.model.errors import reject, reject_all, shown
-from pulumi_tiers.model.workload import Given, ImageReference, Resources
-from pulumi_tiers.promql import check_expression
+from pulumi_tiers.model.workload import Given, ImageReference, Resources, ScrapeInterval
+from pulumi_tiers.promql import check_expression, check_template
 
 _METRIC = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 
@@ -87,8 +87,8 @@ class ProgramMetrics(Model):
     queue_length: OptionalMetric = "queue_depth"
 
 
-Percent = Annotated[float, Field(ge=0, le=100)]
-Positive = Annotated[float, Field(gt=0, le=1e12)]
+Percent = Annotated[float, Field(strict=True, ge=0, le=100)]
+Positive = Annotated[float, Field(strict=True, gt=0, le=1e12)]
 
 
 class Thresholds(Model):
@@ -116,7 +116,7 @@ class Thresholds(Model):
     idle_hours: Annotated[Whole, Field(ge=1, le=168)] = 24
     failed_jobs_percent: Percent = 10
     #: Business: the least average quality, 0 to 1.
-    job_quality: Annotated[float, Field(ge=0, le=1)] = 0.7
+    job_quality: Annotated[float, Field(strict=True, ge=0, le=1)] = 0.7
 
 
 class Rule(Model):
@@ -129,9 +129,9 @@ class Rule(Model):
     family: Family
     severity: Severity = Severity.WARNING
     #: One line for people. ``{{ $labels.job }}`` and ``{{ $value }}`` as Prometheus has them.
-    summary: Given
+    summary: Annotated[Given, AfterValidator(check_template)]
     #: What to do.
-    action: Given
+    action: Annotated[Given, AfterValidator(check_template)]
 
 
 def _rule_name(value: str) -> str:
@@ -146,11 +146,22 @@ def _rule_name(value: str) -> str:
 RuleName = Annotated[str, AfterValidator(_rule_name)]
 
 
+def _webhook(value: object) -> object:
+    # Never repeated: who has it can write there.
+    if isinstance(value, str) and not re.fullmatch(r"https?://[!-~]+", value):
+        raise reject("this is not a URL", "write it whole, as it was shown: 'https://...'")
+    return value
+
+
+Webhook = Annotated[Text, AfterValidator(_webhook)]
+"""A URL that is a secret."""
+
+
 class Slack(Model):
     """A Slack channel."""
 
     #: Of an "incoming webhook". Who has it can write there.
-    webhook_url: Text
+    webhook_url: Webhook
     #: Default: the webhook's own.
     channel: Given | None = None
 
@@ -159,7 +170,7 @@ class Discord(Model):
     """A Discord channel."""
 
     #: As Discord shows it: ``https://discord.com/api/webhooks/...``.
-    webhook_url: Text
+    webhook_url: Webhook
 
 
 class Email(Model):
@@ -186,6 +197,8 @@ class Email(Model):
         if (self.username is None) != (self.password is None):
             key = "password" if self.password is None else "username"
             yield (key,), "is missing: a login needs both", "add it, or remove the other"
+        if self.password is not None and not self.password:
+            yield ("password",), "the password is empty", "set the real one, or remove the login"
         for key, addresses in (("to", self.to), ("sender", [self.sender])):
             for address in addresses:
                 if not re.fullmatch(r"[^@\s,]+@[^@\s,]+", address):
@@ -209,14 +222,23 @@ class Alerts(Model):
     #: What still fires is told again.
     repeat_interval: Duration = "4h"
 
+    @model_validator(mode="after")
+    def _possible(self) -> "Alerts":
+        reject_all(
+            ((key,), "Alertmanager does not start with 0", "give at least '1s'")
+            for key in ("group_interval", "repeat_interval")
+            if seconds(getattr(self, key)) == 0
+        )
+        return self
+
 
 class Prometheus(Model):
     """The server that asks for metrics and evaluates rules."""
 
     image: ImageReference | None = None
     #: Documented for Vision (L145-163): 15s both.
-    scrape_interval: Duration = "15s"
-    evaluation_interval: Duration = "15s"
+    scrape_interval: ScrapeInterval = "15s"
+    evaluation_interval: ScrapeInterval = "15s"
     #: Days of data. Not documented.
     retention_days: Annotated[Whole, Field(ge=1, le=3650)] = 15
     #: Size of the volume; four fifths of it are filled at most.
@@ -278,7 +300,7 @@ class Observability(Model):
     #: The machines: CPU, memory, disks. Needs their folders, read-only: see the docs.
     node: Flag = True
     #: How often a job is asked, where its program doesn't say it: job → interval.
-    intervals: dict[Name, Duration] = {}
+    intervals: dict[Name, ScrapeInterval] = {}
     program: ProgramMetrics = ProgramMetrics()
     thresholds: Thresholds = Thresholds()
     #: Rules that are left out: a name of ours, such as 'HighResponseTime'.
@@ -292,16 +314,3 @@ class Observability(Model):
     service_monitors: DnsLabel | None = None
     #: Images of exporters by engine (`postgres`), or `node`, `nginx`, `blackbox`.
     images: dict[Name, ImageReference] = {}
-
-    @model_validator(mode="after")
-    def _consistent(self) -> "Observability":
-        reject_all(self._mistakes())
-        return self
-
-    def _mistakes(self) -> Iterator[tuple[tuple[str | int, ...], str, str]]:
-        interval = self.prometheus.scrape_interval
-        for key, value in (("scrape_interval", interval), *self.intervals.items()):
-            # Prometheus takes a series for gone after five minutes.
-            if not 1 <= seconds(value) <= 120:
-                place = ("prometheus", key) if key == "scrape_interval" else ("intervals", key)
-                yield place, f"{value} is not 1s to 2m", "a series is lost after five minutes"

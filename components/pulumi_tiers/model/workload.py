@@ -6,7 +6,7 @@ because a schema for other languages knows no unions.
 
 import ipaddress
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, model_validator
@@ -27,6 +27,7 @@ from pulumi_tiers.model.base import (
     Variable,
     Whole,
     Word,
+    seconds,
     size_in_bytes,
 )
 from pulumi_tiers.model.errors import reject, reject_all, shown
@@ -38,6 +39,9 @@ CONFIGS = "/run/configs"
 """Where a workload finds its `configs`."""
 SECRET_FILES = "/run/secrets"  # noqa: S105 - Docker's own path
 """Where a workload finds its `secret_files`."""
+
+Place = tuple[tuple[str | int, ...], str, str]
+"""A mistake in a part: its place below the part, why, remedy."""
 
 
 class Condition(Word):
@@ -192,6 +196,17 @@ class Resources(Model):
             yield ("reserved_memory",), why, "lower it, or raise 'memory'"
 
 
+def _often(value: str) -> str:
+    if not 1 <= seconds(value) <= 120:
+        remedy = "Prometheus takes a series for gone after five minutes, and has to miss a question"
+        raise reject(f"{value} is not 1s to 2m", remedy)
+    return value
+
+
+ScrapeInterval = Annotated[Duration, AfterValidator(_often)]
+"""How often Prometheus asks."""
+
+
 class Metrics(Model):
     """What Prometheus reads of a workload."""
 
@@ -199,7 +214,7 @@ class Metrics(Model):
     #: Default: the first of the workload's.
     port: PortNumber | None = None
     #: How often. Default: as often as everything.
-    interval: Duration | None = None
+    interval: ScrapeInterval | None = None
 
 
 class Autoscale(Model):
@@ -274,6 +289,20 @@ def _options(value: str) -> str:
     return value
 
 
+def _twice(environment: Iterable[str], secrets: Iterable[str]) -> Iterator[Place]:
+    for variable in sorted(set(environment) & set(secrets)):
+        why = "the variable is set both in environment and in secrets"
+        yield ("environment", variable), why, "keep it in one of them"
+
+
+def _empty(part: "Init | Workload") -> Iterator[Place]:
+    for key, texts in (("entrypoint", part.entrypoint), ("command", part.command)):
+        for position, text in enumerate(texts):
+            if isinstance(text, str) and not text:
+                why = "a command holds an empty text"
+                yield (key, position), why, "remove it; Docker refuses to start it"
+
+
 class Init(Model):
     """A container that runs to its end before the workload starts, as the same user.
 
@@ -287,6 +316,11 @@ class Init(Model):
     secrets: dict[Variable, Text] = {}
     #: As a workload's.
     tmpfs: dict[AbsolutePath, Annotated[str, AfterValidator(_options)]] = {}
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Init":
+        reject_all([*_twice(self.environment, self.secrets), *_empty(self)])
+        return self
 
 
 _CAPABILITY = re.compile(r"[A-Za-z_]{1,40}")
@@ -396,16 +430,10 @@ class Workload(Model):
         if (self.image is None) == (self.build is None):
             given = "neither an image nor a build" if self.image is None else "an image and a build"
             yield (), f"this has {given}", "set exactly one of 'image' and 'build'"
-        for variable in sorted(set(self.environment) & set(self.secrets)):
-            why = "the variable is set both in environment and in secrets"
-            yield ("environment", variable), why, "keep it in one of them"
+        yield from _twice(self.environment, self.secrets)
         for name in sorted(set(self.configs) & set(self.secret_files)):
             yield ("configs", name), "the file is also in secret_files", "keep it in one of them"
-        for key, texts in (("entrypoint", self.entrypoint), ("command", self.command)):
-            for position, text in enumerate(texts):
-                if isinstance(text, str) and not text:
-                    why = "a command holds an empty text"
-                    yield (key, position), why, "remove it; Docker refuses to start it"
+        yield from _empty(self)
         targets = [port.target for port in self.ports]
         for position, target in enumerate(targets):
             if target in targets[:position]:
@@ -434,6 +462,10 @@ class Workload(Model):
             if name in self.networks[:position]:
                 why = f"the network '{name}' stands here twice"
                 yield ("networks", position), why, "give it once"
+        if self.init:
+            for path in sorted(set(self.init.tmpfs) & {volume.target for volume in self.volumes}):
+                why = f"a volume of the service is mounted at {path}, and there for its init, too"
+                yield ("init", "tmpfs", path), why, "mount each path once"
         if self.autoscale and (self.stateful or self.job or self.on_demand):
             kind = "what keeps data" if self.stateful else "a job"
             yield ("autoscale",), f"nothing scales {kind} by itself", "remove it"
@@ -459,6 +491,9 @@ class Workload(Model):
                 yield ("replicas",), "each run is one container", "remove it"
             if self.ports:
                 yield ("ports",), "nobody reaches what runs on demand", "remove them"
+        if self.metrics and (self.on_demand or self.job):
+            why = "it ends, and Prometheus would take it for one that is down"
+            yield ("metrics",), why, "remove it, and let a service tell what became of the work"
         for name, model in self.models.items():
             if (model.store is None) is not (model.bucket is None):
                 key = "bucket" if model.bucket is None else "store"
@@ -467,8 +502,27 @@ class Workload(Model):
         if self.models and self.init:
             why = "the models are fetched by one that is made for them, and there is one only"
             yield ("init",), why, "remove it, or fetch the models with it and remove 'models'"
-        if len({model.target for model in self.models.values()}) < len(self.models):
+        yield from self._model_mistakes()
+
+    def _model_mistakes(self) -> Iterator[Place]:
+        """Each needs a folder of its own: versions that are no longer needed are deleted there."""
+        taken = {*self.tmpfs, *self.binds, *(volume.target for volume in self.volumes)}
+        # What fetches them has these for itself.
+        taken |= {CONFIGS, SECRET_FILES, "/data", "/dev/shm", "/tmp", "/var/tmp"}  # noqa: S108
+        targets = [model.target for model in self.models.values()]
+        if len(set(targets)) < len(targets):
             yield ("models",), "two models have one target", "give each its own"
+        for name, model in self.models.items():
+            at = ("models", name, "target")
+            if model.target in taken:
+                remedy = "choose a folder of its own, such as '/app/models'"
+                yield at, f"{model.target} is something else already", remedy
+            for other in targets:
+                if model.target.startswith(f"{other}/"):
+                    why = (
+                        f"{model.target} is in {other}, where another model's versions come and go"
+                    )
+                    yield at, why, "give each a folder beside the other's"
 
     @property
     def tells_health(self) -> bool:

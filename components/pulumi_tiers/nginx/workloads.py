@@ -214,13 +214,14 @@ def check_edges(
     endpoints: Mapping[str, Collection[int]],
     target: Target,
     disabled: Mapping[str, str] = MappingProxyType({}),
+    unfit: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[Mistake]:
     """The edges of one system, whose services and stores listen on these ports.
 
-    `disabled`: services that the stack leaves out, and why.
+    `disabled`: services that the stack leaves out, and why. `unfit`: those that can't be reached.
     """
     for name, edge in edges.items():
-        yield from check_edge(f"{place}.{name}.", edge, endpoints, target, disabled)
+        yield from check_edge(f"{place}.{name}.", edge, endpoints, target, disabled, unfit)
 
 
 def check_edge(
@@ -229,6 +230,7 @@ def check_edge(
     endpoints: Mapping[str, Collection[int]],
     target: Target,
     disabled: Mapping[str, str] = MappingProxyType({}),
+    unfit: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[Mistake]:
     """One edge. `place` is put before the keys."""
     for key, upstream in edge.upstreams.items():
@@ -240,6 +242,10 @@ def check_edge(
                 f"'{name}' is not a part of this stack: {disabled[name]}",
                 "switch its profile on, or make the upstream 'optional', or remove it",
             )
+            continue
+        if name in unfit:
+            remedy = "name a service that stays, or remove the upstream"
+            yield Mistake(f"{at}.endpoint", f"'{name}' can't be reached: {unfit[name]}", remedy)
             continue
         if name not in endpoints:
             why = f"there is no service or store '{name}'"

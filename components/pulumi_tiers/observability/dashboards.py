@@ -433,6 +433,8 @@ def _with_data(
             yield panel
 
 
+_ANY = "any_of_grafanas_variables"
+_DURATIONS = re.compile(r"\[[^\[\]\"]*\]")
 _VARIABLE = re.compile(r"\$(?:\{(\w+)(?::\w+)?\}|(\w+))")
 
 
@@ -441,14 +443,18 @@ def metrics_of(expr: str) -> frozenset[str]:
 
     Grafana puts a duration in the place of its own variables, and of others a text.
     """
-    return metrics_in(_VARIABLE.sub(lambda match: _value(match[1] or match[2]), expr))
+    # In brackets only a duration can stand, and people name theirs as they like.
+    expr = _DURATIONS.sub(lambda match: _VARIABLE.sub("5m", match[0]), expr)
+    named = _VARIABLE.sub(lambda match: _value(match[1] or match[2]), expr)
+    # A variable for the metric itself may be any.
+    return metrics_in(named) - {_ANY}
 
 
 def _value(variable: str) -> str:
     if variable in ("__interval", "__rate_interval", "__range"):
         return "5m"
     # `__interval_ms` and `__range_s` are numbers; people's own stand in texts mostly.
-    return "300" if variable.startswith("__") else "x"
+    return "300" if variable.startswith("__") else _ANY
 
 
 # --- Grafana's JSON -------------------------------------------------------------------------------

@@ -206,18 +206,22 @@ def check_grafana(
     plain = grafana.model_copy(update={"extra_dashboards": {}})
     bare = observability.model_copy(update={"grafana": plain})
     ours = _files(system, bare, target)
-    uids = {file.removesuffix(".json") for file in ours}
+    found = [json.loads(text) for file, text in ours.items()]
+    names = {key: {dashboard[key] for dashboard in found} for key in ("uid", "title")}
     for file, text in grafana.extra_dashboards.items():
         at = f"{place}grafana.extra_dashboards.{file}"
         if file in ours:
             yield Mistake(at, "the file of a documented dashboard is called so", "rename it")
         elif not file.endswith(".json"):
             yield Mistake(at, "Grafana reads files that end with .json", f"call it '{file}.json'")
-        for why, remedy in _problems(text, known, uids):
+        for why, remedy in _problems(text, known, names):
             yield Mistake(at, why, remedy)
 
 
-def _problems(text: str, known: frozenset[str], uids: set[str]) -> Iterator[tuple[str, str]]:
+def _problems(
+    text: str, known: frozenset[str], names: dict[str, set[str]]
+) -> Iterator[tuple[str, str]]:
+    """`names`: by uid and title, those of other dashboards; this one's are added."""
     remedy = "export it in Grafana as JSON, with the classic model"
     try:
         dashboard: Any = json.loads(text)
@@ -225,11 +229,20 @@ def _problems(text: str, known: frozenset[str], uids: set[str]) -> Iterator[tupl
         yield "this is not JSON", remedy
         return
     panels = dashboard.get("panels") if isinstance(dashboard, dict) else None
-    if not isinstance(panels, list) or not dashboard.get("title"):
+    title = dashboard.get("title") if isinstance(dashboard, dict) else None
+    if not isinstance(panels, list) or not isinstance(title, str) or not title:
         yield "this is not a dashboard: it has no title, or no list of panels", remedy
         return
-    if dashboard.get("uid") in uids:
-        yield f"its uid is {shown(dashboard['uid'])}, as a documented one's", "give it another"
+    for key, taken in names.items():
+        name = dashboard.get(key)
+        if name is None:
+            continue
+        if not isinstance(name, str):
+            yield f"its {key} is {shown(name)}", "write a text"
+        elif name in taken:
+            yield f"its {key} is {shown(name)}, as another one's", "give it one of its own"
+        else:
+            taken.add(name)
     for panel, expr in _queries(panels):
         name = f"the panel {shown(panel)}"
         try:

@@ -138,7 +138,7 @@ def check_rules(
     for name, rule in observability.extra_rules.items():
         for metric in sorted(metrics_in(rule.expr) - known):
             why = f"nothing of '{system.name}' exports the metric '{metric}'"
-            remedy = f"{nearest_metric(metric, known)}; if a program does, name it in 'exports'"
+            remedy = f"{nearest_metric(metric, known)} If a program does, name it in 'exports'"
             yield Mistake(f"{place}extra_rules.{name}.expr", why, remedy)
         if name in own and name not in observability.without:
             why = "one of ours is called so"
@@ -154,7 +154,7 @@ def check_rules(
 def nearest_metric(metric: str, known: frozenset[str]) -> str:
     """Which one may be meant: all of them would fill a page."""
     text = nearest(metric, known)
-    return text.partition("? ")[0] + "?" if text.startswith("did you mean") else "correct the name"
+    return text.partition("? ")[0] + "?" if text.startswith("did you mean") else "correct the name."
 
 
 @dataclass(frozen=True)
