@@ -332,8 +332,8 @@ def _edge(production: bool) -> Edge:
     """LocalServer/nginx.conf (L378-427), as a whole file (OC-03)."""
     return Edge(
         image="nginx:alpine",
-        # Development has a certificate anyway. ngrok ends TLS and comes to 80 (OC-04): led to 443, its
-        # clients would come to 80 again, for ever.
+        # Development has a certificate anyway. ngrok ends TLS and comes to 80 (OC-04): led to 443,
+        # its clients would come to 80 again, for ever.
         redirect=production,
         upstreams={
             # OC-02: 8080.
