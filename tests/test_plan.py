@@ -128,8 +128,8 @@ def test_a_user_gets_the_mistakes_without_a_traceback_and_nothing_is_made(
 # --- host ports -----------------------------------------------------------------------------------
 
 ANOTHER = (
-    "publish another port, or none (tiers:port_offsets moves a system's, tiers:publish: edges"
-    " leaves edges' only); replicas take the numbers after the first"
+    "publish another port, or none; tiers:port_offsets moves all ports of a system, and"
+    " 'tiers:publish: edges' opens those of edges only (replicas take the numbers after the first)"
 )
 
 

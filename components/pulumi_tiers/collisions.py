@@ -176,8 +176,9 @@ def check_host_ports(ports: Iterable[HostPort]) -> Iterator[Mistake]:
             yield Mistake(
                 port.place,
                 f"host port {port.number} is already published by {who}",
-                "publish another port, or none (tiers:port_offsets moves a system's, tiers:publish:"
-                " edges leaves edges' only); replicas take the numbers after the first",
+                "publish another port, or none; tiers:port_offsets moves all ports of a system, and"
+                " 'tiers:publish: edges' opens those of edges only (replicas take the numbers after"
+                " the first)",
             )
         if port.number > 65535:
             yield Mistake(
