@@ -316,6 +316,8 @@ def check_networks_of_watchers(policies: Policies) -> None:
     ):
         if {client, server} <= set(policies.pods):
             assert client in policies.clients(server, port), (client, server)
+    if "nginx" in policies.pods:
+        assert policies.clients("nginx", 8081) == {"nginx-exporter"}
     # Whom it shall ask, the API server says.
     assert "prometheus" in policies.to_outside("10.96.0.1", 443)
     # A machine is read, and nobody is reached from there by the way.

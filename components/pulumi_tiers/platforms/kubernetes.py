@@ -626,8 +626,13 @@ def _network_policy(
     ] or [{"pod_selector": {}}]
     health = workload.healthcheck
     if health and health.port and health.port not in {port.target for port in workload.ports}:
-        # Beside what it serves: who watches an edge asks for its numbers there.
-        rules.append({"from_": members, "ports": [{"port": health.port, "protocol": "TCP"}]})
+        # Beside what it serves: an edge tells its numbers there, and its exporter alone asks.
+        rules.append(
+            {
+                "from_": [{"pod_selector": {"match_labels": _selector(site, f"{name}-exporter")}}],
+                "ports": [{"port": health.port, "protocol": "TCP"}],
+            }
+        )
     if not public_ports(workload):
         ingress["from_"] = members
         if "collectors" in site:
