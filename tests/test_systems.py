@@ -350,6 +350,13 @@ def test_nutrifitcoachs_addresses_move_together() -> None:
         for item in moved.of_type("docker:index/network:Network")
     ]
     assert sorted(subnets) == ["10.44.0.0/26", "10.44.0.64/26"]
+    # What has no fixed address gets none of these, and Docker keeps its first.
+    ranges = {
+        (config["ipRange"], config["gateway"])
+        for item in moved.of_type("docker:index/network:Network")
+        for config in item.inputs["ipamConfigs"]
+    }
+    assert ranges == {("10.44.0.48/28", "10.44.0.1"), ("10.44.0.64/27", "10.44.0.65")}
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Local Docker: containers, named volumes, one bridge network per system."""
 
+import ipaddress
 import math
 import os
 from collections.abc import Mapping
@@ -85,11 +86,7 @@ class DockerPlatform(Platform):
             owner.child(suffix),
             name=name,
             internal=network.get("internal") or None,
-            ipam_configs=[
-                docker.NetworkIpamConfigArgs(subnet=subnet, ip_range=network.get("ip_range"))
-            ]
-            if subnet
-            else None,
+            ipam_configs=[_addresses(subnet, network.get("ip_range"))] if subnet else None,
             labels=[
                 docker.NetworkLabelArgs(label=label, value=value)
                 for label, value in ref["labels"].items()
@@ -445,6 +442,14 @@ def _socket() -> docker.ContainerMountArgs:
     host = os.environ.get("DOCKER_HOST", "")
     path = host.removeprefix("unix://") if host.startswith("unix://") else _SOCKET
     return docker.ContainerMountArgs(type="bind", source=path, target=_SOCKET)
+
+
+def _addresses(subnet: str, ip_range: str | None) -> docker.NetworkIpamConfigArgs:
+    if ip_range is None:
+        return docker.NetworkIpamConfigArgs(subnet=subnet)
+    # Else Docker takes the range's first address for its own.
+    gateway = str(ipaddress.IPv4Network(subnet)[1])
+    return docker.NetworkIpamConfigArgs(subnet=subnet, ip_range=ip_range, gateway=gateway)
 
 
 def _networks(

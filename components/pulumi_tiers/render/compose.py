@@ -100,7 +100,9 @@ def _top_level(resources: Iterable[Resource]) -> dict[str, Json]:
 
 
 def _ipam(config: Json) -> dict[str, Json]:
-    return _if_set(subnet=config.get("subnet"), ip_range=config.get("ipRange"))
+    return _if_set(
+        subnet=config.get("subnet"), ip_range=config.get("ipRange"), gateway=config.get("gateway")
+    )
 
 
 def _dependencies(
