@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from sandbox import Sandbox
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.load]
 RUNNERS = pytest.mark.parametrize(
-    "runner", ["compose", pytest.param("pulumi", marks=[pytest.mark.engine, pytest.mark.load])]
+    "runner", ["compose", pytest.param("pulumi", marks=pytest.mark.engine)]
 )
 PROGRAM = """\
 from pulumi_tiers import AppTier, Site
