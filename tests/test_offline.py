@@ -1048,7 +1048,10 @@ def test_the_exporter_of_nginx_has_nothing_beside_it(lab: Lab) -> None:
         *("--env=SCRAPE_URI=http://none:8081/status", "--env=NGINX_RETRIES=9", ""),
     )
     assert "executable file not found" in docker("exec", exporter, "sh", check=False)
-    assert "Retrying in" in docker("logs", exporter)
+    deadline = time.monotonic() + 30
+    while "Retrying in" not in (said := docker("logs", exporter)):
+        assert time.monotonic() < deadline, said
+        time.sleep(0.2)
 
 
 # --- servers in whose place a program of ours answers ------------------------------------------
