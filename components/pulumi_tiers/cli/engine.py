@@ -46,7 +46,7 @@ class Engine:
     @classmethod
     def find(cls, plugins: Sequence[str] = _PLUGINS) -> "tuple[Engine | None, str]":
         """The engine of this machine; otherwise None and what is missing."""
-        _extend_path()
+        extend_path()
         for program in ("pulumi", "pulumi-language-python"):
             if shutil.which(program) is None:
                 return None, f"{program} is neither on PATH nor below {_home()}"
@@ -73,7 +73,7 @@ class Engine:
             script = "from pulumi.automation import PulumiCommand as P; P.install()"
             if why := _patiently(steps, "the Pulumi CLI", [sys.executable, "-c", script]):
                 return None, why
-            _extend_path()
+            extend_path()
         for name in plugins:
             if _has_plugin(name):
                 continue
@@ -108,7 +108,7 @@ def _home() -> Path:
     return Path(os.environ.get("PULUMI_HOME", Path.home() / ".pulumi"))
 
 
-def _extend_path() -> None:
+def extend_path() -> None:
     """Where the official installers put the CLI, behind whatever PATH says."""
     folders = [_home() / "bin", _home() / "versions" / version("pulumi") / "bin"]
     path = os.environ.get("PATH", "").split(os.pathsep)

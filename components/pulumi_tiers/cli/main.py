@@ -23,6 +23,7 @@ from pulumi_tiers.model.errors import DescriptionError
 from pulumi_tiers.model.system import Target
 
 if TYPE_CHECKING:
+    from pulumi_tiers.cli import pins
     from pulumi_tiers.cli import scale as scales
     from pulumi_tiers.model.workload import Autoscale
 
@@ -230,6 +231,36 @@ def scale(
     _print_services(outcome.services, stack, as_json=as_json)
     if outcome.next:
         err.print(f"next: {outcome.next}", markup=False)
+
+
+@app.command(epilog="Example: tiers images api=ghcr.io/example/api:1.2@sha256:... --stack prod")
+@_for_people
+def images(
+    references: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[SERVICE=IMAGE]...", help="Default: shows what there is."),
+    ] = None,
+    deployed: Annotated[
+        bool,
+        typer.Option(
+            "--deployed",
+            help="Also write the images of the last pulumi up, where the stack's file names none.",
+        ),
+    ] = False,
+    stack: StackOption = "dev",
+    as_json: JsonOption = False,
+    cwd: FolderOption = HERE,
+) -> None:
+    """Say which image a service has: in the stack's file, for the next up."""
+    from pulumi_tiers.cli import pins
+
+    project = Project.find(cwd)
+    if not references and not deployed:
+        _print_images(pins.table(project, stack), as_json=as_json)
+        return
+    outcome = pins.pin(project, stack, references or [], deployed=deployed, steps=Steps())
+    _print_images(outcome.services, as_json=as_json)
+    err.print(f"next: {outcome.next}", markup=False)
 
 
 @app.command()
@@ -525,6 +556,29 @@ def _print_services(services: "list[scales.Service]", stack: str, *, as_json: bo
             str(item.concurrency or "-"),
             str(row["healthy_here"]),
         )
+    out.print(table)
+
+
+def _print_images(services: "list[pins.Service]", *, as_json: bool) -> None:
+    if as_json:
+        _print_json(
+            [
+                {
+                    "system": item.system,
+                    "service": item.name,
+                    "image": item.image,
+                    "why": item.why,
+                    "described": item.described,
+                }
+                for item in services
+            ]
+        )
+        return
+    table = Table(box=None, pad_edge=False)
+    for heading in ("SERVICE", "IMAGE", "WHY"):
+        table.add_column(heading, overflow="fold")
+    for item in services:
+        table.add_row(escape(item.key), escape(item.image or "-"), item.why)
     out.print(table)
 
 

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pulumi_tiers.cli import docker
 from pulumi_tiers.cli import stack as stacks
 from pulumi_tiers.cli.console import EXIT_INPUT, Steps, Stop
-from pulumi_tiers.cli.files import replace_text
 from pulumi_tiers.cli.project import Project
-from pulumi_tiers.cli.stack_file import with_entries
+from pulumi_tiers.cli.stack_file import write_entries
 from pulumi_tiers.model.errors import DescriptionError, Mistake, nearest, shown
 from pulumi_tiers.model.system import Target
 from pulumi_tiers.model.workload import Autoscale
@@ -78,12 +77,9 @@ def scale(project: Project, stack: str, asked: Sequence[str], steps: Steps) -> O
             recording, services = _described(project, stack, {KEY: entries})
             if here:
                 stacks.check_host_ports(recording, docker.containers(stack))
-            path = project.root / f"Pulumi.{stack}.yaml"
-            with path.open(encoding="utf-8", newline="") as file:
-                text = file.read()
-            replace_text(path, with_entries(text, KEY, entries, path.name))
+            write_entries(project.root / f"Pulumi.{stack}.yaml", KEY, entries)
             told = ", ".join(f"{key}: {number}" for key, number in changes.items())
-            steps.say(f"{path.name} says {told}")
+            steps.say(f"Pulumi.{stack}.yaml says {told}")
         else:
             steps.say(f"Pulumi.{stack}.yaml says so already")
     if here:
@@ -123,7 +119,7 @@ def _described(
     # Else they are another program's keys: it was content with them.
     with suppress(DescriptionError):
         services = _services(make_plan(stack, read_settings(config)))
-    made = _made(recording)
+    made = made_services(recording)
     if not services or not all(item.key in made for item in services):
         raise Stop(
             f"{project.main} does not take {KEY}: it says itself how many there are.\n"
@@ -158,7 +154,7 @@ def _services(plan: Plan) -> list[Service]:
     return sorted(found, key=lambda item: item.key)
 
 
-def _made(recording: Recording) -> set[str]:
+def made_services(recording: Recording) -> set[str]:
     """``system/service`` of everything that bears the labels."""
     labels = [labels_of(resource) for resource in recording.resources]
     return {

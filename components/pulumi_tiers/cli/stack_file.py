@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -11,7 +12,18 @@ from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.tokens import CommentToken
 
 from pulumi_tiers.cli.console import EXIT_INPUT, Stop
+from pulumi_tiers.cli.files import replace_text
 from pulumi_tiers.render.recorder import Json
+
+
+def write_entries(path: Path, key: str, entries: Mapping[str, Json]) -> None:
+    """Brings a map of the configuration in the file to these entries: all of them, or none.
+
+    Raises Stop where that can't be done without touching anything else.
+    """
+    with path.open(encoding="utf-8", newline="") as file:
+        text = file.read()
+    replace_text(path, with_entries(text, key, entries, path.name))
 
 
 def with_entries(text: str, key: str, entries: Mapping[str, Json], name: str) -> str:
