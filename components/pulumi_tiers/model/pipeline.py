@@ -1,0 +1,825 @@
+"""A pipeline: how a system is tested, built and delivered by GitHub Actions.
+
+Words are GitHub's own. Texts hold its expressions (``${{ secrets.NAME }}``) where GitHub takes
+them, except in `run`: a shell would execute what one brings, so values come through `env`.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, model_validator
+
+from pulumi_tiers.model.base import Flag, Model, Name, PlainText, Variable, Whole, Word
+from pulumi_tiers.model.cron import Cron
+from pulumi_tiers.model.errors import nearest, reject, reject_all, shown
+from pulumi_tiers.model.image import Image
+from pulumi_tiers.model.system import Environment
+
+# --- names ----------------------------------------------------------------------------------------
+
+_WORKFLOW_FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}\.ya?ml")
+_JOB = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,99}")
+_SECRET = re.compile(r"[A-Z_][A-Z0-9_]{0,99}")
+_ENVIRONMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.-]{0,99}")
+_BRANCH = re.compile(r"[A-Za-z0-9*!][A-Za-z0-9_./*?+!-]{0,199}")
+_ACTION = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*/[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*")
+_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.-]{0,99}")
+_REVIEWER = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9]|-(?=[A-Za-z0-9])){0,38}(/[a-z0-9_-]{1,100})?")
+
+
+def _workflow_file(value: str) -> str:
+    if not _WORKFLOW_FILE.fullmatch(value):
+        raise reject(
+            f"{shown(value)} is not a name for a workflow's file",
+            "write it like 'deploy.yml': GitHub reads files below .github/workflows that end in"
+            " .yml or .yaml",
+        )
+    return value
+
+
+WorkflowFile = Annotated[str, AfterValidator(_workflow_file)]
+"""Name of a file below ``.github/workflows``."""
+
+
+def _job_id(value: str) -> str:
+    if not _JOB.fullmatch(value):
+        raise reject(
+            f"{shown(value)} is not a name that GitHub takes for a job or a step",
+            "use letters, digits, '-' and '_', beginning with a letter or '_'",
+        )
+    return value
+
+
+JobId = Annotated[str, AfterValidator(_job_id)]
+
+
+def _secret_name(value: str) -> str:
+    if not _SECRET.fullmatch(value) or value.startswith("GITHUB_"):
+        raise reject(
+            f"{shown(value)} is not a name that GitHub takes for a secret or a variable",
+            "use capital letters, digits and '_', not beginning with a digit or GITHUB_",
+        )
+    return value
+
+
+SecretName = Annotated[str, AfterValidator(_secret_name)]
+"""The name of a secret or a variable on GitHub."""
+
+
+def _environment_name(value: str) -> str:
+    if not _ENVIRONMENT.fullmatch(value):
+        raise reject(
+            f"{shown(value)} is not a name for an environment on GitHub",
+            "use at most 100 letters, digits, '-', '_', '.' and spaces",
+        )
+    return value
+
+
+EnvironmentName = Annotated[str, AfterValidator(_environment_name)]
+
+
+def _branch(value: str) -> str:
+    wrong = ".." in value or "//" in value or value.endswith(("/", ".", ".lock"))
+    if wrong or not _BRANCH.fullmatch(value):
+        raise reject(
+            f"{shown(value)} is not a branch, nor a pattern of branches",
+            "write it like 'main' or 'release/**'",
+        )
+    return value
+
+
+Branch = Annotated[str, AfterValidator(_branch)]
+"""A branch, or GitHub's pattern of some: ``release/**``."""
+
+
+def _repository_path(value: str) -> str:
+    parts = value.split("/")
+    wrong = value.startswith("/") or ".." in parts or "" in parts
+    if not value or len(value) > 500 or wrong or not value.isprintable() or value != value.strip():
+        raise reject(
+            f"{shown(value)} is not a path inside the repository",
+            "write it from the repository's root on, such as 'backend/Dockerfile', or '.'",
+        )
+    return value
+
+
+RepositoryPath = Annotated[PlainText, AfterValidator(_repository_path)]
+"""A file or a folder, from the repository's root on."""
+
+
+def _path_filter(value: str) -> str:
+    _repository_path(value.removeprefix("!").removesuffix("/**"))
+    return value
+
+
+PathFilter = Annotated[PlainText, AfterValidator(_path_filter)]
+"""GitHub's pattern of files: ``backend/**``. With ``!`` in front, those are left out again."""
+
+
+def _action(value: str) -> str:
+    if "@" in value:
+        raise reject(
+            f"{shown(value)} names a version", "leave it out: all actions are pinned in one place"
+        )
+    if not _ACTION.fullmatch(value):
+        raise reject(f"{shown(value)} is not an action", "write it like 'actions/checkout'")
+    return value
+
+
+ActionName = Annotated[str, AfterValidator(_action)]
+"""An action without its version, such as ``actions/checkout``: `tiers actions` pins it."""
+
+
+def _runner(value: str) -> str:
+    if not _LABEL.fullmatch(value):
+        raise reject(
+            f"{shown(value)} is not a runner's label",
+            "write it like 'ubuntu-latest', 'self-hosted'",
+        )
+    return value
+
+
+RunnerLabel = Annotated[str, AfterValidator(_runner)]
+
+
+def _reviewer(value: str) -> str:
+    if not _REVIEWER.fullmatch(value):
+        raise reject(
+            f"{shown(value)} is neither a user of GitHub nor a team",
+            "write 'octocat', or 'my-organisation/my-team'",
+        )
+    return value
+
+
+Reviewer = Annotated[str, AfterValidator(_reviewer)]
+"""A user, or a team as ``<organisation>/<team>``."""
+
+
+def _repository(value: str) -> str:
+    image = Image.parse(value)
+    if image.tag or image.digest:
+        raise reject(f"{shown(value)} has a tag", "leave it out: 'tags' has them")
+    return value
+
+
+ImageRepository = Annotated[PlainText, AfterValidator(_repository)]
+"""An image without its tag: ``marcospaulo1991/encontros-tech``."""
+
+# --- expressions ----------------------------------------------------------------------------------
+
+_EXPRESSION = re.compile(r"\$\{\{(.*?)\}\}", re.DOTALL)
+_SECRET_USE = re.compile(r"(?<![\w.-])(secrets|vars)\b(?:\.([A-Za-z_][\w-]*))?")
+_GIVEN = frozenset({"GITHUB_TOKEN"})
+"""GitHub itself gives it to every run."""
+
+
+def uses_of(text: str, context: str) -> list[str]:
+    """What a text uses of `context`: ``secrets`` or ``vars``. An empty name: all of it."""
+    return [
+        match[2] or ""
+        for expression in _EXPRESSION.findall(text)
+        for match in _SECRET_USE.finditer(expression)
+        if match[1] == context
+    ]
+
+
+def _expressions(value: str) -> str:
+    rest = _EXPRESSION.sub("", value)
+    if "${{" in rest:
+        raise reject(f"{shown(value)} has an expression without an end", "close it with '}}'")
+    if "" in uses_of(value, "secrets"):
+        raise reject(
+            f"{shown(value)} uses all secrets at once", "name the one that is needed: secrets.NAME"
+        )
+    return value
+
+
+Expressions = Annotated[PlainText, AfterValidator(_expressions)]
+"""A text that may hold GitHub's expressions: ``${{ secrets.NAME }}``."""
+
+
+def _condition(value: str) -> str:
+    if "${{" in value:
+        raise reject(
+            f"{shown(value)} is an expression in an expression", "leave out '${{' and '}}'"
+        )
+    if "secrets." in value:
+        raise reject(
+            f"{shown(value)} uses a secret, which GitHub gives to no condition",
+            "put whether it is set into 'env' of a step, and write that as the step's output",
+        )
+    return value
+
+
+Condition = Annotated[PlainText, AfterValidator(_condition)]
+"""An expression of GitHub's that is true or false, without ``${{`` and ``}}``."""
+
+
+def _script(value: str) -> str:
+    if "${{" in value:
+        raise reject(
+            "a shell executes what an expression brings, whoever wrote that",
+            "put the expression into the step's 'env', and use the variable: \"$NAME\"",
+        )
+    if not value.strip():
+        raise reject("the script is empty", "write it, or remove the step")
+    return value
+
+
+Script = Annotated[PlainText, AfterValidator(_script)]
+"""Lines for bash, which stops at the first one that fails."""
+
+# --- triggers -------------------------------------------------------------------------------------
+
+
+class Push(Model):
+    """Commits that are pushed."""
+
+    #: Default: every branch.
+    branches: list[Branch] = []
+    #: Only if one of these files changed. Default: whatever changed.
+    paths: list[PathFilter] = []
+    #: Tags that are pushed. Default: none.
+    tags: list[Branch] = []
+
+
+class PullRequest(Model):
+    """Pull requests, also those from forks: they get no secrets."""
+
+    #: That they are to be merged into. Default: every one.
+    branches: list[Branch] = []
+    paths: list[PathFilter] = []
+    #: Default: GitHub's own, which are opened, synchronize and reopened.
+    types: list[Name] = []
+
+
+class Triggers(Model):
+    """When a workflow runs."""
+
+    push: Push | None = None
+    pull_request: PullRequest | None = None
+    #: By hand, with GitHub's button.
+    dispatch: Flag = False
+    #: In UTC. GitHub runs it on the default branch.
+    schedule: list[Cron] = []
+    #: After runs of other workflows, by their `name`: on the default branch, whatever those ran on.
+    after: list[PlainText] = []
+
+    @model_validator(mode="after")
+    def _some(self) -> "Triggers":
+        reject_all(self._mistakes())
+        return self
+
+    def _mistakes(self) -> Iterator[tuple[tuple[str | int, ...], str, str]]:
+        if not (self.push or self.pull_request or self.dispatch or self.schedule or self.after):
+            yield (), "nothing starts the workflow", "add push, pull_request, dispatch or schedule"
+        for key, trigger in (("push", self.push), ("pull_request", self.pull_request)):
+            for field in ("branches", "paths"):
+                patterns: list[str] = getattr(trigger, field) if trigger else []
+                if patterns and all(pattern.startswith("!") for pattern in patterns):
+                    why = "all patterns leave something out, so nothing is left"
+                    yield (key, field), why, "begin with what is meant, such as '**'"
+
+
+class Event(Word):
+    """What can start a workflow, in GitHub's words."""
+
+    PUSH = "push"
+    PULL_REQUEST = "pull_request"
+    WORKFLOW_DISPATCH = "workflow_dispatch"
+    SCHEDULE = "schedule"
+    WORKFLOW_RUN = "workflow_run"
+
+
+# --- jobs -----------------------------------------------------------------------------------------
+
+
+class When(Word):
+    """Whether a step runs."""
+
+    #: If all steps before it succeeded.
+    SUCCESS = "success"
+    #: If one of them failed.
+    FAILURE = "failure"
+    ALWAYS = "always"
+
+
+class Step(Model):
+    """One step of a job: an action that is used, or a script that is run."""
+
+    name: PlainText | None = None
+    id: JobId | None = None
+    #: Why it is there, for who reads the file.
+    comment: PlainText = ""
+    uses: ActionName | None = None
+    #: Of the action.
+    inputs: dict[PlainText, Expressions] = {}
+    run: Script | None = None
+    env: dict[Variable, Expressions] = {}
+    #: Default: the repository's root.
+    working_directory: RepositoryPath | None = None
+    when: When = When.SUCCESS
+    #: Besides.
+    condition: Condition = ""
+
+    @model_validator(mode="after")
+    def _one_thing(self) -> "Step":
+        if (self.uses is None) == (self.run is None):
+            raise reject("a step uses an action or runs a script", "give one of 'uses' and 'run'")
+        if self.uses and self.working_directory:
+            raise reject("an action has no working directory", "remove 'working_directory'")
+        if self.run and self.inputs:
+            raise reject("a script has no inputs", "put them into 'env'")
+        return self
+
+
+_TAG = re.compile(r"(\w|\{branch\}|\{sha\})([\w.-]|\{branch\}|\{sha\}){0,120}", re.ASCII)
+
+
+def _tag(value: str) -> str:
+    if not _TAG.fullmatch(value):
+        raise reject(
+            f"{shown(value)} is not a tag of an image",
+            "write it like 'latest' or '{branch}-{sha}'",
+        )
+    return value
+
+
+class ImageTag(Model):
+    """A tag that an image is pushed with."""
+
+    #: ``{branch}`` and ``{sha}`` stand for those of the commit.
+    name: Annotated[PlainText, AfterValidator(_tag)]
+    #: On which it is given. Default: all that the workflow runs on.
+    branches: list[Branch] = []
+
+    @property
+    def immutable(self) -> bool:
+        """No later commit gets the same one."""
+        return "{sha}" in self.name
+
+
+class ImageBuild(Model):
+    """An image that is built and pushed."""
+
+    image: ImageRepository
+    context: RepositoryPath = "."
+    #: Default: the context's.
+    dockerfile: RepositoryPath | None = None
+    target: PlainText | None = None
+    args: dict[Variable, Expressions] = {}
+    #: One of them has ``{sha}``: that one is deployed.
+    tags: Annotated[list[ImageTag], Field(min_length=1)] = [ImageTag(name="{sha}")]
+
+    @model_validator(mode="after")
+    def _has_immutable(self) -> "ImageBuild":
+        if not any(tag.immutable and not tag.branches for tag in self.tags):
+            raise reject(
+                "all tags are mutable: nobody could tell what runs, nor go back",
+                "add a tag with {sha}, without 'branches'",
+            )
+        names = [tag.name for tag in self.tags]
+        if len(set(names)) < len(names):
+            raise reject("a tag stands here twice", "give it once")
+        return self
+
+    @property
+    def immutable_tag(self) -> str:
+        """The one that is deployed."""
+        return next(tag.name for tag in self.tags if tag.immutable and not tag.branches)
+
+
+class Health(Model):
+    """What is asked after a deployment, until it answers with 200."""
+
+    path: PlainText = "/"
+    #: Where. Default: what the deployment tells.
+    url: PlainText | None = None
+    #: Service of the system that is asked, where the URL comes from the deployment.
+    service: Name | None = None
+    #: Minutes until it is given up.
+    timeout_minutes: Annotated[Whole, Field(ge=1, le=60)] = 5
+
+
+class PulumiDeployment(Model):
+    """`pulumi up` of a stack, with the images of this commit."""
+
+    stack: Name
+    #: Folder of the Pulumi project.
+    folder: RepositoryPath = "infra"
+    #: Nothing was built: only what the program says is brought up, with the images that run.
+    program_only: Flag = False
+
+
+class KubectlDeployment(Model):
+    """doctl and kubectl: `apply`, `set image`, `rollout restart`, `rollout status`."""
+
+    namespace: Name
+    deployment: Name
+    container: Name
+    #: Applied first, so that a new cluster has the deployment. Default: none.
+    manifests: RepositoryPath | None = None
+    #: Service whose load balancer is asked for the health.
+    service: Name
+    #: Secret that holds the cluster's ID.
+    cluster: SecretName = "K8S_CLUSTER_ID"
+    #: Secret that holds DigitalOcean's token.
+    token: SecretName = "DIGITALOCEAN_ACCESS_TOKEN"  # noqa: S105 - a name
+
+
+class ComposeDeployment(Model):
+    """Docker Compose on the runner itself, which is the host: a self-hosted one."""
+
+    files: Annotated[list[RepositoryPath], Field(min_length=1)] = ["docker-compose.yml"]
+    #: Of Compose: what runs under that name is replaced.
+    project: Name
+    #: Written into `.env` beside the first file, for this run only.
+    env: dict[Variable, Expressions] = {}
+    profiles: list[Name] = []
+
+
+class Deployment(Model):
+    """What was built comes to run: by exactly one of `pulumi`, `kubectl` and `compose`."""
+
+    pulumi: PulumiDeployment | None = None
+    kubectl: KubectlDeployment | None = None
+    compose: ComposeDeployment | None = None
+    #: Service -> its image. For Pulumi ``<system>/<service>``, for Compose the service.
+    images: dict[PlainText, ImageRepository] = {}
+    #: Minutes until everything has to be there.
+    timeout_minutes: Annotated[Whole, Field(ge=1, le=60)] = 5
+    health: list[Health] = []
+    #: If it fails, what ran before comes back. The run fails all the same.
+    rollback: Flag = True
+
+    @model_validator(mode="after")
+    def _one_way(self) -> "Deployment":
+        if sum(way is not None for way in (self.pulumi, self.kubectl, self.compose)) != 1:
+            raise reject("there is one way to deploy", "give one of pulumi, kubectl and compose")
+        if not self.images and not (self.pulumi and self.pulumi.program_only):
+            raise reject("no image is deployed", "name the images of its services in 'images'")
+        if self.images and self.pulumi and self.pulumi.program_only:
+            raise reject("'program_only' deploys no images", "remove it, or 'images'")
+        if self.kubectl and len(self.images) != 1:
+            raise reject("kubectl sets one image", "give one, or deploy by pulumi")
+        if self.compose and any(not health.url for health in self.health):
+            raise reject("Compose tells no URL", "give each 'health' its 'url'")
+        if self.pulumi and any(not (health.url or health.service) for health in self.health):
+            raise reject("it isn't said what is asked", "give each 'health' a 'service' or a 'url'")
+        return self
+
+
+class Access(Word):
+    """What a job may do with a part of the repository."""
+
+    READ = "read"
+    WRITE = "write"
+
+
+class Permission(Word):
+    """Parts of a repository, as GitHub calls them."""
+
+    ACTIONS = "actions"
+    ATTESTATIONS = "attestations"
+    CHECKS = "checks"
+    CONTENTS = "contents"
+    DEPLOYMENTS = "deployments"
+    ID_TOKEN = "id-token"  # noqa: S105 - a name
+    ISSUES = "issues"
+    PACKAGES = "packages"
+    PULL_REQUESTS = "pull-requests"
+    STATUSES = "statuses"
+
+
+class Job(Model):
+    """A job: it runs on a machine of its own.
+
+    Its steps come in this order: the checkout, `steps`, `images`, `deploy`.
+    """
+
+    name: PlainText | None = None
+    comment: PlainText = ""
+    needs: list[JobId] = []
+    runs_on: Annotated[list[RunnerLabel], Field(min_length=1)] = ["ubuntu-latest"]
+    environment: EnvironmentName | None = None
+    #: Only on these branches.
+    branches: list[Branch] = []
+    #: Only on these events.
+    events: list[Event] = []
+    condition: Condition = ""
+    #: Besides those that its parts need.
+    permissions: dict[Permission, Access] = {}
+    timeout_minutes: Annotated[Whole, Field(ge=1, le=360)] = 15
+    #: Jobs of the same group wait for each other. Default: of deployments to the same place.
+    concurrency: PlainText | None = None
+    #: Name -> expression of a list: the job runs once for each item, as ``${{ matrix.NAME }}``.
+    matrix: dict[Variable, Expressions] = {}
+    outputs: dict[JobId, Expressions] = {}
+    env: dict[Variable, Expressions] = {}
+    #: False: it needs no files of the repository.
+    checkout: Flag = True
+    steps: list[Step] = []
+    images: list[ImageBuild] = []
+    deploy: Deployment | None = None
+    #: It waits until the run of this workflow for the same commit has succeeded, and fails with it.
+    awaits: WorkflowFile | None = None
+
+    @model_validator(mode="after")
+    def _does_something(self) -> "Job":
+        if not (self.steps or self.images or self.deploy or self.awaits):
+            raise reject("the job does nothing", "give it steps, images, deploy or awaits")
+        if self.awaits and (self.steps or self.images or self.deploy):
+            raise reject(
+                "a job that awaits does nothing else", "give its steps a job that needs it"
+            )
+        return self
+
+    @property
+    def texts(self) -> Iterator[tuple[tuple[str | int, ...], str]]:
+        """Everything that may hold expressions, with its place."""
+        maps: list[tuple[tuple[str | int, ...], Mapping[str, str]]] = [
+            (("matrix",), self.matrix),
+            (("outputs",), self.outputs),
+            (("env",), self.env),
+        ]
+        for position, step in enumerate(self.steps):
+            maps.append((("steps", position, "env"), step.env))
+            maps.append((("steps", position, "inputs"), step.inputs))
+        for position, image in enumerate(self.images):
+            maps.append((("images", position, "args"), image.args))
+        if self.deploy and self.deploy.compose:
+            maps.append((("deploy", "compose", "env"), self.deploy.compose.env))
+        for place, texts in maps:
+            for key, text in texts.items():
+                yield (*place, key), text
+
+
+class Workflow(Model):
+    """One file below ``.github/workflows``."""
+
+    #: As GitHub shows it.
+    name: PlainText
+    #: What it is for, for who reads the file.
+    comment: PlainText = ""
+    on: Triggers
+    env: dict[Variable, Expressions] = {}
+    jobs: Annotated[dict[JobId, Job], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Workflow":
+        reject_all(self._mistakes())
+        return self
+
+    def _mistakes(self) -> Iterator[tuple[tuple[str | int, ...], str, str]]:
+        for name, job in self.jobs.items():
+            for position, need in enumerate(job.needs):
+                if need not in self.jobs:
+                    why = f"there is no job '{need}' in this workflow"
+                    yield ("jobs", name, "needs", position), why, nearest(need, self.jobs)
+            if self.on.pull_request and "self-hosted" in job.runs_on and not self._is_kept(job):
+                yield (
+                    ("jobs", name, "runs_on"),
+                    "anybody's pull request would run its code on your own machine",
+                    "give the job 'events' without pull_request, or take a runner of GitHub's",
+                )
+        if cycle := self._cycle():
+            why = "these jobs wait for each other: " + " -> ".join(cycle)
+            yield ("jobs", cycle[0], "needs"), why, "remove one of these needs"
+
+    @staticmethod
+    def _is_kept(job: Job) -> bool:
+        return bool(job.events) and Event.PULL_REQUEST not in job.events
+
+    def _cycle(self) -> list[str]:
+        done: set[str] = set()
+
+        def walk(name: str, path: list[str]) -> list[str]:
+            if name in path:
+                return [*path[path.index(name) :], name]
+            if name in done or name not in self.jobs:
+                return []
+            for need in self.jobs[name].needs:
+                if found := walk(need, [*path, name]):
+                    return found
+            done.add(name)
+            return []
+
+        return next((cycle for name in self.jobs if (cycle := walk(name, []))), [])
+
+    def before(self, name: str) -> set[str]:
+        """All jobs that a job waits for, and itself."""
+        found: set[str] = set()
+        waiting = [name]
+        while waiting:
+            current = waiting.pop()
+            if current in self.jobs and current not in found:
+                found.add(current)
+                waiting += self.jobs[current].needs
+        return found
+
+
+# --- what GitHub keeps ----------------------------------------------------------------------------
+
+
+class Scope(Word):
+    """Where GitHub keeps a secret or a variable."""
+
+    REPOSITORY = "repository"
+    #: In the environments of the jobs that use it.
+    ENVIRONMENT = "environment"
+    ORGANIZATION = "organization"
+
+
+class Source(Word):
+    """Where the value of a secret comes from."""
+
+    #: `tiers:github.secrets`.
+    GIVEN = "given"
+    #: What the system's own services get under the same name.
+    SYSTEM = "system"
+    CLUSTER_ID = "cluster_id"
+    KUBECONFIG = "kubeconfig"
+    DIGITALOCEAN_TOKEN = "digitalocean_token"  # noqa: S105 - a name
+    REGISTRY_USERNAME = "registry_username"
+    REGISTRY_PASSWORD = "registry_password"  # noqa: S105 - a name
+    STATE_URL = "state_url"
+    STATE_KEY_ID = "state_key_id"
+    STATE_KEY = "state_key"
+
+
+class PipelineSecret(Model):
+    """A secret that workflows use."""
+
+    #: What it is for.
+    purpose: PlainText = ""
+    scope: Scope = Scope.REPOSITORY
+    source: Source = Source.GIVEN
+    #: The workflows do without it.
+    optional: Flag = False
+
+
+class PipelineVariable(Model):
+    """A variable that workflows use: no secret."""
+
+    purpose: PlainText = ""
+    scope: Scope = Scope.REPOSITORY
+    #: Default: `tiers:github.variables`.
+    value: PlainText | None = None
+    optional: Flag = False
+
+
+class DeploymentEnvironment(Model):
+    """An environment on GitHub: who approves what is deployed there, and what may be."""
+
+    #: Whose stack makes it.
+    environment: Environment
+    #: At most six. One of them has to approve.
+    reviewers: Annotated[list[Reviewer], Field(max_length=6)] = []
+    prevent_self_review: Flag = False
+    wait_minutes: Annotated[Whole, Field(ge=0, le=43200)] = 0
+    #: From which something may be deployed. Default: every one.
+    branches: list[Branch] = []
+
+
+class Protection(Model):
+    """What a branch demands before something is merged into it."""
+
+    branches: Annotated[list[Branch], Field(min_length=1)] = ["main"]
+    #: Jobs that must have succeeded, by the names that GitHub shows. Default: all that every pull
+    #: request runs.
+    checks: list[PlainText] = []
+    #: Approvals.
+    reviews: Annotated[Whole, Field(ge=0, le=10)] = 1
+
+
+class RegistryLogin(Word):
+    """How jobs log in to the registry."""
+
+    #: By a user's name and a token, both secrets.
+    SECRETS = "secrets"
+    #: GitHub's own registry, by the token of the run.
+    GITHUB = "github"
+    #: Amazon's, by a role that the run proves itself to (OIDC): no secret at all.
+    AWS = "aws"
+
+
+class PushedTo(Model):
+    """The registry that images are pushed to."""
+
+    login: RegistryLogin = RegistryLogin.SECRETS
+    #: Default: Docker Hub.
+    host: PlainText | None = None
+    username: SecretName = "DOCKER_USERNAME"
+    password: SecretName = "DOCKER_PASSWORD"  # noqa: S105 - a name
+    #: AWS: variables that hold the role's ARN and the region.
+    role: SecretName = "AWS_ROLE_ARN"
+    region: SecretName = "AWS_REGION"
+
+
+class Backend(Word):
+    """Where the state of stacks is kept."""
+
+    #: An S3 bucket, and a passphrase.
+    BUCKET = "bucket"
+    #: Pulumi Cloud, with a token.
+    CLOUD = "cloud"
+    #: Pulumi Cloud, which the run proves itself to (OIDC): no secret at all.
+    CLOUD_OIDC = "cloud_oidc"
+
+
+class Channel(Word):
+    """Where it is told how a delivery ended."""
+
+    SLACK = "slack"
+    DISCORD = "discord"
+
+
+WEBHOOKS = {Channel.SLACK: "SLACK_WEBHOOK_URL", Channel.DISCORD: "DISCORD_WEBHOOK_URL"}
+"""The secrets that hold the addresses."""
+
+
+class Pipeline(Model):
+    """A system's delivery."""
+
+    workflows: Annotated[dict[WorkflowFile, Workflow], Field(min_length=1)]
+    environments: dict[EnvironmentName, DeploymentEnvironment] = {}
+    secrets: dict[SecretName, PipelineSecret] = {}
+    variables: dict[SecretName, PipelineVariable] = {}
+    registry: PushedTo = PushedTo()
+    backend: Backend = Backend.BUCKET
+    #: Default: nothing is demanded.
+    protection: Protection | None = None
+    notify: list[Channel] = []
+    #: Images bear how they were built, and of what (provenance, SBOM).
+    attest: Flag = True
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Pipeline":
+        reject_all(self._mistakes())
+        return self
+
+    def _mistakes(self) -> Iterator[tuple[tuple[str | int, ...], str, str]]:
+        titles = [workflow.name for workflow in self.workflows.values()]
+        for file, workflow in self.workflows.items():
+            at = ("workflows", file)
+            for position, title in enumerate(workflow.on.after):
+                if title not in titles:
+                    why = f"there is no workflow '{title}'"
+                    yield (*at, "on", "after", position), why, nearest(title, titles)
+            for key, text in workflow.env.items():
+                yield from self._unknown((*at, "env", key), text)
+            for name, job in workflow.jobs.items():
+                place = (*at, "jobs", name)
+                if job.environment and job.environment not in self.environments:
+                    why = f"there is no environment '{job.environment}'"
+                    yield (*place, "environment"), why, nearest(job.environment, self.environments)
+                for inner, text in job.texts:
+                    yield from self._unknown((*place, *inner), text)
+                if job.awaits and job.awaits not in self.workflows:
+                    why = f"there is no workflow '{job.awaits}'"
+                    yield (*place, "awaits"), why, nearest(job.awaits, self.workflows)
+                if job.awaits == file:
+                    yield (*place, "awaits"), "the workflow would wait for itself", "name another"
+                yield from self._without_build(place, file, name)
+        for channel in self.notify:
+            if WEBHOOKS[channel] not in self.secrets:
+                why = f"{channel} needs the secret {WEBHOOKS[channel]}"
+                yield ("notify",), why, "declare it in 'secrets'"
+
+    def _unknown(
+        self, place: tuple[str | int, ...], text: str
+    ) -> Iterator[tuple[tuple[str | int, ...], str, str]]:
+        kinds: list[tuple[str, str, Iterable[str]]] = [
+            ("secrets", "secret", {*self.secrets, *_GIVEN}),
+            ("vars", "variable", self.variables),
+        ]
+        for context, word, known in kinds:
+            for name in uses_of(text, context):
+                if name not in known:
+                    yield place, f"there is no {word} '{name}'", nearest(name, known)
+
+    def _without_build(
+        self, place: tuple[str | int, ...], file: str, name: str
+    ) -> Iterator[tuple[tuple[str | int, ...], str, str]]:
+        deploy = self.workflows[file].jobs[name].deploy
+        built = self.built_before(file, name)
+        for service, image in deploy.images.items() if deploy else ():
+            if image not in built:
+                yield (
+                    (*place, "deploy", "images", service),
+                    f"no job before this one builds '{image}'",
+                    "let it need the job that does, or a job that awaits its workflow",
+                )
+
+    def built_before(self, file: str, name: str) -> dict[str, ImageBuild]:
+        """The images that are there when a job runs, by their names."""
+        workflow = self.workflows[file]
+        found: dict[str, ImageBuild] = {}
+        for before in workflow.before(name):
+            job = workflow.jobs[before]
+            if job.awaits in self.workflows:
+                other = self.workflows[job.awaits].jobs.values()
+                found |= {image.image: image for item in other for image in item.images}
+            found |= {image.image: image for image in job.images}
+        return found
