@@ -369,6 +369,8 @@ class ImageBuild(Model):
     dockerfile: RepositoryPath | None = None
     target: PlainText | None = None
     args: dict[Variable, Expressions] = {}
+    #: False: it is built only, which fills the cache for a job that pushes it.
+    push: Flag = True
     #: One of them has ``{sha}``: that one is deployed.
     tags: Annotated[list[ImageTag], Field(min_length=1)] = [ImageTag(name="{sha}")]
 
@@ -396,8 +398,8 @@ class Health(Model):
     path: PlainText = "/"
     #: Where. Default: what the deployment tells.
     url: PlainText | None = None
-    #: Service of the system that is asked, where the URL comes from the deployment.
-    service: Name | None = None
+    #: Pulumi: ``<system>/<service>`` in the stack's output `urls`.
+    service: PlainText | None = None
     #: Minutes until it is given up.
     timeout_minutes: Annotated[Whole, Field(ge=1, le=60)] = 5
 
@@ -434,7 +436,7 @@ class ComposeDeployment(Model):
     files: Annotated[list[RepositoryPath], Field(min_length=1)] = ["docker-compose.yml"]
     #: Of Compose: what runs under that name is replaced.
     project: Name
-    #: Written into `.env` beside the first file, for this run only.
+    #: Given to Compose, which puts them where its files name them: no file holds them.
     env: dict[Variable, Expressions] = {}
     profiles: list[Name] = []
 
@@ -563,6 +565,10 @@ class Workflow(Model):
     #: What it is for, for who reads the file.
     comment: PlainText = ""
     on: Triggers
+    #: Runs of the same group wait for each other. Default: of the same pull request, or commit.
+    concurrency: PlainText | None = None
+    #: A newer run of the group ends the older one. Default: only what deploys nothing.
+    cancel_in_progress: Flag | None = None
     env: dict[Variable, Expressions] = {}
     jobs: Annotated[dict[JobId, Job], Field(min_length=1)]
 
@@ -573,6 +579,7 @@ class Workflow(Model):
 
     def _mistakes(self) -> Iterator[tuple[tuple[str | int, ...], str, str]]:
         for name, job in self.jobs.items():
+            yield from self._reachable(name, job)
             for position, need in enumerate(job.needs):
                 if need not in self.jobs:
                     why = f"there is no job '{need}' in this workflow"
@@ -587,9 +594,30 @@ class Workflow(Model):
             why = "these jobs wait for each other: " + " -> ".join(cycle)
             yield ("jobs", cycle[0], "needs"), why, "remove one of these needs"
 
+    def _reachable(self, name: str, job: Job) -> Iterator[tuple[tuple[str | int, ...], str, str]]:
+        """What a pull request, or a branch that was chosen by hand, must not start."""
+        pushed = [image for image in job.images if image.push]
+        if self.on.pull_request and (pushed or job.deploy) and not self._is_kept(job):
+            what = "push images" if pushed else "be deployed"
+            why = f"every pull request would {what}"
+            yield ("jobs", name, "events"), why, "set it to [push]"
+        branches = [*(self.on.push.branches if self.on.push else []), *job.branches]
+        for position, image in enumerate(job.images):
+            if any("{branch}" in tag.name for tag in image.tags):
+                for branch in branches:
+                    if not _TAG.fullmatch(branch):
+                        place = ("jobs", name, "images", position, "tags")
+                        why = f"the branch '{branch}' makes no tag of an image"
+                        yield place, why, "leave {branch} out of its tags, or the branch"
+
     @staticmethod
     def _is_kept(job: Job) -> bool:
         return bool(job.events) and Event.PULL_REQUEST not in job.events
+
+    @property
+    def deploys(self) -> bool:
+        """Whether something comes to run."""
+        return any(job.deploy for job in self.jobs.values())
 
     def _cycle(self) -> list[str]:
         done: set[str] = set()
@@ -728,6 +756,15 @@ class Backend(Word):
     CLOUD_OIDC = "cloud_oidc"
 
 
+class ClusterAccess(Word):
+    """How a run reaches the cluster that it deploys to."""
+
+    #: By DigitalOcean's token.
+    DIGITALOCEAN = "digitalocean"
+    #: By a kubeconfig.
+    KUBECONFIG = "kubeconfig"
+
+
 class Channel(Word):
     """Where it is told how a delivery ended."""
 
@@ -748,6 +785,7 @@ class Pipeline(Model):
     variables: dict[SecretName, PipelineVariable] = {}
     registry: PushedTo = PushedTo()
     backend: Backend = Backend.BUCKET
+    cluster: ClusterAccess = ClusterAccess.DIGITALOCEAN
     #: Default: nothing is demanded.
     protection: Protection | None = None
     notify: list[Channel] = []
@@ -776,16 +814,34 @@ class Pipeline(Model):
                     yield (*place, "environment"), why, nearest(job.environment, self.environments)
                 for inner, text in job.texts:
                     yield from self._unknown((*place, *inner), text)
-                if job.awaits and job.awaits not in self.workflows:
-                    why = f"there is no workflow '{job.awaits}'"
-                    yield (*place, "awaits"), why, nearest(job.awaits, self.workflows)
-                if job.awaits == file:
-                    yield (*place, "awaits"), "the workflow would wait for itself", "name another"
+                for why, remedy in self._awaiting(file, job):
+                    yield (*place, "awaits"), why, remedy
                 yield from self._without_build(place, file, name)
         for channel in self.notify:
             if WEBHOOKS[channel] not in self.secrets:
                 why = f"{channel} needs the secret {WEBHOOKS[channel]}"
                 yield ("notify",), why, "declare it in 'secrets'"
+
+    def _awaiting(self, file: str, job: Job) -> Iterator[tuple[str, str]]:
+        """Whether each push that starts a workflow also starts the one that it waits for."""
+        if job.awaits is None:
+            return
+        if job.awaits == file:
+            yield "the workflow would wait for itself", "name another"
+            return
+        if job.awaits not in self.workflows:
+            yield f"there is no workflow '{job.awaits}'", nearest(job.awaits, self.workflows)
+            return
+        own, other = self.workflows[file].on, self.workflows[job.awaits].on
+        if not (own.push and other.push):
+            yield "both workflows have to run on pushes", "give both the trigger 'push'"
+            return
+        if own.push.paths != other.push.paths:
+            why = f"{job.awaits} does not run for the same files: this one would wait in vain"
+            yield why, "give both the same 'paths'"
+        if other.push.branches and not set(own.push.branches or ["**"]) <= {*other.push.branches}:
+            why = f"{job.awaits} does not run on all branches of this workflow"
+            yield why, "add them there"
 
     def _unknown(
         self, place: tuple[str | int, ...], text: str
@@ -818,8 +874,50 @@ class Pipeline(Model):
         found: dict[str, ImageBuild] = {}
         for before in workflow.before(name):
             job = workflow.jobs[before]
+            jobs = [job]
             if job.awaits in self.workflows:
-                other = self.workflows[job.awaits].jobs.values()
-                found |= {image.image: image for item in other for image in item.images}
-            found |= {image.image: image for image in job.images}
+                jobs += self.workflows[job.awaits].jobs.values()
+            for item in jobs:
+                found |= {image.image: image for image in item.images if image.push}
         return found
+
+
+class Owner(Word):
+    """Who changes the image of a service that runs (EN-03)."""
+
+    #: `pulumi up`, also in pipelines.
+    PULUMI = "pulumi"
+    #: `kubectl set image`, in pipelines: the program leaves the image alone.
+    KUBECTL = "kubectl"
+
+
+class PipelineOptions(Model):
+    """What a stack says about a documented pipeline: `tiers:pipelines`."""
+
+    #: Default: yes, except where the document calls it future.
+    enabled: Flag | None = None
+    owner: Owner = Owner.PULUMI
+    notify: list[Channel] = []
+    attest: Flag = True
+    registry: PushedTo = PushedTo()
+    backend: Backend = Backend.BUCKET
+    cluster: ClusterAccess = ClusterAccess.DIGITALOCEAN
+    #: Service -> where its image is pushed to. Default: the documented name.
+    images: dict[Name, ImageRepository] = {}
+    #: The stacks of the two environments.
+    stacks: dict[Environment, Name] = {}
+    #: Folder of the Pulumi project.
+    folder: RepositoryPath = "infra"
+    #: Environment on GitHub -> who approves.
+    reviewers: dict[EnvironmentName, list[Reviewer]] = {}
+    #: Also workflows that preview pull requests and bring up what is merged.
+    stack_workflows: Flag = True
+
+    def stack(self, environment: Environment) -> str:
+        """The stack of an environment."""
+        default = {Environment.DEVELOPMENT: "dev", Environment.PRODUCTION: "prod"}
+        return self.stacks.get(environment, default[environment])
+
+    def image(self, service: str, documented: str) -> str:
+        """Where a service's image is pushed to."""
+        return self.images.get(service, documented)
