@@ -34,7 +34,7 @@ IMAGES = ("postgres:15", "marcospaulo1991/encontros-tech:develop")
 DATABASE, WEB = (f"standin.local/{image}" for image in IMAGES)
 MISSING_FOR_YAML = missing("pulumi-language-yaml")
 MISSING_FOR_TYPESCRIPT = missing("pulumi-language-nodejs", "node", "npm")
-PROVIDERS = ("digitalocean", "docker", "kubernetes", "random", "tls")
+PROVIDERS = ("digitalocean", "docker", "github", "kubernetes", "random", "tls")
 """What the library's dependencies are for: `pulumi install` wants the plugins of all of them."""
 
 # --- without an engine ----------------------------------------------------------------------------
