@@ -11,9 +11,7 @@ from containers import Containers, stand_in
 from cryptography import x509
 from pulumi_tiers.cli.certificates import Wanted, made
 from pulumi_tiers.model.edge import Edge
-from pulumi_tiers.model.references import literal
 from pulumi_tiers.model.system import Target
-from pulumi_tiers.model.workload import Workload
 from pulumi_tiers.nginx import Address
 from pulumi_tiers.nginx.workloads import edge_workloads
 
@@ -38,14 +36,6 @@ def served(address: str) -> x509.Certificate:
         found = encrypted.getpeercert(binary_form=True)
         assert found is not None
         return x509.load_der_x509_certificate(found)
-
-
-def as_written(workload: Workload, **environment: str) -> Workload:
-    """With texts that mean themselves, and other waiting times."""
-    configs = {name: literal(str(text)) for name, text in workload.configs.items()}
-    return workload.model_copy(
-        update={"configs": configs, "environment": {**workload.environment, **environment}}
-    )
 
 
 def test_a_certificate_is_asked_for_served_and_renewed(tmp_path: Path) -> None:
@@ -74,7 +64,7 @@ def test_a_certificate_is_asked_for_served_and_renewed(tmp_path: Path) -> None:
             "nginx", edge, Target.DOCKER, {"app": Address("app", 1)}, (first["crt"], first["key"])
         )
         nginx = workloads["nginx"]
-        edge_name = containers.start("nginx", as_written(nginx), {})
+        edge_name = containers.start("nginx", nginx, {})
         containers.wait_healthy(edge_name, nginx)
         field = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
         acme.host = containers.docker("inspect", "-f", field, edge_name)
@@ -84,7 +74,9 @@ def test_a_certificate_is_asked_for_served_and_renewed(tmp_path: Path) -> None:
 
         with acme:
             # Ten days are soon over: each round renews it.
-            certbot = as_written(workloads["nginx-certbot"], EDGE_RENEW_SECONDS="3")
+            certbot = workloads["nginx-certbot"]
+            often = {**certbot.environment, "EDGE_RENEW_SECONDS": "3"}
+            certbot = certbot.model_copy(update={"environment": often})
             started = time.monotonic()
             certbot_name = containers.start("nginx-certbot", certbot, {})
 

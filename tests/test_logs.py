@@ -15,7 +15,7 @@ from published import check_types
 from pulumi_tiers.engines import ENGINES
 from pulumi_tiers.model.network import Network
 from pulumi_tiers.model.observability import Logs, Observability
-from pulumi_tiers.model.references import literal, references
+from pulumi_tiers.model.references import references
 from pulumi_tiers.model.store import Store
 from pulumi_tiers.model.system import Environment, System, Target
 from pulumi_tiers.model.workload import Condition, Workload
@@ -385,8 +385,5 @@ def test_what_ships_logs_starts_with_its_hardening(tmp_path: Path) -> None:
             texts = [*workload.environment.values(), *workload.secrets.values()]
             every = [reference for text in texts for reference in references(text)]
             values = {f"{item.connection}.{item.field}": item.field for item in every}
-            # Files are written as they are.
-            configs = {name: literal(text) for name, text in workload.configs.items()}
-            workload = workload.model_copy(update={"configs": configs})
             name = containers.start(key, workload, values)
             containers.wait_healthy(name, workload)

@@ -27,6 +27,7 @@ from pulumi_tiers.cli.console import EXIT_INPUT, Steps, Stop
 from pulumi_tiers.cli.files import private_folder, write_private
 from pulumi_tiers.cli.project import Project
 from pulumi_tiers.component import PACKAGE
+from pulumi_tiers.render.dumper import Dumper
 from pulumi_tiers.render.recorder import STACK_TYPE, Json, Recording, variable_name
 
 _PLUGINS = ("docker", "random")
@@ -167,8 +168,8 @@ class Stack:
         declared = _yaml(self.project.root / "Pulumi.yaml")
         main = os.path.relpath(self.project.main.parent, self.folder)
         runtime = {"name": "python", "options": {"toolchain": "pip", "virtualenv": sys.prefix}}
-        copy = yaml.safe_dump({**declared, "main": main, "runtime": runtime}, sort_keys=False)
-        write_private(self.folder / "Pulumi.yaml", copy)
+        copy = {**declared, "main": main, "runtime": runtime}
+        write_private(self.folder / "Pulumi.yaml", _text(copy))
         self._configure(overrides)
         options = automation.LocalWorkspaceOptions(
             env_vars=self.environment(), pulumi_command=self.engine.command
@@ -200,7 +201,7 @@ class Stack:
         for key, value in overrides.items():
             merged = isinstance(value, dict) and isinstance(config.get(key), dict)
             config[key] = {**config[key], **value} if merged else value
-        write_private(self.config_file, yaml.safe_dump({**kept, "config": config}, sort_keys=False))
+        write_private(self.config_file, _text({**kept, "config": config}))
 
     def take_over(self, recording: Recording) -> None:
         """What the fallback started becomes the engine's: its secrets, and by that its data."""
@@ -249,6 +250,10 @@ class Stack:
 
 def _yaml(path: Path) -> dict[str, Any]:
     return yaml.safe_load(path.read_text(encoding="utf-8")) or {} if path.is_file() else {}
+
+
+def _text(content: Mapping[str, Any]) -> str:
+    return yaml.dump(content, Dumper=Dumper, sort_keys=False)
 
 
 # --- running --------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import yaml
 
 from pulumi_tiers.platforms.labels import LABEL_DEPENDS_ON, LABEL_SERVICE, LABEL_SYSTEM
 from pulumi_tiers.render.details import CONTAINER, labels_of
+from pulumi_tiers.render.dumper import Dumper
 from pulumi_tiers.render.recorder import (
     Json,
     Recording,
@@ -67,7 +68,7 @@ def _is_on_demand(container: Resource) -> bool:
     return container.inputs.get("start") is False
 
 
-class _Dumper(yaml.SafeDumper):
+class _Dumper(Dumper):
     """Writes scripts as people do."""
 
 
