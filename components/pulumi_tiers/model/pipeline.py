@@ -817,10 +817,6 @@ class Pipeline(Model):
                 for why, remedy in self._awaiting(file, job):
                     yield (*place, "awaits"), why, remedy
                 yield from self._without_build(place, file, name)
-        for channel in self.notify:
-            if WEBHOOKS[channel] not in self.secrets:
-                why = f"{channel} needs the secret {WEBHOOKS[channel]}"
-                yield ("notify",), why, "declare it in 'secrets'"
 
     def _awaiting(self, file: str, job: Job) -> Iterator[tuple[str, str]]:
         """Whether each push that starts a workflow also starts the one that it waits for."""

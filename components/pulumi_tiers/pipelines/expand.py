@@ -6,7 +6,6 @@ process of the machine could read it.
 
 from collections.abc import Iterator, Mapping
 
-from pulumi_tiers.model.errors import Mistake, nearest
 from pulumi_tiers.model.pipeline import (
     WEBHOOKS,
     Access,
@@ -22,8 +21,12 @@ from pulumi_tiers.model.pipeline import (
     KubectlDeployment,
     Permission,
     Pipeline,
+    PipelineSecret,
+    PipelineVariable,
     PulumiDeployment,
     RegistryLogin,
+    Scope,
+    Source,
     Step,
     When,
     Workflow,
@@ -33,6 +36,8 @@ from pulumi_tiers.model.pipeline import (
 PYTHON = "3.11"
 NOTIFY = "notify"
 """The job that tells how a delivery ended."""
+PIPELINES_TOKEN = "PIPELINES_TOKEN"  # noqa: S105 - a name
+"""GitHub's own token may neither write workflows nor secrets; names with GITHUB_ are refused."""
 _IMAGES = "$RUNNER_TEMP/images"
 """A line for each service: ``<service>=<image with its digest>``."""
 _GATE_MINUTES = 45
@@ -43,25 +48,50 @@ def expanded(pipeline: Pipeline) -> dict[str, Workflow]:
     return {file: _workflow(pipeline, file) for file in pipeline.workflows}
 
 
-def check_secrets(place: str, pipeline: Pipeline) -> Iterator[Mistake]:
-    """What the steps use must be declared, as GitHub can't have it otherwise.
+def completed(pipeline: Pipeline) -> Pipeline:
+    """The pipeline with the secrets and variables that logins, state and deployments need."""
+    workflows = expanded(pipeline).values()
+    texts = [
+        text for workflow in workflows for job in workflow.jobs.values() for _, text in job.texts
+    ]
+    secrets = dict(pipeline.secrets)
+    variables = dict(pipeline.variables)
+    known = _known_secrets(pipeline)
+    for text in texts:
+        for name in uses_of(text, "secrets"):
+            if name in known:
+                secrets.setdefault(name, known[name])
+        for name in uses_of(text, "vars"):
+            variables.setdefault(name, PipelineVariable())
+    return pipeline.model_copy(update={"secrets": secrets, "variables": variables})
 
-    The model has seen what is written out; logins, backends and deployments use some more.
-    """
-    for file, workflow in expanded(pipeline).items():
-        for name, job in workflow.jobs.items():
-            for _, text in job.texts:
-                for context, known in (
-                    ("secrets", {*pipeline.secrets, "GITHUB_TOKEN"}),
-                    ("vars", {*pipeline.variables}),
-                ):
-                    for used in uses_of(text, context):
-                        if used not in known:
-                            yield Mistake(
-                                f"{place}: workflows.{file}.jobs.{name}",
-                                f"it uses {context}.{used}, which isn't declared",
-                                f"declare it; {nearest(used, known)}",
-                            )
+
+def _known_secrets(pipeline: Pipeline) -> dict[str, PipelineSecret]:
+    """Those that this module's steps use, and where their values come from."""
+    registry = pipeline.registry
+    bucket = {
+        "PULUMI_BACKEND_URL": ("where the stacks' state is", Source.STATE_URL),
+        "AWS_ACCESS_KEY_ID": ("the key of the state's bucket", Source.STATE_KEY_ID),
+        "AWS_SECRET_ACCESS_KEY": ("its secret part", Source.STATE_KEY),
+        "PULUMI_CONFIG_PASSPHRASE": ("opens the secrets of the stacks", Source.GIVEN),
+        "PULUMI_ACCESS_TOKEN": ("logs in to Pulumi Cloud", Source.GIVEN),
+        "DIGITALOCEAN_ACCESS_TOKEN": ("reaches DigitalOcean", Source.DIGITALOCEAN_TOKEN),
+        registry.username: ("logs in to the registry", Source.REGISTRY_USERNAME),
+        registry.password: ("its token", Source.REGISTRY_PASSWORD),
+    }
+    found = {
+        name: PipelineSecret(purpose=purpose, source=source)
+        for name, (purpose, source) in bucket.items()
+    }
+    # Each stack has a cluster of its own.
+    for name, source in (("K8S_CLUSTER_ID", Source.CLUSTER_ID), ("KUBECONFIG", Source.KUBECONFIG)):
+        found[name] = PipelineSecret(purpose="the cluster", source=source, scope=Scope.ENVIRONMENT)
+    for name, purpose in (
+        (PIPELINES_TOKEN, "writes what the stack keeps on GitHub, if it keeps something there"),
+        *((webhook, f"where {channel} is told") for channel, webhook in WEBHOOKS.items()),
+    ):
+        found[name] = PipelineSecret(purpose=purpose, optional=True)
+    return found
 
 
 def _workflow(pipeline: Pipeline, file: str) -> Workflow:
@@ -73,9 +103,11 @@ def _workflow(pipeline: Pipeline, file: str) -> Workflow:
     if cancel is None:
         cancel = not workflow.deploys
     if group is None:
-        own = file.rpartition(".")[0]
-        which = "github.event.pull_request.number || github.sha"
-        group = f"{own}-${{{{ {which if workflow.on.pull_request else 'github.sha'} }}}}"
+        # Deployments of a branch in the order of its commits; everything else side by side.
+        which = "github.ref" if workflow.deploys else "github.sha"
+        if workflow.on.pull_request:
+            which = f"github.event.pull_request.number || {which}"
+        group = f"{file.rpartition('.')[0]}-${{{{ {which} }}}}"
     return workflow.model_copy(
         update={"jobs": jobs, "concurrency": group, "cancel_in_progress": cancel}
     )
@@ -205,6 +237,7 @@ def backend_variables(pipeline: Pipeline) -> dict[str, str]:
             pass
     if pipeline.cluster is ClusterAccess.DIGITALOCEAN:
         given["DIGITALOCEAN_TOKEN"] = _secret("DIGITALOCEAN_ACCESS_TOKEN")
+    given["GITHUB_TOKEN"] = _secret(PIPELINES_TOKEN)
     return given
 
 

@@ -1,0 +1,98 @@
+"""GitHub, as a stack says it: whose repositories, and how they are written to."""
+
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from pulumi_tiers.model.base import Flag, Model, Name, PlainText, Text, Word
+from pulumi_tiers.model.errors import reject, shown
+from pulumi_tiers.model.pipeline import Branch, Scope, SecretName
+
+_OWNER = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9]|-(?=[A-Za-z0-9])){0,38}")
+_REPOSITORY = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9_.-]{1,100}")
+
+
+def _owner(value: str) -> str:
+    if not _OWNER.fullmatch(value):
+        raise reject(
+            f"{shown(value)} is neither a user of GitHub nor an organisation",
+            "write its name as it stands in the repositories' addresses, such as 'octocat'",
+        )
+    return value
+
+
+def _repository(value: str) -> str:
+    if not _REPOSITORY.fullmatch(value) or value.endswith(".git"):
+        raise reject(
+            f"{shown(value)} is not a name that GitHub takes for a repository",
+            "use at most 100 letters, digits, '-', '_' and '.', without the owner and '.git'",
+        )
+    return value
+
+
+OwnerName = Annotated[str, AfterValidator(_owner)]
+RepositoryName = Annotated[str, AfterValidator(_repository)]
+
+
+class Delivery(Word):
+    """How workflow files come into a repository."""
+
+    #: On a branch of their own, with a pull request that people merge.
+    PULL_REQUEST = "pull_request"
+    #: As commits on the branch itself.
+    DIRECT = "direct"
+
+
+class Edits(Word):
+    """What happens where somebody has changed a generated file by hand."""
+
+    #: It is a mistake of the stack: nothing is changed until it is decided.
+    REFUSE = "refuse"
+    #: The file is generated again, and it is told that there was an edit.
+    OVERWRITE = "overwrite"
+    #: The file stays as people have it, and it is told that it differs.
+    KEEP = "keep"
+
+
+_SECRET_KEY = re.compile(r"(?:[a-z][a-z0-9-]*/)?[A-Z_][A-Z0-9_]*")
+
+
+def _value_key(value: str) -> str:
+    if not _SECRET_KEY.fullmatch(value):
+        raise reject(
+            f"{shown(value)} names no secret or variable of a pipeline",
+            "write NAME for all systems of the stack, or <system>/NAME for one",
+        )
+    return value
+
+
+ValueKey = Annotated[str, AfterValidator(_value_key)]
+"""``NAME`` for all systems of the stack, or ``<system>/NAME`` for one."""
+
+
+class GitHub(Model):
+    """What a stack does on GitHub. Without it, nothing is made there, and nobody is asked."""
+
+    #: A user or an organisation.
+    owner: OwnerName
+    #: System -> its repository. Default: of the system's own name.
+    repositories: dict[Name, RepositoryName] = {}
+    #: That workflow files are for.
+    branch: Branch = "main"
+    delivery: Delivery = Delivery.PULL_REQUEST
+    edits: Edits = Edits.REFUSE
+    #: This stack writes what a repository has once: files, secrets, protection. Others write their
+    #: own environment only. Default: the stack of production does.
+    repository_wide: Flag | None = None
+    #: Values that no output of the program gives.
+    secrets: dict[ValueKey, Text] = {}
+    variables: dict[ValueKey, PlainText] = {}
+    #: Name -> where it is kept. Default: the description's.
+    scopes: dict[SecretName, Scope] = {}
+    #: DigitalOcean: a bucket for the state of stacks, whose address and keys pipelines get.
+    state_bucket: Flag = False
+    #: What is only told otherwise is a mistake: production that nobody has to approve.
+    strict: Flag = False
+    #: Of GitHub Enterprise: ``https://github.example.com/``.
+    base_url: Annotated[PlainText, Field(pattern=r"^https?://\S+/$")] | None = None
