@@ -11,9 +11,9 @@ def write_private(path: Path, text: str) -> None:
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Writes a file that is there anew; it stays where its links lead to, and who may read it."""
+    """Writes a file anew; one that is there stays where its links lead to, and who may read it."""
     real = path.resolve()
-    _write(real, text, real.stat().st_mode & 0o777)
+    _write(real, text, real.stat().st_mode & 0o777 if real.exists() else 0o644)
 
 
 def _write(path: Path, text: str, mode: int) -> None:

@@ -23,6 +23,7 @@ from pulumi_tiers.model.errors import DescriptionError
 from pulumi_tiers.model.system import Target
 
 if TYPE_CHECKING:
+    from pulumi_tiers.cli import actions as action_pins
     from pulumi_tiers.cli import pins
     from pulumi_tiers.cli import scale as scales
     from pulumi_tiers.model.workload import Autoscale
@@ -362,6 +363,37 @@ def doctor(
 
 @app.command()
 @_for_people
+def actions(
+    update: Annotated[
+        bool, typer.Option("--update", help="Pin the newest releases of the same major versions.")
+    ] = False,
+    major: Annotated[
+        bool, typer.Option("--major", help="With --update: of newer major versions too.")
+    ] = False,
+    as_json: JsonOption = False,
+    cwd: FolderOption = HERE,
+) -> None:
+    """Check the pinned GitHub Actions against their repositories. Exit code 1 if one is wrong."""
+    from pulumi_tiers.cli.actions import examine
+
+    if major and not update:
+        raise Stop("--major goes with --update", EXIT_INPUT)
+    steps = Steps()
+    report = examine(cwd, steps, update=update, major=major)
+    if as_json:
+        _print_json(report.as_json())
+    else:
+        _print_actions(report)
+    if report.written:
+        steps.say(f"wrote {report.written}: pulumi up brings it into the workflow files")
+    elif update:
+        steps.say("nothing to update")
+    if not report.well:
+        raise typer.Exit(1)
+
+
+@app.command()
+@_for_people
 def credential(
     cluster: Annotated[str, typer.Argument(help="Id of the cluster.")],
 ) -> None:
@@ -523,6 +555,26 @@ def _print_containers(everything: list[docker.Container], *, as_json: bool) -> N
         err.print(
             f"hardening not verified with the real image: {', '.join(unverified)}", style="dim"
         )
+
+
+def _print_actions(report: "action_pins.Report") -> None:
+    table = Table(box=None, pad_edge=False)
+    for heading in ("ACTION", "VERSION", "SHA", "RESULT", "NEWER"):
+        table.add_column(heading, overflow="fold")
+    for item in report.findings:
+        colour = "green" if item.result == "right" else "red"
+        told = ": ".join(text for text in (item.result, item.why) if text)
+        newer = [pin.version for pin in (item.newer, item.newer_major) if pin]
+        table.add_row(
+            escape("\n".join((item.pin.name, *(f"  {place}" for place in item.places)))),
+            escape(item.pin.version) + (f" (was {escape(item.was)})" if item.was else ""),
+            item.pin.sha[:12],
+            f"[{colour}]{escape(told)}[/{colour}]",
+            escape(", ".join(newer) or "-"),
+        )
+    out.print(table)
+    for entry in report.unpinned:
+        out.print(f"not pinned: {entry.place}: {entry.why}", style="red", markup=False)
 
 
 def _print_services(services: "list[scales.Service]", stack: str, *, as_json: bool) -> None:

@@ -19,11 +19,13 @@ from types import MappingProxyType
 from pulumi_tiers.model.errors import DescriptionError, Mistake, nearest, shown
 
 FILE = "actions.json"
-PACKAGED = Path(__file__).with_name(FILE)
+PACKAGED = Path(__file__).resolve().with_name(FILE)
 
+VERSION = re.compile(r"v?\d{1,9}\.\d{1,9}\.\d{1,9}", re.ASCII)
+"""The tag of a release; a tag like v4 moves by design."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*/[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*")
 _KEYS = {
-    "version": (re.compile(r"v?\d+\.\d+\.\d+", re.ASCII), "write a full version, like v4.2.2"),
+    "version": (VERSION, "write a full version, like v4.2.2"),
     "sha": (
         re.compile(r"[0-9a-f]{40}"),
         "write the whole SHA of the commit: 40 digits, lower case",
@@ -55,7 +57,7 @@ class Pin:
 
 def pin(name: str) -> Pin:
     """The pin of an action. Raises DescriptionError for one that has none."""
-    known = pins(project_file())
+    known = pins(project_file(Path()))
     if name not in known:
         why = f"the action {shown(name)} has no pin"
         raise DescriptionError([Mistake(FILE, why, nearest(name, known))])
@@ -67,13 +69,12 @@ def pins(own: Path | None = None) -> dict[str, Pin]:
     return {**PINS, **(read(own) if own and own.is_file() else {})}
 
 
-def project_file() -> Path | None:
+def project_file(start: Path) -> Path | None:
     """Where the project's own pins stand, if it has any: None outside of a project.
 
     The engine and `tiers` run a program in its folder; the project's is that, or one above it.
     """
-    here = Path.cwd()
-    for folder in (here, *here.parents):
+    for folder in (start.resolve(), *start.resolve().parents):
         if (folder / "Pulumi.yaml").is_file():
             return folder / FILE
     return None
