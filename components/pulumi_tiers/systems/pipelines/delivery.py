@@ -1,0 +1,97 @@
+"""What documented pipelines have in common: what a stack chose, and steps that several take."""
+
+from collections.abc import Mapping
+
+from pulumi_tiers.model.pipeline import (
+    WEBHOOKS,
+    DeploymentEnvironment,
+    Pipeline,
+    PipelineOptions,
+    PipelineSecret,
+    PipelineVariable,
+    PushedTo,
+    RegistryLogin,
+    Source,
+    Step,
+    Workflow,
+)
+
+
+def delivery(
+    options: PipelineOptions,
+    workflows: Mapping[str, Workflow],
+    *,
+    environments: Mapping[str, DeploymentEnvironment],
+    secrets: Mapping[str, PipelineSecret] | None = None,
+    variables: Mapping[str, PipelineVariable] | None = None,
+) -> Pipeline:
+    """A documented pipeline with what the stack chose: registry, notifications, who approves.
+
+    `secrets` and `variables` are those that its document names; the registry's come by themselves.
+    """
+    return Pipeline(
+        workflows=dict(workflows),
+        environments={
+            name: environment.model_copy(update={"reviewers": options.reviewers.get(name, [])})
+            for name, environment in environments.items()
+        },
+        secrets={**_login(options.registry), **(secrets or {}), **_webhooks(options)},
+        variables={**_role(options.registry), **(variables or {})},
+        registry=options.registry,
+        backend=options.backend,
+        cluster=options.cluster,
+        notify=options.notify,
+        attest=options.attest,
+    )
+
+
+def _login(registry: PushedTo) -> dict[str, PipelineSecret]:
+    if registry.login is not RegistryLogin.SECRETS:
+        return {}
+    return {
+        registry.username: PipelineSecret(
+            purpose="who pushes images", source=Source.REGISTRY_USERNAME
+        ),
+        registry.password: PipelineSecret(
+            purpose="the token, not the password, of who pushes images",
+            source=Source.REGISTRY_PASSWORD,
+        ),
+    }
+
+
+def _role(registry: PushedTo) -> dict[str, PipelineVariable]:
+    if registry.login is not RegistryLogin.AWS:
+        return {}
+    return {
+        registry.role: PipelineVariable(purpose="the role that may push images"),
+        registry.region: PipelineVariable(purpose="where the registry is"),
+    }
+
+
+def _webhooks(options: PipelineOptions) -> dict[str, PipelineSecret]:
+    return {
+        WEBHOOKS[channel]: PipelineSecret(purpose=f"where {channel} takes messages")
+        for channel in options.notify
+    }
+
+
+def python(version: str, *requirements: str) -> Step:
+    """Python, and a cache of what pip downloads that changes with the files of requirements."""
+    return Step(
+        name=f"Set up Python {version}",
+        uses="actions/setup-python",
+        inputs={
+            "python-version": version,
+            "cache": "pip",
+            "cache-dependency-path": "\n".join(requirements),
+        },
+    )
+
+
+def node(version: str, lock: str) -> Step:
+    """Node, and a cache of what npm downloads that changes with the lock file."""
+    return Step(
+        name=f"Set up Node.js {version}",
+        uses="actions/setup-node",
+        inputs={"node-version": version, "cache": "npm", "cache-dependency-path": lock},
+    )
