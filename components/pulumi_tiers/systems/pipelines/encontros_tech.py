@@ -70,7 +70,7 @@ def _ci(options: PipelineOptions) -> Workflow:
     requirements = f"{_FOLDER}/requirements.txt"
     return Workflow(
         name="CI",
-        comment="Tests what is pushed, and builds the image that deployments of the same push take.",
+        comment="Tests what is pushed, and builds the image that its deployment takes.",
         on=Triggers(push=Push(branches=branches, paths=_PATHS), dispatch=True),
         jobs={
             "test": Job(
