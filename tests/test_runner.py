@@ -131,6 +131,7 @@ TIMED = "{schedule: [{cron: '0 3 * * *'}], workflow_dispatch: {}}"
         (PUSH, Event("pull_request", changed=("app/main.py",)), False),
         ("{push: {tags: ['v*']}}", Event("push", tag="v1"), True),
         ("{push: {tags: ['v*']}}", Event("push"), False),
+        ("{push: {tags: ['v*'], paths: ['app/**']}}", Event("push", tag="v1"), True),
         ("{push: {branches-ignore: [main]}}", Event("push"), False),
         ("{push: {branches-ignore: [main]}}", Event("push", branch="x"), True),
         ("{push: {paths-ignore: ['*.md']}}", Event("push"), False),
