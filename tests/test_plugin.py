@@ -20,6 +20,7 @@ from pulumi_tiers import (
     EdgeProxy,
     Environment,
     Family,
+    ImageOwner,
     MLTier,
     Observability,
     Overflow,
@@ -40,8 +41,8 @@ from wheelhouse import ROOT
 
 COMPONENTS = (AppTier, Cluster, DataTier, EdgeProxy, MLTier, Observability, Site)
 ENUMS = (
-    *(Balance, Condition, DeadLetterStrategy, Overflow, PolicyTarget, PullPolicy, QueueType),
-    *(RestartPolicy, Severity, Sharing, SiteTarget, TlsMode, Environment, Family),
+    *(Balance, Condition, DeadLetterStrategy, ImageOwner, Overflow, PolicyTarget, PullPolicy),
+    *(QueueType, RestartPolicy, Severity, Sharing, SiteTarget, TlsMode, Environment, Family),
 )
 
 # --- the schema -----------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pulumi_tiers.model.ml import Sharing
     from pulumi_tiers.model.store import DeadLetterStrategy, Overflow, PolicyTarget, QueueType
     from pulumi_tiers.model.system import Target
-    from pulumi_tiers.model.workload import Condition, PullPolicy, RestartPolicy
+    from pulumi_tiers.model.workload import Condition, ImageOwner, PullPolicy, RestartPolicy
     from pulumi_tiers.observability.component import Observability
     from pulumi_tiers.site import Site
 
@@ -27,6 +27,7 @@ __all__ = [
     "EdgeProxy",
     "Environment",
     "Family",
+    "ImageOwner",
     "MLTier",
     "Observability",
     "Overflow",
@@ -50,6 +51,7 @@ _HOMES = {
     "EdgeProxy": "edge_proxy",
     "Environment": "model.system",
     "Family": "model.observability",
+    "ImageOwner": "model.workload",
     "MLTier": "ml_tier",
     "Observability": "observability.component",
     "Overflow": "model.store",

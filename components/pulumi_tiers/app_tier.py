@@ -17,7 +17,13 @@ from pulumi_tiers.model.ml import Sharing
 from pulumi_tiers.model.place import Place
 from pulumi_tiers.model.references import GENERATED, Reference
 from pulumi_tiers.model.system import Target
-from pulumi_tiers.model.workload import Condition, PullPolicy, RestartPolicy, Workload
+from pulumi_tiers.model.workload import (
+    Condition,
+    ImageOwner,
+    PullPolicy,
+    RestartPolicy,
+    Workload,
+)
 from pulumi_tiers.models import check_models, with_models
 from pulumi_tiers.passwords import Passwords, configured
 from pulumi_tiers.platforms import platform_for
@@ -266,6 +272,8 @@ class WorkloadArgs(TypedDict):
     """Default: unless-stopped."""
     pull_policy: NotRequired[PullPolicy]
     """Default: missing."""
+    image_owner: NotRequired[ImageOwner]
+    """Who changes the image of the running service. Default: program."""
     stop_grace_period: NotRequired[str]
     """Between SIGTERM and SIGKILL. Default: 10s."""
     user: NotRequired[str]

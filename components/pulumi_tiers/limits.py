@@ -11,7 +11,7 @@ from pulumi_tiers.model.errors import Mistake
 from pulumi_tiers.model.image import RegistryLogin
 from pulumi_tiers.model.store import Store
 from pulumi_tiers.model.system import Target
-from pulumi_tiers.model.workload import Autoscale, RestartPolicy, Workload
+from pulumi_tiers.model.workload import Autoscale, ImageOwner, RestartPolicy, Workload
 
 LARGEST_FILES = 1_000_000
 """Bytes. Kubernetes takes 1 MiB in a ConfigMap; Linux starts a program with 2 MiB of variables."""
@@ -67,6 +67,12 @@ def _docker(place: str, workload: Workload) -> Iterator[Mistake]:
             f"{place}.autoscale",
             "Docker has no autoscaler",
             "remove it for this target, and set 'replicas' (tiers:replicas)",
+        )
+    if workload.image_owner is ImageOwner.OTHERS:
+        yield Mistake(
+            f"{place}.image_owner",
+            "on Docker, a container has one image from its start to its end",
+            "remove it for this target: whoever changes the image makes a new container",
         )
 
 

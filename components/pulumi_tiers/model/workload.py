@@ -68,6 +68,14 @@ class PullPolicy(Word):
     MISSING = "missing"
 
 
+class ImageOwner(Word):
+    """Who changes the image of a service that runs. Both at once would undo each other's work."""
+
+    PROGRAM = "program"
+    #: On Kubernetes: ``kubectl set image``, as a pipeline does it. The program's is the first one.
+    OTHERS = "others"
+
+
 def _given(value: str) -> str:
     if not value:
         raise reject("the text is empty", "write it out, or leave the key out")
@@ -396,6 +404,7 @@ class Workload(Model):
     resources: Resources = Resources()
     restart: RestartPolicy = RestartPolicy.UNLESS_STOPPED
     pull_policy: PullPolicy = PullPolicy.MISSING
+    image_owner: ImageOwner = ImageOwner.PROGRAM
     stop_grace_period: Duration = "10s"
     #: ``uid:gid``. Numbers, because Kubernetes can't tell that a named user isn't root.
     user: Annotated[str, AfterValidator(_user)] = "1000:1000"
@@ -491,6 +500,11 @@ class Workload(Model):
                 yield ("replicas",), "each run is one container", "remove it"
             if self.ports:
                 yield ("ports",), "nobody reaches what runs on demand", "remove them"
+        if self.image_owner is ImageOwner.OTHERS:
+            for key in ("job", "on_demand", "per_node", "stateful"):
+                if getattr(self, key):
+                    why = f"others change the image of a service, and this is one with '{key}'"
+                    yield ("image_owner",), why, f"remove it, or '{key}'"
         if self.metrics and (self.on_demand or self.job):
             why = "it ends, and Prometheus would take it for one that is down"
             yield ("metrics",), why, "remove it, and let a service tell what became of the work"

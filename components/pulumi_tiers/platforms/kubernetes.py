@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import pulumi
 import pulumi_kubernetes as kubernetes
@@ -16,6 +16,7 @@ from pulumi_tiers.model.workload import (
     SECRET_FILES,
     Autoscale,
     Healthcheck,
+    ImageOwner,
     Init,
     Metrics,
     Port,
@@ -324,6 +325,8 @@ class KubernetesPlatform(Platform):
             "replicas": workload.autoscale.min if workload.autoscale else workload.replicas,
             "template": template,
         }
+        if workload.image_owner is ImageOwner.OTHERS:
+            return _shared(owner, site, name, workload.image, metadata, spec, options)
         return kubernetes.apps.v1.Deployment(child, metadata=metadata, spec=spec, opts=options)
 
     def _service(
@@ -393,6 +396,51 @@ class KubernetesPlatform(Platform):
             opts=owner.child_options(),
         )
         return name
+
+
+def _shared(
+    owner: Component,
+    site: SiteRef,
+    name: str,
+    image: pulumi.Input[str] | None,
+    metadata: kubernetes.meta.v1.ObjectMetaArgsDict,
+    spec: kubernetes.apps.v1.DeploymentSpecArgsDict,
+    options: pulumi.ResourceOptions,
+) -> pulumi.Resource:
+    """A Deployment whose image is others' as soon as it is there; `spec` names none.
+
+    One resource that ignores its image can't do it: with any other change, the provider takes over
+    what a manager called kubectl-... has set, sends the image that it remembers, and removes
+    ``restartedAt``. So one makes the Deployment, with its image, and never changes it again. The
+    other one has all the rest: of a Patch, the provider takes nothing over.
+    """
+    made = kubernetes.apps.v1.Deployment(
+        owner.child(name),
+        metadata=metadata_of(site, name, name, {"pulumi.com/skipAwait": "true"}),
+        spec={
+            # Nothing starts before the rest is there.
+            "paused": True,
+            "selector": spec["selector"],
+            # It has no numbers, which would stay where the rest needs none.
+            "strategy": {"type": "Recreate"},
+            "template": {
+                "metadata": {"labels": _selector(site, name)},
+                "spec": {"containers": [{"name": name, "image": image}]},
+            },
+        },
+        opts=pulumi.ResourceOptions.merge(
+            options,
+            pulumi.ResourceOptions(
+                ignore_changes=["metadata.annotations", "metadata.labels", "spec"]
+            ),
+        ),
+    )
+    return kubernetes.apps.v1.DeploymentPatch(
+        owner.child(name),
+        metadata=cast("kubernetes.meta.v1.ObjectMetaPatchArgsDict", metadata),
+        spec=cast("kubernetes.apps.v1.DeploymentSpecPatchArgsDict", {**spec, "paused": False}),
+        opts=pulumi.ResourceOptions.merge(options, pulumi.ResourceOptions(depends_on=[made])),
+    )
 
 
 # --- what everything carries ----------------------------------------------------------------------
@@ -807,7 +855,6 @@ def _container(name: str, workload: Workload) -> kubernetes.core.v1.ContainerArg
     read_only |= {CONFIGS, SECRET_FILES}
     container: kubernetes.core.v1.ContainerArgsDict = {
         "name": name,
-        "image": workload.image,
         "image_pull_policy": "Always" if always else "IfNotPresent",
         "env": _environment(_secret(name, workload), workload.environment, workload.secrets),
         "ports": [{"container_port": port.target} for port in workload.ports],
@@ -815,6 +862,8 @@ def _container(name: str, workload: Workload) -> kubernetes.core.v1.ContainerArg
         "resources": _resources(workload.resources, workload.gpu.count if workload.gpu else 0),
         "security_context": _hardening(workload),
     }
+    if workload.image_owner is ImageOwner.PROGRAM:
+        container["image"] = workload.image
     if workload.entrypoint:
         container["command"] = [_literal(part) for part in workload.entrypoint]
     if workload.command:

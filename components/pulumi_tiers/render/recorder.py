@@ -10,7 +10,7 @@ import json
 import logging
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias, cast
 
 import pulumi
@@ -18,6 +18,8 @@ from google.protobuf import empty_pb2, struct_pb2
 from pulumi.runtime import mocks, rpc, set_all_config, set_mocks, settings
 from pulumi.runtime.proto import resource_pb2
 from pulumi.runtime.stack import Stack, run_pulumi_func
+
+from pulumi_tiers.model.unknown import PLACEHOLDER
 
 STACK_TYPE = "pulumi:pulumi:Stack"
 
@@ -63,9 +65,6 @@ class Recording:
 
 # --- placeholders ---------------------------------------------------------------------------------
 
-# Only characters that percent-encoding leaves alone: a placeholder survives inside a URL.
-_PLACEHOLDER = re.compile(r"__(secret|later)\.([A-Za-z0-9_.-]+?)__")
-
 
 def variable_name(text: str) -> str:
     """A name as an environment variable: ``data-postgres`` → ``DATA_POSTGRES``."""
@@ -84,7 +83,7 @@ def later_placeholder(path: str) -> str:
 
 def replace_placeholders(text: str, shown: Callable[[str, str], str]) -> str:
     """`shown` gets the kind (``secret`` or ``later``) and the name."""
-    return _PLACEHOLDER.sub(lambda match: shown(match[1], match[2]), text)
+    return PLACEHOLDER.sub(lambda match: shown(match[1], match[2]), text)
 
 
 def placeholders(value: Json) -> Iterator[tuple[str, str]]:
@@ -92,7 +91,7 @@ def placeholders(value: Json) -> Iterator[tuple[str, str]]:
     if isinstance(value, Secret):
         yield from placeholders(value.value)
     elif isinstance(value, str):
-        yield from ((match[1], match[2]) for match in _PLACEHOLDER.finditer(value))
+        yield from ((match[1], match[2]) for match in PLACEHOLDER.finditer(value))
     elif isinstance(value, Mapping):
         for item in value.values():
             yield from placeholders(item)
@@ -313,6 +312,33 @@ class _Warnings(logging.Handler):
         self.recording.warnings.append(record.getMessage())
 
 
+def _with_patches(resources: list[Resource]) -> list[Resource]:
+    """A Patch, and what it belongs to, are one object of the cluster: here they are one, too."""
+    found = {(item.type, item.name, item.parent): item for item in resources}
+    for key, patch in list(found.items()):
+        whole = found.get((patch.type.removesuffix("Patch"), *key[1:]))
+        if patch.type.startswith("kubernetes:") and whole and whole is not patch:
+            inputs = _merged(whole.inputs, patch.inputs)
+            found[(whole.type, *key[1:])] = replace(
+                whole, inputs=inputs, ignore_changes=patch.ignore_changes
+            )
+            del found[key]
+    return list(found.values())
+
+
+def _merged(old: Json, new: Json) -> Json:
+    """As Kubernetes merges: maps by their keys, lists of objects by their names."""
+    match old, new:
+        case Mapping(), Mapping():
+            both = {key: _merged(old[key], new[key]) for key in old if key in new}
+            return {**old, **new, **both}
+        case [{"name": _}, *_], [{"name": _}, *_]:
+            names = {item["name"]: item for item in old}
+            return [_merged(names.get(item["name"], {}), item) for item in new]
+        case _:
+            return new
+
+
 def record(
     program: Callable[[], None], *, project: str, stack: str, config: Mapping[str, Json]
 ) -> Recording:
@@ -353,6 +379,7 @@ def record(
     finally:
         loop.close()
         asyncio.set_event_loop(None)
+    recording.resources = _with_patches(recording.resources)
     return recording
 
 
