@@ -280,7 +280,6 @@ def test_nothing_is_quoted_without_need() -> None:
         "$A",
         "a='b'",
         "x-${{ b }}",
-        "3.1.0",
     ]
     lines = workflow_text({"env": {f"A{n}": text for n, text in enumerate(texts)}}).splitlines()
     assert lines[1:] == [f"  A{n}: {text}" for n, text in enumerate(texts)]
