@@ -3,15 +3,11 @@
 from collections.abc import Mapping
 
 from pulumi_tiers.model.pipeline import (
-    WEBHOOKS,
     DeploymentEnvironment,
     Pipeline,
     PipelineOptions,
     PipelineSecret,
     PipelineVariable,
-    PushedTo,
-    RegistryLogin,
-    Source,
     Step,
     Workflow,
 )
@@ -27,7 +23,7 @@ def delivery(
 ) -> Pipeline:
     """A documented pipeline with what the stack chose: registry, notifications, who approves.
 
-    `secrets` and `variables` are those that its document names; the registry's come by themselves.
+    `secrets` and `variables`: its own. Those of registries, state and messages come by themselves.
     """
     return Pipeline(
         workflows=dict(workflows),
@@ -35,44 +31,14 @@ def delivery(
             name: environment.model_copy(update={"reviewers": options.reviewers.get(name, [])})
             for name, environment in environments.items()
         },
-        secrets={**_login(options.registry), **(secrets or {}), **_webhooks(options)},
-        variables={**_role(options.registry), **(variables or {})},
+        secrets=dict(secrets or {}),
+        variables=dict(variables or {}),
         registry=options.registry,
         backend=options.backend,
         cluster=options.cluster,
         notify=options.notify,
         attest=options.attest,
     )
-
-
-def _login(registry: PushedTo) -> dict[str, PipelineSecret]:
-    if registry.login is not RegistryLogin.SECRETS:
-        return {}
-    return {
-        registry.username: PipelineSecret(
-            purpose="who pushes images", source=Source.REGISTRY_USERNAME
-        ),
-        registry.password: PipelineSecret(
-            purpose="the token, not the password, of who pushes images",
-            source=Source.REGISTRY_PASSWORD,
-        ),
-    }
-
-
-def _role(registry: PushedTo) -> dict[str, PipelineVariable]:
-    if registry.login is not RegistryLogin.AWS:
-        return {}
-    return {
-        registry.role: PipelineVariable(purpose="the role that may push images"),
-        registry.region: PipelineVariable(purpose="where the registry is"),
-    }
-
-
-def _webhooks(options: PipelineOptions) -> dict[str, PipelineSecret]:
-    return {
-        WEBHOOKS[channel]: PipelineSecret(purpose=f"where {channel} takes messages")
-        for channel in options.notify
-    }
 
 
 def python(version: str, *requirements: str) -> Step:

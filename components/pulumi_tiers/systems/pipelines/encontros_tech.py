@@ -5,6 +5,7 @@ its lines.
 """
 
 from pulumi_tiers.model.pipeline import (
+    ClusterAccess,
     Deployment,
     DeploymentEnvironment,
     Health,
@@ -50,19 +51,23 @@ def encontros_tech(options: PipelineOptions) -> Pipeline:
                 environment=Environment.PRODUCTION, branches=["main"]
             ),
         },
-        # L322: four, with the registry's two.
-        secrets={
-            "DIGITALOCEAN_ACCESS_TOKEN": PipelineSecret(
-                purpose="what reaches the cluster", source=Source.DIGITALOCEAN_TOKEN
-            ),
-            # Incident 1: it named a cluster that was gone. Each stack writes its own.
-            "K8S_CLUSTER_ID": PipelineSecret(
-                purpose="the cluster of the environment",
-                scope=Scope.ENVIRONMENT,
-                source=Source.CLUSTER_ID,
-            ),
-        },
+        secrets=_secrets(options),
     )
+
+
+def _secrets(options: PipelineOptions) -> dict[str, PipelineSecret]:
+    """L322: four, of which the registry's two come by themselves."""
+    if options.cluster is not ClusterAccess.DIGITALOCEAN:
+        return {}
+    return {
+        "DIGITALOCEAN_ACCESS_TOKEN": PipelineSecret(
+            purpose="reaches DigitalOcean", source=Source.DIGITALOCEAN_TOKEN
+        ),
+        # Incident 1: it named a cluster that was gone. Each stack writes that of its own.
+        "K8S_CLUSTER_ID": PipelineSecret(
+            purpose="the cluster", scope=Scope.ENVIRONMENT, source=Source.CLUSTER_ID
+        ),
+    }
 
 
 def _ci(options: PipelineOptions) -> Workflow:
@@ -127,7 +132,6 @@ def _cd(options: PipelineOptions, environment: Environment) -> Workflow:
                     f" start {_CI} for it first."
                 ),
                 branches=[branch],
-                timeout_minutes=45,
                 awaits=_CI,
             ),
             f"deploy-{namespace}": Job(

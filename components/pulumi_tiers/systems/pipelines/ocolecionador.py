@@ -190,7 +190,6 @@ def _compose(options: PipelineOptions) -> Workflow:
             "gate": Job(
                 name=f"Wait for {_PUSHES}",
                 comment="The machine builds nothing: it pulls what that workflow has pushed.",
-                timeout_minutes=75,
                 awaits=_PUSHES,
             ),
             "docker-compose": Job(
