@@ -48,6 +48,7 @@ def test_help_teaches() -> None:
         "exec",
         "run",
         "scale",
+        "images",
         "restart",
         "render",
         "doctor",

@@ -41,6 +41,7 @@ from pulumi_tiers.model.errors import Mistake, nearest, shown
 from pulumi_tiers.model.references import CONCURRENCY, FIELDS, GENERATED, references
 from pulumi_tiers.model.store import Store
 from pulumi_tiers.model.system import PROFILE_OFF, Environment, System, Target
+from pulumi_tiers.model.unknown import is_unknown
 from pulumi_tiers.model.workload import Condition, Workload
 from pulumi_tiers.models import check_models, with_models
 from pulumi_tiers.nginx.workloads import check_edges, edges_workloads
@@ -456,13 +457,15 @@ _PLACEHOLDERS = re.compile(
 
 def placeholder(password: str) -> str | None:
     """Why it cannot be anybody's real one."""
-    if _PLACEHOLDERS.search(password):
+    if _PLACEHOLDERS.search(password) and not is_unknown(password):
         return "the password is a placeholder or a documented sample"
     return None
 
 
 def weakness(password: str) -> str | None:
     """Why a password cannot go to production. The password is never repeated."""
+    if is_unknown(password):
+        return None
     if why := placeholder(password):
         return why
     steps = {ord(after) - ord(before) for before, after in pairwise(password)}
@@ -477,7 +480,7 @@ def weakness(password: str) -> str | None:
 
 def check_secret(place: str, engine: Engine, name: str, value: object) -> Iterator[Mistake]:
     """What the store's own server would refuse of it."""
-    if isinstance(value, str) and value:
+    if isinstance(value, str) and value and not is_unknown(value):
         yield from (Mistake(place, why, remedy) for why, remedy in engine.check_secret(name, value))
 
 

@@ -257,14 +257,21 @@ def _outputs(project: Project, stack: str, steps: Steps) -> dict[str, str]:
     if done.returncode:
         said = done.stderr.strip() or "it said nothing"
         raise Stop(f"the engine can't tell what was deployed: {said}")
-    outputs: Any = json.loads(done.stdout)
+    try:
+        outputs = _map(json.loads(done.stdout))
+        found = _map(outputs.get(OUTPUT, {}))
+        images = {str(key): check_image(image) for key, image in found.items()}
+    except (ValueError, TypeError, PydanticCustomError):
+        raise Stop(
+            f"the output '{OUTPUT}' of stack {stack} is not a map of image references:"
+            f" {shown(done.stdout.strip())}"
+        ) from None
     if OUTPUT not in outputs:
         steps.say(f"stack {stack} has no output '{OUTPUT}' yet: nothing to carry on")
-        return {}
-    found = outputs[OUTPUT]
-    try:
-        assert isinstance(found, dict)
-        return {str(key): check_image(image) for key, image in found.items()}
-    except (AssertionError, TypeError, PydanticCustomError):
-        why = f"the output '{OUTPUT}' of stack {stack} is not a map of image references"
-        raise Stop(f"{why}: {shown(json.dumps(found))}") from None
+    return images
+
+
+def _map(value: Any) -> dict[Any, Any]:
+    if not isinstance(value, dict):
+        raise TypeError
+    return value

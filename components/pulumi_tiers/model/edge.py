@@ -27,6 +27,7 @@ from pulumi_tiers.model.errors import nearest, reject, reject_all, shown
 from pulumi_tiers.model.image import ImageReference
 from pulumi_tiers.model.network import AddressRange
 from pulumi_tiers.model.nginx_syntax import SyntaxMistakeError, parse_block, text_of
+from pulumi_tiers.model.unknown import is_unknown
 from pulumi_tiers.model.workload import Resources, Volume, _address
 
 if TYPE_CHECKING:
@@ -389,6 +390,8 @@ def _certificates(pem: str) -> "list[Certificate]":
 
 def _pair_mistakes(certificate: object, key: object) -> Mistakes:
     """A certificate and its key. What is an Output is not known here. No message repeats either."""
+    certificate = None if is_unknown(certificate) else certificate
+    key = None if is_unknown(key) else key
     from datetime import UTC, datetime
 
     from cryptography.exceptions import UnsupportedAlgorithm

@@ -22,6 +22,7 @@ from pulumi_tiers.model.base import (
     seconds,
 )
 from pulumi_tiers.model.errors import reject, reject_all, shown
+from pulumi_tiers.model.unknown import is_unknown
 from pulumi_tiers.model.workload import Given, ImageReference, Resources, ScrapeInterval
 from pulumi_tiers.promql import check_expression, check_template
 
@@ -148,7 +149,9 @@ RuleName = Annotated[str, AfterValidator(_rule_name)]
 
 def _webhook(value: object) -> object:
     # Never repeated: who has it can write there.
-    if isinstance(value, str) and not re.fullmatch(r"https?://[!-~]+", value):
+    if isinstance(value, str) and not (
+        re.fullmatch(r"https?://[!-~]+", value) or is_unknown(value)
+    ):
         raise reject("this is not a URL", "write it whole, as it was shown: 'https://...'")
     return value
 
