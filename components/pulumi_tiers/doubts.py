@@ -16,6 +16,7 @@ from pulumi_tiers.model.edge import TlsMode
 from pulumi_tiers.model.system import PROFILE_OFF, Environment, System, Target
 from pulumi_tiers.model.workload import Workload
 from pulumi_tiers.nginx.workloads import edges_workloads
+from pulumi_tiers.pipelines.approval import unapproved
 
 
 def doubts(systems: Iterable[System], target: Target, cloud: Cloud | None = None) -> Iterator[str]:
@@ -39,6 +40,9 @@ def doubts(systems: Iterable[System], target: Target, cloud: Cloud | None = None
                     f"{system.name}: edges.{name}: the certificate's host name is proved from"
                     " outside, and 127.0.0.1 is reached from this machine only (tiers:host_ips)"
                 )
+        if system.pipeline:
+            for doubt in unapproved(system.pipeline):
+                yield f"{system.name}: {doubt} (tiers:pipelines.{system.name}.reviewers)"
         for name, why in system.disabled.items():
             if why != PROFILE_OFF:
                 yield f"{system.name}: {name} is left out on {target}: {why}"

@@ -31,6 +31,7 @@ from pulumi_tiers.observability.workloads import (
     observability_workloads,
     watched,
 )
+from pulumi_tiers.pipelines.planned import check_github, with_pipeline
 from pulumi_tiers.prices import DATABASE_SIZES, ENGINE_SIZES
 from pulumi_tiers.settings import Databases, Gpus, Names, Publish, Settings
 from pulumi_tiers.systems import SYSTEMS
@@ -51,7 +52,7 @@ class Plan:
 
 BY_SYSTEM = (
     *("profiles", "port_offsets", "subnets", "domains", "host_ips", "tls", "sources"),
-    "observability",
+    *("observability", "pipelines"),
 )
 """Keys of the configuration that are maps by system."""
 
@@ -98,6 +99,9 @@ def make_plan(stack: str, settings: Settings, root: Path | None = None) -> Plan:
     mistakes += _check_edges(settings, systems)
     mistakes += _check_subnets(settings, systems)
     systems = [with_settings(system, settings, mistakes) for system in systems]
+    if settings.github or settings.pipelines:
+        systems = [with_pipeline(system, settings, mistakes) for system in systems]
+        mistakes += check_github(settings, systems)
     mistakes += check_systems(
         systems,
         settings.target,

@@ -9,6 +9,7 @@ from pulumi_tiers.app_tier import AppTier, WorkloadArgs
 from pulumi_tiers.bill import Bill
 from pulumi_tiers.cluster import Cluster, ClusterArgs
 from pulumi_tiers.data_tier import DataTier, StoreArgs
+from pulumi_tiers.delivery import deliver
 from pulumi_tiers.doubts import doubts
 from pulumi_tiers.limits import gpu_pool
 from pulumi_tiers.ml_tier import MLTier
@@ -28,6 +29,7 @@ def main() -> None:
         plan = make_plan(pulumi.get_stack(), read_settings(stack_config()), Path.cwd())
         cluster = _cluster(plan)
         urls = {system.name: deploy(plan, system, cluster) for system in plan.systems}
+        deliver(plan, cluster)
     except DescriptionError as error:
         # The engine prints a RunError without a traceback.
         raise pulumi.RunError(str(error)) from None
@@ -36,6 +38,8 @@ def main() -> None:
     pulumi.export("environment", plan.settings.environment)
     pulumi.export("target", plan.settings.target)
     pulumi.export("urls", urls)
+    # For those that bring the stack up later, and would otherwise take the documented tags again.
+    pulumi.export("images", plan.settings.images)
     if cluster:
         pulumi.export("cluster_id", cluster.id)
         pulumi.export("kubeconfig", cluster.kubeconfig)

@@ -23,10 +23,12 @@ from pulumi_tiers.model.errors import (
     reject_all,
     shown,
 )
+from pulumi_tiers.model.github import GitHub
 from pulumi_tiers.model.image import ImageReference, Mirrors, Registry, RegistryLogin
 from pulumi_tiers.model.ml import ModelVersion
 from pulumi_tiers.model.network import Subnet
 from pulumi_tiers.model.observability import Observability
+from pulumi_tiers.model.pipeline import PipelineOptions
 from pulumi_tiers.model.store import Managed
 from pulumi_tiers.model.system import Environment, Target
 from pulumi_tiers.model.workload import Autoscale, Given, HostAddress
@@ -179,6 +181,10 @@ class Settings(Model):
     tls: dict[str, Tls] = {}
     #: System -> folder of its checkout on this machine: images are built from it, on Docker.
     sources: dict[str, Given] = {}
+    #: Where pipelines go. Default: nowhere.
+    github: GitHub | None = None
+    #: System -> what its documented pipeline is to be like.
+    pipelines: dict[str, PipelineOptions] = {}
 
     @property
     def protects(self) -> bool:
@@ -190,7 +196,7 @@ class Settings(Model):
 
 
 STRUCTURED = frozenset(
-    {"systems", "load_balancers", "registry_logins", "digitalocean"}
+    {"systems", "load_balancers", "registry_logins", "digitalocean", "github", "pipelines"}
     # Maps by system, or by a part of one.
     | {"images", "secrets", "managed", "variables", "replicas", "autoscale", "concurrency"}
     | {"models", "docker_sockets", "observability"}

@@ -12,9 +12,9 @@ from pydantic import AfterValidator, Field, model_validator
 
 from pulumi_tiers.model.base import Flag, Model, Name, PlainText, Variable, Whole, Word
 from pulumi_tiers.model.cron import Cron
+from pulumi_tiers.model.environment import Environment
 from pulumi_tiers.model.errors import nearest, reject, reject_all, shown
 from pulumi_tiers.model.image import Image
-from pulumi_tiers.model.system import Environment
 
 # --- names ----------------------------------------------------------------------------------------
 
@@ -904,6 +904,8 @@ class PipelineOptions(Model):
     stacks: dict[Environment, Name] = {}
     #: Folder of the Pulumi project.
     folder: RepositoryPath = "infra"
+    #: Where `pulumi up` runs. Stacks on Docker need a runner of your own, on their host.
+    runs_on: Annotated[list[RunnerLabel], Field(min_length=1)] = ["ubuntu-latest"]
     #: Environment on GitHub -> who approves.
     reviewers: dict[EnvironmentName, list[Reviewer]] = {}
     #: Also workflows that preview pull requests and bring up what is merged.

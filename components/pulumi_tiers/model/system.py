@@ -7,21 +7,16 @@ from pydantic import model_validator
 
 from pulumi_tiers.model.base import Flag, Model, Name, Word
 from pulumi_tiers.model.edge import Edge
+from pulumi_tiers.model.environment import Environment
 from pulumi_tiers.model.errors import reject_all
 from pulumi_tiers.model.network import Network, Subnet
 from pulumi_tiers.model.observability import Observability
+from pulumi_tiers.model.pipeline import Pipeline
 from pulumi_tiers.model.store import Store
 from pulumi_tiers.model.workload import Workload
 
 PROFILE_OFF = "its profile is off"
 """Why a stack leaves most of what it leaves out."""
-
-
-class Environment(Word):
-    """Which of a system's documented environments."""
-
-    DEVELOPMENT = "development"
-    PRODUCTION = "production"
 
 
 class Target(Word):
@@ -62,6 +57,8 @@ class System(Model):
     watchers: dict[Name, Workload] = {}
     #: By host name; the first is the one that people come through.
     edges: dict[Name, Edge] = {}
+    #: How it is tested, built and delivered. A stack that isn't on GitHub has none.
+    pipeline: Pipeline | None = None
     #: Its document demands that clients' connections to the edges are encrypted.
     encrypted: Flag = False
 

@@ -59,8 +59,9 @@ def completed(pipeline: Pipeline) -> Pipeline:
     known = _known_secrets(pipeline)
     for text in texts:
         for name in uses_of(text, "secrets"):
-            if name in known:
-                secrets.setdefault(name, known[name])
+            # What a description declares has a purpose of its own; only its source may be missing.
+            if name in known and secrets.setdefault(name, known[name]).source is Source.GIVEN:
+                secrets[name] = secrets[name].model_copy(update={"source": known[name].source})
         for name in uses_of(text, "vars"):
             variables.setdefault(name, PipelineVariable())
     return pipeline.model_copy(update={"secrets": secrets, "variables": variables})
@@ -389,6 +390,10 @@ def _gate(file: str) -> Step:
                 '    "completed success") exit 0 ;;',
                 '    completed*) echo "::error::$WORKFLOW did not succeed: $state"; exit 1 ;;',
                 "  esac",
+                '  if [ -z "$state" ] && [ "$attempt" -gt 20 ]; then',
+                '    echo "::error::$WORKFLOW never ran for this commit: start it first"',
+                "    exit 1",
+                "  fi",
                 "  sleep 15",
                 "done",
                 'echo "::error::$WORKFLOW has not succeeded for $GITHUB_SHA in time"',

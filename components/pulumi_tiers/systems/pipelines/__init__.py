@@ -17,4 +17,7 @@ PIPELINES: dict[str, Callable[[PipelineOptions], Pipeline]] = {
     "encontros-tech": encontros_tech,
 }
 
-__all__ = ["PIPELINES"]
+FUTURE = frozenset({"nutrifitcoach"})
+"""Their documents call them future: off where a stack does not ask for them."""
+
+__all__ = ["FUTURE", "PIPELINES"]

@@ -1,0 +1,144 @@
+"""The documented pipelines, as a stack has them."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from pulumi_tiers.model.errors import Mistake, mistakes_of, nearest
+from pulumi_tiers.model.pipeline import Owner, Pipeline, PipelineOptions
+from pulumi_tiers.model.system import System, Target
+from pulumi_tiers.model.workload import ImageOwner, Workload
+from pulumi_tiers.pipelines.approval import unapproved
+from pulumi_tiers.pipelines.checkout import check_checkout
+from pulumi_tiers.pipelines.expand import completed
+from pulumi_tiers.pipelines.stack import stack_workflows
+from pulumi_tiers.settings import Settings
+from pulumi_tiers.systems.pipelines import FUTURE, PIPELINES
+
+
+def with_pipeline(system: System, settings: Settings, mistakes: list[Mistake]) -> System:
+    """The system with its pipeline, if the stack wants one, and with what that means for images."""
+    name = system.name
+    place = f"tiers:pipelines.{name}"
+    given = settings.pipelines.get(name)
+    options = given or PipelineOptions()
+    # Whoever says how, wants it.
+    enabled = options.enabled if options.enabled is not None else given or name not in FUTURE
+    if not enabled or (settings.github is None and given is None) or name not in PIPELINES:
+        return system
+    try:
+        pipeline = _with_options(PIPELINES[name](options), options)
+    except ValidationError as error:
+        mistakes.extend(mistakes_of(error, place))
+        return system
+    mistakes.extend(_check(place, system, pipeline, options, settings))
+    if checkout := settings.sources.get(name):
+        mistakes.extend(check_checkout(place, pipeline, Path(checkout)))
+    system = system.model_copy(update={"pipeline": pipeline})
+    if options.owner is Owner.KUBECTL and settings.target is not Target.DOCKER:
+        return _left_alone(system, pipeline)
+    return system
+
+
+def _with_options(pipeline: Pipeline, options: PipelineOptions) -> Pipeline:
+    """The pipeline with what a stack may say about any of them. Raises ValidationError."""
+    environments = {
+        name: environment.model_copy(
+            update={"reviewers": options.reviewers.get(name, environment.reviewers)}
+        )
+        for name, environment in pipeline.environments.items()
+    }
+    own = dict(pipeline)
+    own |= {
+        "environments": environments,
+        "notify": options.notify,
+        "attest": options.attest,
+        "registry": options.registry,
+        "backend": options.backend,
+        "cluster": options.cluster,
+    }
+    if options.stack_workflows:
+        own["workflows"] = {**pipeline.workflows, **stack_workflows(Pipeline(**own), options)}
+    return completed(Pipeline.model_validate(own))
+
+
+def _check(
+    place: str,
+    system: System,
+    pipeline: Pipeline,
+    options: PipelineOptions,
+    settings: Settings,
+) -> Iterator[Mistake]:
+    for name in options.reviewers:
+        if name not in pipeline.environments:
+            why = f"the pipeline has no environment '{name}'"
+            yield Mistake(f"{place}.reviewers.{name}", why, nearest(name, pipeline.environments))
+    built = {
+        image.image.rpartition("/")[2]
+        for workflow in pipeline.workflows.values()
+        for job in workflow.jobs.values()
+        for image in job.images
+    }
+    for name, image in options.images.items():
+        if image.rpartition("/")[2] not in built:
+            why = f"the pipeline builds no image of a service '{name}'"
+            yield Mistake(f"{place}.images.{name}", why, nearest(name, system.workloads))
+    if settings.github and settings.github.strict:
+        for doubt in unapproved(pipeline):
+            remedy = f"name who approves in {place}.reviewers"
+            yield Mistake(place, doubt, remedy)
+
+
+def check_github(settings: Settings, systems: list[System]) -> Iterator[Mistake]:
+    """Whether what the stack gives to GitHub is something that its pipelines use."""
+    github = settings.github
+    if github is None:
+        return
+    for name in github.repositories:
+        if name not in settings.systems:
+            why = f"the stack has no system '{name}'"
+            yield Mistake(f"tiers:github.repositories.{name}", why, nearest(name, settings.systems))
+    pipelines = {system.name: system.pipeline for system in systems if system.pipeline}
+    if not pipelines:
+        why = "no system of the stack has a pipeline"
+        remedy = "turn one on in tiers:pipelines, or remove this"
+        yield Mistake("tiers:github", why, remedy)
+        return
+    for kind in ("secrets", "variables"):
+        known: set[str] = set()
+        for name, pipeline in pipelines.items():
+            names: Iterable[str] = getattr(pipeline, kind)
+            known |= {key for item in names for key in (item, f"{name}/{item}")}
+        for key in getattr(github, kind):
+            if key not in known:
+                why = "no pipeline of the stack uses it"
+                yield Mistake(f"tiers:github.{kind}.{key}", why, nearest(key, known))
+    every = {name for pipeline in pipelines.values() for name in pipeline.secrets}
+    for name in github.scopes:
+        if name not in every:
+            why = "no pipeline of the stack uses it"
+            yield Mistake(f"tiers:github.scopes.{name}", why, nearest(name, every))
+    if github.state_bucket and settings.target is not Target.DIGITALOCEAN:
+        why = f"there are no buckets of DigitalOcean on {settings.target}"
+        yield Mistake("tiers:github.state_bucket", why, "remove it, and give PULUMI_BACKEND_URL")
+
+
+def _left_alone(system: System, pipeline: Pipeline) -> System:
+    """EN-03: the images that `kubectl set image` changes are no longer the program's."""
+    theirs = {
+        job.deploy.kubectl.deployment
+        for workflow in pipeline.workflows.values()
+        for job in workflow.jobs.values()
+        if job.deploy and job.deploy.kubectl
+    }
+
+    def left(services: dict[str, Workload]) -> dict[str, Workload]:
+        return {
+            name: item.model_copy(update={"image_owner": ImageOwner.OTHERS})
+            if name in theirs
+            else item
+            for name, item in services.items()
+        }
+
+    return system.model_copy(update={"services": left(system.services), "ml": left(system.ml)})
