@@ -365,9 +365,12 @@ class _Leg:
         self.execution, self.job, self.contexts = execution, job, contexts
         self.folder = execution.folder / re.sub(r"[^\w-]+", "-", job.name)
         self.workspace = self.folder / "workspace"
-        for each in (self.workspace, self.folder / "temp", self.folder / "home"):
-            each.mkdir(parents=True)
         own = "self-hosted" if "self-hosted" in str(job.definition["runs-on"]) else "github-hosted"
+        # One's own machine keeps it from run to run.
+        kept = execution.runner.folder if own == "self-hosted" else self.folder
+        self.home = kept / "home"
+        for each in (self.workspace, self.folder / "temp", self.home):
+            each.mkdir(parents=True, exist_ok=True)
         self.runner_context = {
             "os": "Linux",
             "arch": "X64",
@@ -497,7 +500,7 @@ class _Leg:
             "CI": "true",
             "GITHUB_ACTIONS": "true",
             "LANG": "C.UTF-8",
-            "HOME": str(self.folder / "home"),
+            "HOME": str(self.home),
             **{f"GITHUB_{key.upper()}": value for key, value in github.items()},
             **{f"RUNNER_{key.upper()}": value for key, value in self.runner_context.items()},
             **{key: as_text(value) for key, value in env.items()},

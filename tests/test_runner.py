@@ -418,6 +418,15 @@ def test_a_step_sees_the_variables_of_a_runner(runner: Runner) -> None:
     assert run.log == "$(evil)\n"
 
 
+def test_a_machine_of_ones_own_keeps_its_home(runner: Runner) -> None:
+    for label, kept in (("x", ["", ""]), ("self-hosted", ["", "noted\n"])):
+        jobs = (
+            f"a: {{runs-on: {label}, steps: [{{run: 'cat ~/note || true; echo noted > ~/note'}}]}}"
+        )
+        logs = [ran(runner, jobs).log for _ in range(2)]
+        assert [log if log == "noted\n" else "" for log in logs] == kept
+
+
 def test_a_job_has_an_empty_workspace_until_it_checks_out(runner: Runner) -> None:
     run = ran(runner, "a: {runs-on: x, steps: [{run: ls, working-directory: app}]}")
     assert run.result == "failure"
