@@ -483,7 +483,9 @@ def _build(
             inputs["tags"] = "\n".join(_tag_lines(image))
             inputs["labels"] = "org.opencontainers.image.revision=${{ github.sha }}"
         if image.push and pipeline.attest:
-            inputs |= {"provenance": "mode=max", "sbom": "true"}
+            # The whole provenance shows the arguments of the build to everybody who pulls.
+            given = any(uses_of(text, "secrets") for text in image.args.values())
+            inputs |= {"provenance": f"mode={'min' if given else 'max'}", "sbom": "true"}
         else:
             inputs["provenance"] = "false"
         # Each image its own, or they would push each other out.
