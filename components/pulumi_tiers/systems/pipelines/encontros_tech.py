@@ -26,7 +26,7 @@ from pulumi_tiers.model.pipeline import (
     Workflow,
 )
 from pulumi_tiers.model.system import Environment
-from pulumi_tiers.systems.pipelines.delivery import delivery, python
+from pulumi_tiers.systems.pipelines.steps import python
 
 _NAME = "encontros-tech"
 _FOLDER = "02-encontros-tech"
@@ -36,9 +36,8 @@ _CI = "ci.yaml"
 
 def encontros_tech(options: PipelineOptions) -> Pipeline:
     """ci.yaml, cd-homologacao.yaml and cd-production.yaml (L95-174, L305-351)."""
-    return delivery(
-        options,
-        {
+    return Pipeline(
+        workflows={
             _CI: _ci(options),
             "cd-homologacao.yaml": _cd(options, Environment.DEVELOPMENT),
             "cd-production.yaml": _cd(options, Environment.PRODUCTION),

@@ -23,17 +23,16 @@ from pulumi_tiers.model.pipeline import (
     Workflow,
 )
 from pulumi_tiers.model.system import Environment
-from pulumi_tiers.systems.pipelines.delivery import delivery, node
+from pulumi_tiers.systems.pipelines.steps import node
 
 _STAGING = "http://localhost:8080"
-"""Where the Compose file publishes nginx, on the runner itself."""
+"""Where the Compose file publishes the API, on the runner itself."""
 
 
 def nutrifitcoach(options: PipelineOptions) -> Pipeline:
     """pipeline.yml: tests and builds side by side, staging, integration tests, production."""
-    return delivery(
-        options,
-        {
+    return Pipeline(
+        workflows={
             "pipeline.yml": Workflow(
                 name="Pipeline",
                 comment="What is pushed to main comes by way of staging into production.",

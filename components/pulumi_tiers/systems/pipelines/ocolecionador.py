@@ -23,7 +23,6 @@ from pulumi_tiers.model.pipeline import (
     Workflow,
 )
 from pulumi_tiers.model.system import Environment
-from pulumi_tiers.systems.pipelines.delivery import delivery
 
 _MOBILE = "OColecionadorMobile"
 _PUSHES = "DeployDockerHub.yml"
@@ -56,9 +55,8 @@ _DOCUMENTED = (
 
 def ocolecionador(options: PipelineOptions) -> Pipeline:
     """BuildExpoReactNativeAPK.yml, DeployDockerHub.yml, SelfHostedDockerCompose.yml (L90-310)."""
-    return delivery(
-        options,
-        {
+    return Pipeline(
+        workflows={
             "BuildExpoReactNativeAPK.yml": _app(),
             _PUSHES: _images(options),
             "SelfHostedDockerCompose.yml": _compose(options),

@@ -20,7 +20,6 @@ from pulumi_tiers.model.pipeline import (
     Workflow,
 )
 from pulumi_tiers.model.system import Environment
-from pulumi_tiers.systems.pipelines.delivery import delivery
 
 _COMPOSE = "docker compose -f infra/docker-compose.yml"
 
@@ -30,9 +29,8 @@ def pigmeu(options: PipelineOptions) -> Pipeline:
     api = options.image("api", "pigmeu/api")
     worker = options.image("worker", "pigmeu/worker")
     tags = [ImageTag(name="latest"), ImageTag(name="{sha}")]
-    return delivery(
-        options,
-        {
+    return Pipeline(
+        workflows={
             "deploy.yml": Workflow(
                 name="Deploy",
                 comment="Tests what is pushed to main in its own container, and deploys it.",

@@ -22,7 +22,7 @@ from pulumi_tiers.model.pipeline import (
     Workflow,
 )
 from pulumi_tiers.model.system import Environment
-from pulumi_tiers.systems.pipelines.delivery import delivery, python
+from pulumi_tiers.systems.pipelines.steps import python
 
 _BRANCHES = ["main", "refactor-vision-architecture"]
 
@@ -31,9 +31,8 @@ def vision(options: PipelineOptions) -> Pipeline:
     """deploy.yml (L208-248)."""
     # VI-12: the document names it by variables that nothing defines.
     image = options.image("vision-api", "vision/api")
-    return delivery(
-        options,
-        {
+    return Pipeline(
+        workflows={
             "deploy.yml": Workflow(
                 name="🚀 Deploy e Infraestrutura - Fase 4",
                 # VI-12.
