@@ -635,6 +635,16 @@ class Workflow(Model):
 
         return next((cycle for name in self.jobs if (cycle := walk(name, []))), [])
 
+    @property
+    def longest_minutes(self) -> int:
+        """How long a run can take, without waiting for machines."""
+
+        def until(name: str) -> int:
+            job = self.jobs[name]
+            return job.timeout_minutes + max((until(need) for need in job.needs), default=0)
+
+        return max(until(name) for name in self.jobs)
+
     def before(self, name: str) -> set[str]:
         """All jobs that a job waits for, and itself."""
         found: set[str] = set()

@@ -40,7 +40,6 @@ PIPELINES_TOKEN = "PIPELINES_TOKEN"  # noqa: S105 - a name
 """GitHub's own token may neither write workflows nor secrets; names with GITHUB_ are refused."""
 _IMAGES = "$RUNNER_TEMP/images"
 """A line for each service: ``<service>=<image with its digest>``."""
-_GATE_MINUTES = 45
 
 
 def expanded(pipeline: Pipeline) -> dict[str, Workflow]:
@@ -119,9 +118,12 @@ def _job(pipeline: Pipeline, file: str, name: str) -> Job:
     job = workflow.jobs[name]
     permissions = dict(job.permissions)
     steps: list[Step] = []
+    minutes = job.timeout_minutes
     if job.awaits:
         permissions[Permission.ACTIONS] = Access.READ
-        steps.append(_gate(job.awaits))
+        # The other run may wait for a free machine, too.
+        minutes = min(360, pipeline.workflows[job.awaits].longest_minutes + 10)
+        steps.append(_gate(job.awaits, minutes - 5))
     elif job.checkout:
         permissions.setdefault(Permission.CONTENTS, Access.READ)
         steps.append(checkout())
@@ -141,7 +143,7 @@ def _job(pipeline: Pipeline, file: str, name: str) -> Job:
         "branches": [],
         "events": [],
         "concurrency": job.concurrency or _place(job),
-        "timeout_minutes": _GATE_MINUTES if job.awaits else job.timeout_minutes,
+        "timeout_minutes": minutes,
     }
     return job.model_copy(update=update)
 
@@ -216,7 +218,14 @@ def install_program(folder: str) -> list[Step]:
         ),
         Step(
             name="Install the program",
-            run="pip install -r requirements.txt",
+            # Where a Pulumi.yaml with `virtualenv: .venv` looks for it; others find it on PATH.
+            run="\n".join(
+                [
+                    "python -m venv .venv",
+                    ".venv/bin/pip install -r requirements.txt",
+                    'echo "$PWD/.venv/bin" >> "$GITHUB_PATH"',
+                ]
+            ),
             working_directory=None if folder == "." else folder,
         ),
         Step(name="Install Pulumi", uses="pulumi/actions"),
@@ -373,7 +382,7 @@ def _secret(name: str) -> str:
 # --- a gate ---------------------------------------------------------------------------------------
 
 
-def _gate(file: str) -> Step:
+def _gate(file: str, minutes: int) -> Step:
     return Step(
         name=f"Wait until {file} has succeeded for this commit",
         comment="Both workflows start on the same push: without this, what failed its tests would"
@@ -381,10 +390,12 @@ def _gate(file: str) -> Step:
         env={"GH_TOKEN": "${{ github.token }}", "WORKFLOW": file},
         run="\n".join(
             [
-                f"for attempt in $(seq {_GATE_MINUTES * 4 - 20}); do",
+                f"for attempt in $(seq {minutes * 4}); do",
                 '  state=$(gh run list --repo "$GITHUB_REPOSITORY" --workflow "$WORKFLOW" \\',
-                '    --commit "$GITHUB_SHA" --event push --limit 1 --json status,conclusion \\',
-                "    --jq '.[] | \"\\(.status) \\(.conclusion)\"')",
+                '    --commit "$GITHUB_SHA" --limit 20 --json event,status,conclusion |',
+                # A pull request's run of the same commit tests, and builds nothing.
+                '    jq -r \'map(select(.event == "push" or .event == "workflow_dispatch")) |'
+                ' .[:1][] | "\\(.status) \\(.conclusion)"\')',
                 '  echo "$attempt: $WORKFLOW: ${state:-no run yet}"',
                 '  case "$state" in',
                 '    "completed success") exit 0 ;;',
@@ -563,6 +574,20 @@ def _kubectl(deployment: Deployment, kubectl: KubectlDeployment) -> Iterator[Ste
         env={"CLUSTER": _secret(kubectl.cluster)},
         run='doctl kubernetes cluster kubeconfig save "$CLUSTER"',
     )
+    if deployment.rollback:
+        revision = "{.metadata.annotations.deployment\\.kubernetes\\.io/revision}"
+        yield Step(
+            name="Note what runs now",
+            id="before",
+            env=there,
+            run="\n".join(
+                [
+                    f'revision=$(kubectl get deployment "$DEPLOYMENT" {at} --ignore-not-found \\',
+                    f"  --output jsonpath='{revision}')",
+                    'echo "revision=$revision" >> "$GITHUB_OUTPUT"',
+                ]
+            ),
+        )
     if kubectl.manifests:
         yield Step(
             name="Apply the manifests",
@@ -614,9 +639,15 @@ def _kubectl(deployment: Deployment, kubectl: KubectlDeployment) -> Iterator[Ste
     if deployment.rollback:
         yield Step(
             name="Go back to what ran before",
-            condition="failure() && steps.deploy.outcome != 'skipped'",
-            env=there,
-            run="\n".join([f'kubectl rollout undo "deployment/$DEPLOYMENT" {at}', wait]),
+            # Each of the steps before may have made a revision of its own.
+            condition="failure() && steps.before.outputs.revision != ''",
+            env={**there, "REVISION": "${{ steps.before.outputs.revision }}"},
+            run="\n".join(
+                [
+                    f'kubectl rollout undo "deployment/$DEPLOYMENT" {at} --to-revision "$REVISION"',
+                    wait,
+                ]
+            ),
         )
 
 
