@@ -136,6 +136,7 @@ def _cd(options: PipelineOptions, environment: Environment) -> Workflow:
             f"deploy-{namespace}": Job(
                 needs=["gate"],
                 branches=[branch],
+                runs_on=options.runs_on if options.owner is Owner.PULUMI else ["ubuntu-latest"],
                 environment=namespace,
                 timeout_minutes=30,
                 deploy=_deployment(options, environment, namespace),

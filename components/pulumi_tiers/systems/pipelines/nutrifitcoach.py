@@ -118,6 +118,7 @@ def _jobs(options: PipelineOptions) -> dict[str, Job]:
                 " don't come up, those before come back."
             ),
             needs=["integration-tests"],
+            runs_on=options.runs_on,
             environment="production",
             timeout_minutes=60,
             deploy=Deployment(

@@ -49,6 +49,7 @@ def pigmeu(options: PipelineOptions) -> Pipeline:
                     ),
                     "deploy": Job(
                         needs=["push"],
+                        runs_on=options.runs_on,
                         environment="production",
                         # A worker may have 30 minutes to end its task (PI-16).
                         timeout_minutes=90,

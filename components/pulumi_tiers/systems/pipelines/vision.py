@@ -64,6 +64,7 @@ def vision(options: PipelineOptions) -> Pipeline:
                     "deploy-dev": Job(
                         needs=["build"],
                         events=[Event.PUSH],
+                        runs_on=options.runs_on,
                         environment="development",
                         timeout_minutes=30,
                         # L509-515: less than 5 minutes, and less than 10 in production.
@@ -75,6 +76,7 @@ def vision(options: PipelineOptions) -> Pipeline:
                         needs=["build", "deploy-dev"],
                         events=[Event.PUSH],
                         branches=["main"],
+                        runs_on=options.runs_on,
                         environment="production",
                         timeout_minutes=30,
                         deploy=_deployment(
