@@ -77,6 +77,7 @@ def test_what_github_refuses_is_refused(text: str) -> None:
 
 def test_expressions_in_text_become_text_and_alone_keep_their_type() -> None:
     assert expand("${{ env.COUNT == 3 }}", CONTEXTS) is True
+    assert expand("${{ env.COUNT }}${{ 'it''s' }}", CONTEXTS) == "3it's"
     assert expand(["x ${{ env.COUNT == 3 }} ${{ '}}' }}"], CONTEXTS) == ["x true }}"]
 
 
