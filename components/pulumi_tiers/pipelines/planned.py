@@ -58,9 +58,12 @@ def _with_options(pipeline: Pipeline, options: PipelineOptions) -> Pipeline:
         "backend": options.backend,
         "cluster": options.cluster,
     }
+    made = Pipeline.model_validate(own)
     if options.stack_workflows:
-        own["workflows"] = {**pipeline.workflows, **stack_workflows(Pipeline(**own), options)}
-    return completed(Pipeline.model_validate(own))
+        workflows = {**made.workflows, **stack_workflows(made, options)}
+        made = made.model_copy(update={"workflows": workflows})
+    # What these use comes by itself.
+    return Pipeline.model_validate(dict(completed(made)))
 
 
 def _check(
