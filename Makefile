@@ -1,7 +1,8 @@
 # Everything runs in .venv, which the first target that needs it makes.
 STACK ?= dev
 TIERS := .venv/bin/tiers
-PYTEST := .venv/bin/python -m pytest
+# Two at a time: most tests wait, and some measure.
+PYTEST := .venv/bin/python -m pytest -n 2
 PINS := pyproject.toml requirements.txt constraints.txt scripts/venv
 
 .DEFAULT_GOAL := help

@@ -1,6 +1,11 @@
-"""Levels of tests: each runs wherever what it needs is here; the run ends with a table."""
+"""Levels of tests: each runs wherever what it needs is here; the run ends with a table.
 
-from collections import defaultdict
+`pytest -n 2` runs two files at a time.
+"""
+
+import re
+import sys
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,8 +15,12 @@ from cluster import Cluster, NoClusterError, why_no_cluster
 from pulumi_tiers.cli import docker
 from pulumi_tiers.cli.engine import Engine
 from sandbox import Sandbox
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 LEVELS = ("docker", "engine", "cluster", "load")
+_CLUSTERS = re.compile(r"test_(cluster|digitalocean_systems)")
+"""Files whose tests all want a cluster."""
 
 
 def _missing(level: str) -> str:
@@ -36,6 +45,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         # A test with several marks counts for the one that asks for most.
         marks = [level for level in LEVELS if item.get_closest_marker(level)]
         item.user_properties.append(("level", marks[-1] if marks else "plain"))
+    # What takes long begins first: of several processes, none is left alone with it at the end.
+    slow = Counter(item.path for item in items if dict(item.user_properties)["level"] != "plain")
+    items.sort(key=lambda item: -slow[item.path])
+
+
+class _Together(LoadScopeScheduling):
+    """Gives each process whole files: their fixtures are made once. One has the cluster's."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "cluster" if _CLUSTERS.search(file) else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _Together:
+    config.option.loadscopereorder = False
+    return _Together(config, log)
 
 
 def _level(report: pytest.TestReport) -> str:
@@ -76,11 +101,10 @@ def cluster(
 ) -> Iterator[Cluster]:
     """A Kubernetes; built by the first run of all, which takes minutes, so they are told."""
     capture: Any = request.config.pluginmanager.getplugin("capturemanager")
-    terminal: Any = request.config.pluginmanager.getplugin("terminalreporter")
 
     def say(text: str) -> None:
         with capture.global_and_fixture_disabled():
-            terminal.write_line(text)
+            print(text, file=sys.stderr, flush=True)
 
     try:
         made = Cluster.get(tmp_path_factory.mktemp("cluster"), say)

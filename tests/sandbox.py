@@ -1,5 +1,6 @@
 """A copy of this repository's program with a stack of its own, for tests on real Docker."""
 
+import fcntl
 import json
 import os
 import secrets
@@ -8,12 +9,13 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import yaml
 
@@ -29,6 +31,8 @@ class Sandbox:
     root: Path
     stack: str
     config: dict[str, Any] = field(default_factory=dict)
+    #: Held as long as its ports are its own.
+    claim: IO[str] | None = None
 
     @classmethod
     def make(cls, root: Path) -> "Sandbox":
@@ -37,8 +41,9 @@ class Sandbox:
             shutil.copy(ROOT / name, root / name)
         for name in ("offline", "reference"):
             (root / name).symlink_to(ROOT / name)
-        made = cls(root, f"t{secrets.token_hex(3)}")
-        made.configure(**{"tiers:port_offset": _free_offset()})
+        offset, claim = _free_offset()
+        made = cls(root, f"t{secrets.token_hex(3)}", claim=claim)
+        made.configure(**{"tiers:port_offset": offset})
         return made
 
     def configure(self, **config: Any) -> None:
@@ -157,19 +162,28 @@ class Sandbox:
 _PORTS = (80, 443, 1433, 5000, 5001, 5002, 5432, 5672, 6379, 8000, 8001, 8080, 9000, 15672, 27017)
 
 
-def _free_offset() -> int:
-    """An offset at which the documented ports are free, and their replicas' too."""
+#: No two of them, or of the two after each, leave the same rest: sandboxes whose offsets are
+#: multiples of it never meet.
+_STEP = 136
+
+
+def _free_offset() -> tuple[int, IO[str]]:
+    """An offset at which the documented ports are free, and the file that keeps others off it."""
     while True:
         # Below those that the kernel gives to connections.
-        offset = 8000 + secrets.randbelow(16_000)
+        offset = _STEP * (60 + secrets.randbelow(110))
+        path = Path(tempfile.gettempdir()) / f"pulumi-tiers-ports-{offset}"
+        claim = path.open("a")
         try:
+            fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
             for port in _PORTS:
                 with socket.socket() as probe:
                     probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                     probe.bind(("127.0.0.1", port + offset))
         except OSError:
+            claim.close()
             continue
-        return offset
+        return offset, claim
 
 
 def _listen_to_ctrl_c() -> None:
