@@ -5,14 +5,16 @@ git asks the repositories, so a mirror of github.com is reached through git's ow
 `Pulumi.yaml`; in this library's source tree, where the packaged pins are the project's, those.
 """
 
-import asyncio
 import json
 import os
 import re
 import shutil
 import signal
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+import subprocess
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -188,24 +190,23 @@ def _ask(repositories: Iterable[str], steps: Steps) -> dict[str, Answer]:
     if not shutil.which("git"):
         raise Stop("git is not installed: it asks the repositories", EXIT_MISSING)
     names = sorted(repositories)
-    with steps.during(f"asking {len(names)} repositories for their tags"):
-        return asyncio.run(_ask_all(names, steps))
+    stop = threading.Event()
+    with (
+        steps.during(f"asking {len(names)} repositories for their tags"),
+        ThreadPoolExecutor(_AT_ONCE) as pool,
+    ):
+        try:
+            asked = {name: pool.submit(_tags, f"{HOST}/{name}", stop) for name in names}
+            for count, _ in enumerate(as_completed(asked.values()), 1):
+                steps.now(f"{count} of {len(names)} repositories have answered")
+        finally:
+            # Also where people don't want to wait any longer.
+            stop.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+    return {name: answer.result() for name, answer in asked.items()}
 
 
-async def _ask_all(names: Sequence[str], steps: Steps) -> dict[str, Answer]:
-    answers: dict[str, Answer] = {}
-    at_once = asyncio.Semaphore(_AT_ONCE)
-
-    async def ask(name: str) -> None:
-        async with at_once:
-            answers[name] = await _tags(f"{HOST}/{name}")
-        steps.now(f"{len(answers)} of {len(names)} repositories have answered")
-
-    await asyncio.gather(*(ask(name) for name in names))
-    return answers
-
-
-async def _tags(address: str) -> Answer:
+def _tags(address: str, stop: threading.Event) -> Answer:
     # Nobody is asked for a password, neither on a terminal nor in a window.
     environment = {
         **os.environ,
@@ -214,31 +215,31 @@ async def _tags(address: str) -> Answer:
         "GCM_INTERACTIVE": "never",
         "LC_ALL": "C",
     }
-    git = await asyncio.create_subprocess_exec(
-        *("git", "ls-remote", "--quiet", "--tags", address),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
+    git = subprocess.Popen(
+        ["git", "ls-remote", "--quiet", "--tags", address],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        errors="replace",
         env=environment,
         # To end it with its children, which do the asking.
         start_new_session=True,
     )
-    try:
-        async with asyncio.timeout(SECONDS):
-            told, errors = await git.communicate()
-    except TimeoutError:
-        return f"no answer in {SECONDS} seconds"
-    finally:
-        if git.returncode is None:
-            with suppress(ProcessLookupError):
+    end = time.monotonic() + SECONDS
+    while True:
+        try:
+            told, errors = git.communicate(timeout=0.1)
+            break
+        except subprocess.TimeoutExpired:
+            if stop.is_set() or time.monotonic() > end:
                 os.killpg(git.pid, signal.SIGKILL)
-            await git.wait()
+                git.communicate()
+                return f"no answer in {SECONDS} seconds"
     if git.returncode:
-        return _reason(errors.decode(errors="replace"))
+        return _reason(errors)
     # An annotated tag comes twice: itself, then with ^{} the commit that it is for.
-    lines = re.findall(
-        r"^([0-9a-f]{40})\trefs/tags/(\S+?)(?:\^\{\})?$", told.decode(errors="replace"), re.M
-    )
+    lines = re.findall(r"^([0-9a-f]{40})\trefs/tags/(\S+?)(?:\^\{\})?$", told, re.M)
     return {tag: sha for sha, tag in lines}
 
 
