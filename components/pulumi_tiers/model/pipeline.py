@@ -395,8 +395,9 @@ class ImageBuild(Model):
 class Health(Model):
     """What is asked after a deployment, until it answers with 200."""
 
+    #: Below the URL that the deployment tells.
     path: PlainText = "/"
-    #: Where. Default: what the deployment tells.
+    #: The whole URL, where no deployment tells one.
     url: PlainText | None = None
     #: Pulumi: ``<system>/<service>`` in the stack's output `urls`.
     service: PlainText | None = None

@@ -287,21 +287,21 @@ def ask_health(
     health: Health, variables: Mapping[str, str], folder: str, env: Mapping[str, str]
 ) -> Step:
     """Asks until it answers with 200. `env`: what `pulumi` needs."""
-    at = {"HEALTH_PATH": health.path}
+    at: dict[str, str]
     if health.url:
         lines = ['url="$HEALTH_URL"']
-        at["HEALTH_URL"] = health.url
+        at = {"HEALTH_URL": health.url}
     else:
         system, _, service = (health.service or "").partition("/")
         lines = [
             'url=$(pulumi stack output urls --json --stack "$STACK" |',
             '  jq -er --arg system "$SYSTEM" --arg service "$SERVICE" \'.[$system][$service][0]\')',
         ]
-        at |= {"SYSTEM": system, "SERVICE": service, **variables, **env}
+        at = {"SYSTEM": system, "SERVICE": service, "HEALTH_PATH": health.path, **variables, **env}
     return Step(
         name=f"Ask for {health.service or health.url} until it is well",
         env=at,
-        run="\n".join([*lines, _curl("$url$HEALTH_PATH", health)]),
+        run="\n".join([*lines, _curl("$url" if health.url else "$url$HEALTH_PATH", health)]),
         working_directory=None if health.url or folder == "." else folder,
     )
 
@@ -669,8 +669,8 @@ def _compose(deployment: Deployment, compose: ComposeDeployment) -> Iterator[Ste
             [
                 'images="$RUNNER_TEMP/images.json"',
                 "jq --raw-input --null-input '{services: ([inputs |",
-                '  capture("^(?<key>[^=]+)=(?<image>.+)$") | {key, value: {image}}] |'
-                f' from_entries)}}\' "{_IMAGES}" > "$images"',
+                '  capture("^(?<key>[^=]+)=(?<image>.+)$") | {key, value: {image}}] |',
+                f'  from_entries)}}\' "{_IMAGES}" > "$images"',
                 'export COMPOSE_FILE="$COMPOSE_FILE:$images"',
                 "docker compose pull --policy missing",
                 f"docker compose up {wait}",
@@ -682,8 +682,9 @@ def _compose(deployment: Deployment, compose: ComposeDeployment) -> Iterator[Ste
     yield Step(
         name="Show the logs",
         condition="failure() && steps.deploy.outcome != 'skipped'",
-        env=env,
-        run="docker compose logs --tail=100",
+        # In the checkout, Compose would read the repository's file, and ask for its values.
+        env={"COMPOSE_PROJECT_NAME": compose.project},
+        run='cd "$RUNNER_TEMP"\ndocker compose logs --tail=100',
     )
     if deployment.rollback:
         yield Step(
