@@ -1,0 +1,2 @@
+// Stands for the migrations: `npx prisma migrate deploy`.
+console.log("nothing to migrate");

@@ -1,0 +1,5 @@
+"""Stands for the migrations."""
+
+
+def run_migrations() -> None:
+    """There is nothing to migrate."""
