@@ -144,7 +144,7 @@ def test_nothing_that_others_write_gets_into_a_shell() -> None:
 
 def test_a_deployment_needs_a_build() -> None:
     deploy = {"pulumi": {"stack": "prod"}, "images": {"shop/web": IMAGE}}
-    jobs = {"build": BUILD, "deploy": {"deploy": deploy}}
+    jobs: dict[str, Any] = {"build": BUILD, "deploy": {"deploy": deploy}}
     found = mistake(described({"cd.yml": workflow(jobs)}))
     assert found.place == "workflows.cd.yml.jobs.deploy.deploy.images.shop/web"
     assert found.why == f"no job before this one builds '{IMAGE}'"
@@ -180,13 +180,13 @@ def test_a_gate_waits_for_what_comes() -> None:
 
 
 def test_pull_requests_push_nothing_deploy_nothing_and_stay_off_own_machines() -> None:
-    on = {**PUSH, "pull_request": {}}
+    on: dict[str, Any] = {**PUSH, "pull_request": {}}
     deploy = {
         "needs": ["build"],
         "deploy": {"pulumi": {"stack": "prod"}, "images": {"shop/web": IMAGE}},
     }
     own = {**RUN, "runs_on": ["self-hosted"]}
-    jobs = {"build": BUILD, "deploy": deploy, "own": own}
+    jobs: dict[str, Any] = {"build": BUILD, "deploy": deploy, "own": own}
     found = mistakes(described({"ci.yml": workflow(jobs, on=on)}))
     assert {(item.place, item.why) for item in found} == {
         ("workflows.ci.yml.jobs.build.events", "every pull request would push images"),
@@ -196,8 +196,7 @@ def test_pull_requests_push_nothing_deploy_nothing_and_stay_off_own_machines() -
             "anybody's pull request would run its code on your own machine",
         ),
     }
-    for job in jobs.values():
-        job["events"] = ["push"]
+    jobs = {name: {**job, "events": ["push"]} for name, job in jobs.items()}
     assert Pipeline.model_validate(described({"ci.yml": workflow(jobs, on=on)}))
 
 
