@@ -24,9 +24,9 @@ from pulumi_tiers.model.pipeline import (
     PipelineSecret,
     PipelineVariable,
     PulumiDeployment,
-    RegistryLogin,
+    RegistryAccess,
     Scope,
-    Source,
+    SecretSource,
     Step,
     When,
     Workflow,
@@ -59,7 +59,7 @@ def completed(pipeline: Pipeline) -> Pipeline:
     for text in texts:
         for name in uses_of(text, "secrets"):
             # What a description declares has a purpose of its own; only its source may be missing.
-            if name in known and secrets.setdefault(name, known[name]).source is Source.GIVEN:
+            if name in known and secrets.setdefault(name, known[name]).source is SecretSource.GIVEN:
                 secrets[name] = secrets[name].model_copy(update={"source": known[name].source})
         for name in uses_of(text, "vars"):
             variables.setdefault(name, PipelineVariable())
@@ -70,21 +70,24 @@ def _known_secrets(pipeline: Pipeline) -> dict[str, PipelineSecret]:
     """Those that this module's steps use, and where their values come from."""
     registry = pipeline.registry
     bucket = {
-        "PULUMI_BACKEND_URL": ("where the stacks' state is", Source.STATE_URL),
-        "AWS_ACCESS_KEY_ID": ("the key of the state's bucket", Source.STATE_KEY_ID),
-        "AWS_SECRET_ACCESS_KEY": ("its secret part", Source.STATE_KEY),
-        "PULUMI_CONFIG_PASSPHRASE": ("opens the secrets of the stacks", Source.GIVEN),
-        "PULUMI_ACCESS_TOKEN": ("logs in to Pulumi Cloud", Source.GIVEN),
-        "DIGITALOCEAN_ACCESS_TOKEN": ("reaches DigitalOcean", Source.DIGITALOCEAN_TOKEN),
-        registry.username: ("logs in to the registry", Source.REGISTRY_USERNAME),
-        registry.password: ("its token", Source.REGISTRY_PASSWORD),
+        "PULUMI_BACKEND_URL": ("where the stacks' state is", SecretSource.STATE_URL),
+        "AWS_ACCESS_KEY_ID": ("the key of the state's bucket", SecretSource.STATE_KEY_ID),
+        "AWS_SECRET_ACCESS_KEY": ("its secret part", SecretSource.STATE_KEY),
+        "PULUMI_CONFIG_PASSPHRASE": ("opens the secrets of the stacks", SecretSource.GIVEN),
+        "PULUMI_ACCESS_TOKEN": ("logs in to Pulumi Cloud", SecretSource.GIVEN),
+        "DIGITALOCEAN_ACCESS_TOKEN": ("reaches DigitalOcean", SecretSource.DIGITALOCEAN_TOKEN),
+        registry.username: ("logs in to the registry", SecretSource.REGISTRY_USERNAME),
+        registry.password: ("its token", SecretSource.REGISTRY_PASSWORD),
     }
     found = {
         name: PipelineSecret(purpose=purpose, source=source)
         for name, (purpose, source) in bucket.items()
     }
     # Each stack has a cluster of its own.
-    for name, source in (("K8S_CLUSTER_ID", Source.CLUSTER_ID), ("KUBECONFIG", Source.KUBECONFIG)):
+    for name, source in (
+        ("K8S_CLUSTER_ID", SecretSource.CLUSTER_ID),
+        ("KUBECONFIG", SecretSource.KUBECONFIG),
+    ):
         found[name] = PipelineSecret(purpose="the cluster", source=source, scope=Scope.ENVIRONMENT)
     for name, purpose in (
         (PIPELINES_TOKEN, "writes what the stack keeps on GitHub, if it keeps something there"),
@@ -450,13 +453,13 @@ def log_in(
     registry = pipeline.registry
     host = {"registry": registry.host} if registry.host else {}
     match registry.login:
-        case RegistryLogin.SECRETS:
+        case RegistryAccess.SECRETS:
             user = {"username": _secret(registry.username), "password": _secret(registry.password)}
-        case RegistryLogin.GITHUB:
+        case RegistryAccess.GITHUB:
             permissions[Permission.PACKAGES] = access
             host = {"registry": registry.host or "ghcr.io"}
             user = {"username": "${{ github.actor }}", "password": _secret("GITHUB_TOKEN")}
-        case RegistryLogin.AWS:
+        case RegistryAccess.AWS:
             permissions[Permission.ID_TOKEN] = Access.WRITE
             return [
                 Step(
@@ -726,7 +729,10 @@ def _notify(pipeline: Pipeline, workflow: Workflow) -> Job:
     return Job(
         name="Tell how it ended",
         needs=[*workflow.jobs],
-        condition=f"always() && github.event_name != '{Event.PULL_REQUEST}'",
+        # Where everything was skipped, nothing ended.
+        condition=f"always() && github.event_name != '{Event.PULL_REQUEST}' &&"
+        " (contains(needs.*.result, 'success') || contains(needs.*.result, 'failure') ||"
+        " contains(needs.*.result, 'cancelled'))",
         checkout=False,
         timeout_minutes=5,
         steps=[_tell(channel) for channel in pipeline.notify],
