@@ -214,10 +214,15 @@ class Runner:
                 shutil.copy(path, target)
 
     def _download(self, uses: Uses) -> None:
+        target = uses.workspace / uses.given.get("path", "")
+        if pattern := uses.given.get("pattern"):
+            # Each into a folder of its own.
+            for source in self.artifacts.glob(pattern):
+                shutil.copytree(source, target / source.name, dirs_exist_ok=True)
+            return
         source = self.artifacts / uses.given["name"]
         if not source.is_dir():
             raise ActionFailed(f"no artifact {uses.given['name']}")
-        target = uses.workspace / uses.given.get("path", "")
         shutil.copytree(source, target, dirs_exist_ok=True)
 
 

@@ -16,7 +16,7 @@ STUBS = (
 #: Run for real; also recorded, as the arguments of every process can be read by others.
 REAL = (
     *("awk", "base64", "basename", "bash", "cat", "chmod", "cp", "cut", "date", "diff", "dirname"),
-    *("env", "find", "grep", "head", "id", "jq", "ls", "mkdir", "mktemp", "mv", "paste"),
+    *("env", "find", "grep", "head", "id", "jq", "ln", "ls", "mkdir", "mktemp", "mv", "paste"),
     *("python3", "realpath", "rm", "sed", "seq", "sh", "sha256sum", "sort", "tail", "tar", "tee"),
     *("timeout", "touch", "tr", "uname", "uniq", "wc", "xargs"),
 )

@@ -495,10 +495,12 @@ def test_an_artifact_reaches_another_run(runner: Runner) -> None:
           steps:
             - {uses: actions/download-artifact@1, with: {name: report, path: got}}
             - run: cat got/report.md
+            - {uses: actions/download-artifact@1, with: {pattern: rep*, path: all}}
+            - run: cat all/report/report.md
             - {uses: actions/download-artifact@1, with: {name: missing}}
         """,
     )
-    assert "hello" in run.log
+    assert run.log.count("hello") == 2
     assert run.jobs["b"].result == "failure"
 
 
