@@ -8,7 +8,7 @@ import pulumi
 from pulumi_tiers.cluster import Cluster
 from pulumi_tiers.model.github import GitHub
 from pulumi_tiers.model.image import DOCKER_HUB
-from pulumi_tiers.model.pipeline import Pipeline, PipelineSecret, Source
+from pulumi_tiers.model.pipeline import Pipeline, PipelineSecret, SecretSource
 from pulumi_tiers.model.system import Environment, System, Target
 from pulumi_tiers.plan import Plan
 
@@ -56,7 +56,7 @@ def deliver(plan: Plan, cluster: Cluster | None) -> None:
         CIPipeline(f"{system.name}-ci", cast("CIPipelineArgs", args), options)
 
 
-def _state(plan: Plan, github: GitHub) -> Mapping[Source, pulumi.Output[str]]:
+def _state(plan: Plan, github: GitHub) -> Mapping[SecretSource, pulumi.Output[str]]:
     """The bucket that pipelines keep the stacks' state in."""
     if not github.state_bucket or plan.target is not Target.DIGITALOCEAN:
         return {}
@@ -67,9 +67,9 @@ def _state(plan: Plan, github: GitHub) -> Mapping[Source, pulumi.Output[str]]:
         {"region": plan.settings.digitalocean.region, "protect": plan.settings.protects},
     )
     return {
-        Source.STATE_URL: bucket.backend_url,
-        Source.STATE_KEY_ID: bucket.access_key_id,
-        Source.STATE_KEY: bucket.secret_access_key,
+        SecretSource.STATE_URL: bucket.backend_url,
+        SecretSource.STATE_KEY_ID: bucket.access_key_id,
+        SecretSource.STATE_KEY: bucket.secret_access_key,
     }
 
 
@@ -82,7 +82,7 @@ class _Values:
         github: GitHub,
         system: System,
         cluster: Cluster | None,
-        state: Mapping[Source, pulumi.Output[str]],
+        state: Mapping[SecretSource, pulumi.Output[str]],
     ) -> None:
         self._settings = plan.settings
         self._github = github
@@ -109,13 +109,15 @@ class _Values:
         given = self._given(self._github.secrets, name)
         if given is not None:
             return given
-        known: dict[Source, Callable[[], Value]] = {
-            Source.SYSTEM: lambda: self._of_system(name),
-            Source.CLUSTER_ID: lambda: self._cluster.cluster_id if self._cluster else None,
-            Source.KUBECONFIG: lambda: self._cluster.kubeconfig if self._cluster else None,
-            Source.DIGITALOCEAN_TOKEN: lambda: pulumi.Config("digitalocean").get_secret("token"),
-            Source.REGISTRY_USERNAME: lambda: self._login("username"),
-            Source.REGISTRY_PASSWORD: lambda: self._login("password"),
+        known: dict[SecretSource, Callable[[], Value]] = {
+            SecretSource.SYSTEM: lambda: self._of_system(name),
+            SecretSource.CLUSTER_ID: lambda: self._cluster.cluster_id if self._cluster else None,
+            SecretSource.KUBECONFIG: lambda: self._cluster.kubeconfig if self._cluster else None,
+            SecretSource.DIGITALOCEAN_TOKEN: lambda: pulumi.Config("digitalocean").get_secret(
+                "token"
+            ),
+            SecretSource.REGISTRY_USERNAME: lambda: self._login("username"),
+            SecretSource.REGISTRY_PASSWORD: lambda: self._login("password"),
         }
         return known[secret.source]() if secret.source in known else self._state.get(secret.source)
 

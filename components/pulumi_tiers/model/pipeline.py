@@ -670,7 +670,7 @@ class Scope(Word):
     ORGANIZATION = "organization"
 
 
-class Source(Word):
+class SecretSource(Word):
     """Where the value of a secret comes from."""
 
     #: `tiers:github.secrets`.
@@ -693,7 +693,7 @@ class PipelineSecret(Model):
     #: What it is for.
     purpose: PlainText = ""
     scope: Scope = Scope.REPOSITORY
-    source: Source = Source.GIVEN
+    source: SecretSource = SecretSource.GIVEN
     #: The workflows do without it.
     optional: Flag = False
 
@@ -732,7 +732,7 @@ class Protection(Model):
     reviews: Annotated[Whole, Field(ge=0, le=10)] = 1
 
 
-class RegistryLogin(Word):
+class RegistryAccess(Word):
     """How jobs log in to the registry."""
 
     #: By a user's name and a token, both secrets.
@@ -746,7 +746,7 @@ class RegistryLogin(Word):
 class PushedTo(Model):
     """The registry that images are pushed to."""
 
-    login: RegistryLogin = RegistryLogin.SECRETS
+    login: RegistryAccess = RegistryAccess.SECRETS
     #: Default: Docker Hub.
     host: PlainText | None = None
     username: SecretName = "DOCKER_USERNAME"

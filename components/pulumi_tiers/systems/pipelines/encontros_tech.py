@@ -20,7 +20,7 @@ from pulumi_tiers.model.pipeline import (
     PulumiDeployment,
     Push,
     Scope,
-    Source,
+    SecretSource,
     Step,
     Triggers,
     Workflow,
@@ -60,11 +60,11 @@ def _secrets(options: PipelineOptions) -> dict[str, PipelineSecret]:
         return {}
     return {
         "DIGITALOCEAN_ACCESS_TOKEN": PipelineSecret(
-            purpose="reaches DigitalOcean", source=Source.DIGITALOCEAN_TOKEN
+            purpose="reaches DigitalOcean", source=SecretSource.DIGITALOCEAN_TOKEN
         ),
         # Incident 1: it named a cluster that was gone. Each stack writes that of its own.
         "K8S_CLUSTER_ID": PipelineSecret(
-            purpose="the cluster", scope=Scope.ENVIRONMENT, source=Source.CLUSTER_ID
+            purpose="the cluster", scope=Scope.ENVIRONMENT, source=SecretSource.CLUSTER_ID
         ),
     }
 
