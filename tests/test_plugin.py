@@ -11,14 +11,22 @@ import pytest
 import yaml
 from pulumi.errors import InputPropertiesError
 from pulumi_tiers import (
+    Access,
     AppTier,
+    Backend,
     Balance,
+    Channel,
+    CIPipeline,
     Cluster,
+    ClusterAccess,
     Condition,
     DataTier,
     DeadLetterStrategy,
+    Delivery,
     EdgeProxy,
+    Edits,
     Environment,
+    Event,
     Family,
     ImageOwner,
     MLTier,
@@ -27,11 +35,15 @@ from pulumi_tiers import (
     PolicyTarget,
     PullPolicy,
     QueueType,
+    RegistryAccess,
     RestartPolicy,
+    Scope,
+    SecretSource,
     Severity,
     Sharing,
     Site,
     TlsMode,
+    When,
 )
 from pulumi_tiers import Target as SiteTarget
 from pulumi_tiers.component import PACKAGE
@@ -39,10 +51,12 @@ from pulumi_tiers.plugin import Plugin
 from pulumi_tiers.render.recorder import Recording, record
 from wheelhouse import ROOT
 
-COMPONENTS = (AppTier, Cluster, DataTier, EdgeProxy, MLTier, Observability, Site)
+COMPONENTS = (AppTier, CIPipeline, Cluster, DataTier, EdgeProxy, MLTier, Observability, Site)
 ENUMS = (
     *(Balance, Condition, DeadLetterStrategy, ImageOwner, Overflow, PolicyTarget, PullPolicy),
     *(QueueType, RestartPolicy, Severity, Sharing, SiteTarget, TlsMode, Environment, Family),
+    *(Access, Backend, Channel, ClusterAccess, Delivery, Edits, Event, RegistryAccess, Scope),
+    *(SecretSource, When),
 )
 
 # --- the schema -----------------------------------------------------------------------------------
@@ -56,6 +70,8 @@ RESOURCES: dict[str, Any] = {
 #: The inputs that may be known at run time only. All but connections are texts.
 MAY_BE_OUTPUTS = {
     "AppTier.connections{}",
+    "CIPipeline.secretValues{}",
+    "CIPipeline.variableValues{}",
     "ClusterRef.id",
     "ClusterRef.region",
     "ClusterRef.vpc",
@@ -157,6 +173,7 @@ def test_enums_have_all_their_words() -> None:
 def test_outputs_are_what_other_languages_can_use() -> None:
     assert {name: set(resource["properties"]) for name, resource in RESOURCES.items()} == {
         "AppTier": {"urls", "endpoints"},
+        "CIPipeline": {"system", "files", "page"},
         "Cluster": {"clusterId", "kubeconfig", "region", "vpc"},
         "DataTier": {"connections", "endpoints"},
         "EdgeProxy": {"url", "urls", "certificate"},

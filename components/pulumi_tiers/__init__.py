@@ -5,12 +5,25 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pulumi_tiers.app_tier import AppTier
+    from pulumi_tiers.ci_pipeline import CIPipeline
     from pulumi_tiers.cluster import Cluster
     from pulumi_tiers.data_tier import DataTier
     from pulumi_tiers.edge_proxy import EdgeProxy
     from pulumi_tiers.ml_tier import MLTier
     from pulumi_tiers.model.edge import Balance, TlsMode
+    from pulumi_tiers.model.github import Delivery, Edits
     from pulumi_tiers.model.ml import Sharing
+    from pulumi_tiers.model.pipeline import (
+        Access,
+        Backend,
+        Channel,
+        ClusterAccess,
+        Event,
+        RegistryAccess,
+        Scope,
+        SecretSource,
+        When,
+    )
     from pulumi_tiers.model.store import DeadLetterStrategy, Overflow, PolicyTarget, QueueType
     from pulumi_tiers.model.system import Target
     from pulumi_tiers.model.workload import Condition, ImageOwner, PullPolicy, RestartPolicy
@@ -18,14 +31,22 @@ if TYPE_CHECKING:
     from pulumi_tiers.site import Site
 
 __all__ = [
+    "Access",
     "AppTier",
+    "Backend",
     "Balance",
+    "CIPipeline",
+    "Channel",
     "Cluster",
+    "ClusterAccess",
     "Condition",
     "DataTier",
     "DeadLetterStrategy",
+    "Delivery",
     "EdgeProxy",
+    "Edits",
     "Environment",
+    "Event",
     "Family",
     "ImageOwner",
     "MLTier",
@@ -34,22 +55,34 @@ __all__ = [
     "PolicyTarget",
     "PullPolicy",
     "QueueType",
+    "RegistryAccess",
     "RestartPolicy",
+    "Scope",
+    "SecretSource",
     "Sharing",
     "Site",
     "Target",
     "TlsMode",
+    "When",
 ]
 
 _HOMES = {
+    "Access": "model.pipeline",
     "AppTier": "app_tier",
+    "Backend": "model.pipeline",
     "Balance": "model.edge",
+    "CIPipeline": "ci_pipeline",
+    "Channel": "model.pipeline",
     "Cluster": "cluster",
+    "ClusterAccess": "model.pipeline",
     "Condition": "model.workload",
     "DataTier": "data_tier",
     "DeadLetterStrategy": "model.store",
+    "Delivery": "model.github",
     "EdgeProxy": "edge_proxy",
+    "Edits": "model.github",
     "Environment": "model.system",
+    "Event": "model.pipeline",
     "Family": "model.observability",
     "ImageOwner": "model.workload",
     "MLTier": "ml_tier",
@@ -58,12 +91,16 @@ _HOMES = {
     "PolicyTarget": "model.store",
     "PullPolicy": "model.workload",
     "QueueType": "model.store",
+    "RegistryAccess": "model.pipeline",
     "RestartPolicy": "model.workload",
-    "Sharing": "model.ml",
+    "Scope": "model.pipeline",
+    "SecretSource": "model.pipeline",
     "Severity": "model.observability",
+    "Sharing": "model.ml",
     "Site": "site",
     "Target": "model.system",
     "TlsMode": "model.edge",
+    "When": "model.pipeline",
 }
 
 

@@ -14,7 +14,16 @@ from pulumi.provider import ConstructResult, main
 from pulumi.provider.experimental.analyzer import PropertyDefinition, TypeDefinition
 from pulumi.provider.experimental.component import ComponentProvider
 
-from pulumi_tiers import AppTier, Cluster, DataTier, EdgeProxy, MLTier, Observability, Site
+from pulumi_tiers import (
+    AppTier,
+    CIPipeline,
+    Cluster,
+    DataTier,
+    EdgeProxy,
+    MLTier,
+    Observability,
+    Site,
+)
 from pulumi_tiers.component import PACKAGE, refuse
 from pulumi_tiers.model.errors import Mistake, nearest
 
@@ -37,6 +46,7 @@ class Plugin(ComponentProvider):
             # an Endpoint are plain, and here they must be.
             EdgeProxy,
             Cluster,
+            CIPipeline,
         ]
         super().__init__(components, PACKAGE, version=version("pulumi-tiers"))
         # Most languages make `StoreArgs` of `Store` by themselves.

@@ -94,7 +94,7 @@ _WHYS = {
 """Where pydantic's own words are not those of a description."""
 _SECRET_KEYS = frozenset(
     {"secrets", "secret_files", "password", "passwords", "key", "registry_logins", "variables"}
-    | {"webhook_url", "slack", "discord"}
+    | {"webhook_url", "slack", "discord", "secret_values"}
 )
 """What stands below them is never repeated, whatever is wrong with it."""
 

@@ -174,6 +174,18 @@ _CALLS: dict[str, Callable[[Mapping[str, Json]], dict[str, Json]]] = {
     "digitalocean:index/getDatabaseCa:getDatabaseCa": lambda asked: {
         "certificate": later_placeholder(f"digitalocean.{asked['clusterId']}.ca")
     },
+    # A repository without files, where everybody is known.
+    "github:index/getRepository:getRepository": lambda asked: {
+        "fullName": f"{later_placeholder('github.owner')}/{asked['name']}",
+        "repoId": 1,
+    },
+    "github:index/getBranch:getBranch": lambda asked: {
+        "sha": later_placeholder(f"github.{asked['branch']}")
+    },
+    "github:index/getRestApi:getRestApi": lambda asked: {
+        "code": 404 if "/contents/" in asked["endpoint"] else 200,
+        "body": "[]" if "/pulls?" in asked["endpoint"] else '{"id": 1}',
+    },
 }
 
 
