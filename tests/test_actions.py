@@ -322,6 +322,8 @@ def test_an_interrupted_check_ends_with_its_questions(hub: Hub, project: Path, s
         env={**os.environ, "GIT_CONFIG_KEY_0": f"url.{silent}.insteadOf", "no_proxy": "127.0.0.1"},
         stderr=subprocess.PIPE,
         text=True,
+        # A shell that runs the tests in the background has turned it off for them.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert running.stderr
     assert "asking" in running.stderr.readline()
