@@ -263,6 +263,14 @@ def test_what_no_pipeline_uses_is_refused() -> None:
     ]
 
 
+def test_a_protected_branch_takes_no_direct_writes() -> None:
+    pipelines = '{"encontros-tech": {"protection": {"reviews": 2}}}'
+    assert told(github='{"owner": "octo", "delivery": "direct"}', pipelines=pipelines) == [
+        "tiers:github.delivery:"
+        " 'encontros-tech' protects 'main', which refuses files that are just written"
+    ]
+
+
 def test_production_that_nobody_approves_is_told_and_with_strict_refused() -> None:
     why = "nobody has to approve what is deployed to the environment 'production'"
     assert told(github='{"owner": "octo", "strict": true}') == [

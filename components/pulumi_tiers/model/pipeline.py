@@ -906,6 +906,8 @@ class PipelineOptions(Model):
     owner: Owner = Owner.PULUMI
     notify: list[Channel] = []
     attest: Flag = True
+    #: What the branch demands before something is merged. Default: the description's.
+    protection: Protection | None = None
     registry: PushedTo = PushedTo()
     backend: Backend = Backend.BUCKET
     cluster: ClusterAccess = ClusterAccess.DIGITALOCEAN

@@ -89,11 +89,11 @@ def _known_secrets(pipeline: Pipeline) -> dict[str, PipelineSecret]:
         ("KUBECONFIG", SecretSource.KUBECONFIG),
     ):
         found[name] = PipelineSecret(purpose="the cluster", source=source, scope=Scope.ENVIRONMENT)
-    for name, purpose in (
-        (PIPELINES_TOKEN, "writes what the stack keeps on GitHub, if it keeps something there"),
-        *((webhook, f"where {channel} is told") for channel, webhook in WEBHOOKS.items()),
-    ):
-        found[name] = PipelineSecret(purpose=purpose, optional=True)
+    found[PIPELINES_TOKEN] = PipelineSecret(
+        purpose="writes what the stack keeps on GitHub: files, secrets, environments"
+    )
+    for channel, webhook in WEBHOOKS.items():
+        found[webhook] = PipelineSecret(purpose=f"where {channel} is told", optional=True)
     return found
 
 

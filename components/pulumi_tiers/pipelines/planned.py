@@ -6,6 +6,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from pulumi_tiers.model.errors import Mistake, mistakes_of, nearest
+from pulumi_tiers.model.github import Delivery
 from pulumi_tiers.model.pipeline import Owner, Pipeline, PipelineOptions
 from pulumi_tiers.model.system import System, Target
 from pulumi_tiers.model.workload import ImageOwner, Workload
@@ -54,6 +55,7 @@ def _with_options(pipeline: Pipeline, options: PipelineOptions) -> Pipeline:
         "environments": environments,
         "notify": options.notify,
         "attest": options.attest,
+        "protection": options.protection or pipeline.protection,
         "registry": options.registry,
         "backend": options.backend,
         "cluster": options.cluster,
@@ -122,6 +124,11 @@ def check_github(settings: Settings, systems: list[System]) -> Iterator[Mistake]
         if name not in every:
             why = "no pipeline of the stack uses it"
             yield Mistake(f"tiers:github.scopes.{name}", why, nearest(name, every))
+    for name, pipeline in pipelines.items():
+        guarded = pipeline.protection.branches if pipeline.protection else []
+        if github.delivery is Delivery.DIRECT and github.branch in guarded:
+            why = f"'{name}' protects '{github.branch}', which refuses files that are just written"
+            yield Mistake("tiers:github.delivery", why, "set it to pull_request")
     if github.state_bucket and settings.target is not Target.DIGITALOCEAN:
         why = f"there are no buckets of DigitalOcean on {settings.target}"
         yield Mistake("tiers:github.state_bucket", why, "remove it, and give PULUMI_BACKEND_URL")
