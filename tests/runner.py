@@ -18,6 +18,7 @@ import signal
 import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +159,12 @@ class Run:
 # --- the runner -----------------------------------------------------------------------------------
 
 
+@cache
+def _loaded(text: str) -> Json:
+    # YAML 1.2, in which `on` is a word.
+    return YAML(typ="safe", pure=True).load(text)
+
+
 @dataclass
 class Runner:
     """`checkout`: what actions/checkout puts into the workspace, which each job has anew."""
@@ -189,8 +196,7 @@ class Runner:
 
     def run(self, text: str, event: Event, file: str = "workflow.yaml") -> Run | None:
         """The run; None if `event` doesn't start this workflow."""
-        # YAML 1.2, in which `on` is a word.
-        workflow: Json = YAML(typ="safe", pure=True).load(text)
+        workflow = _loaded(text)
         if not event.starts(workflow["on"]):
             return None
         if re.search(r"\bjq\b", text) and not shutil.which("jq"):
@@ -458,9 +464,9 @@ class _Leg:
 
     def _script(self, step: Step, definition: Json, env: Json) -> None:
         step.script = definition["run"]
-        workflow = self.execution.workflow
-        defaults = (workflow.get("defaults") or {}).get("run", {})
-        defaults |= (self.job.definition.get("defaults") or {}).get("run", {})
+        defaults: Json = {}
+        for place in (self.execution.workflow, self.job.definition):
+            defaults |= (place.get("defaults") or {}).get("run", {})
         folder = self.workspace / definition.get(
             "working-directory", defaults.get("working-directory", "")
         )

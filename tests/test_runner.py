@@ -366,6 +366,19 @@ def test_only_a_named_bash_fails_in_the_middle_of_a_pipe(runner: Runner) -> None
     assert ran(runner, jobs % "defaults: {run: {shell: bash}},").result == "failure"
 
 
+def test_defaults_are_those_of_the_job_then_of_the_workflow(runner: Runner) -> None:
+    runner.tools.fail("kubectl get")
+    piped = "steps: [{run: 'kubectl get | cat'}]"
+    run = ran(
+        runner,
+        f"""
+        a: {{runs-on: x, defaults: {{run: {{shell: bash}}}}, {piped}}}
+        b: {{runs-on: x, {piped}}}
+        """,
+    )
+    assert [job.result for job in run.jobs.values()] == ["failure", "success"]
+
+
 def test_steps_hand_values_to_the_next_ones(runner: Runner) -> None:
     run = ran(
         runner,
