@@ -1,5 +1,6 @@
 """Workflow files: the text, its order and quoting, and what others say of it."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -7,18 +8,34 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from pulumi_tiers.model.environment import Environment
+from pulumi_tiers.model.errors import Mistake
 from pulumi_tiers.model.pipeline import (
     Access,
+    Backend,
+    Channel,
+    ClusterAccess,
     Job,
+    Owner,
     Permission,
+    Pipeline,
+    PipelineOptions,
     PullRequest,
     Push,
+    PushedTo,
+    RegistryAccess,
     Step,
     Triggers,
     Workflow,
 )
 from pulumi_tiers.pipelines.actions import pin
-from pulumi_tiers.pipelines.workflows import workflow_data, workflow_text
+from pulumi_tiers.pipelines.expand import expanded
+from pulumi_tiers.pipelines.planned import with_pipeline
+from pulumi_tiers.pipelines.seal import is_edited
+from pulumi_tiers.pipelines.workflows import workflow_data, workflow_files, workflow_text
+from pulumi_tiers.settings import Settings
+from pulumi_tiers.systems import SYSTEMS
+from pulumi_tiers.systems.pipelines import PIPELINES
 from ruamel.yaml import YAML
 from workflow_judges import (
     actionlint_errors,
@@ -328,3 +345,100 @@ def test_the_judges_that_have_to_be_built_do_look(tmp_path: Path) -> None:
     path.write_text(TEXT.replace("workflow_dispatch:", "workflow_dispatch: {inputs: {a: {}}}"))
     [failure] = checkov_failures(tmp_path)
     assert failure.startswith("CKV_GHA_7 .github/workflows/ci.yaml: ")
+
+
+# --- the systems' pipelines -----------------------------------------------------------------------
+
+REVIEWERS = {"production": ["octocat", "company/platform"]}
+OPTIONS = {
+    "usual": PipelineOptions(reviewers=REVIEWERS),
+    "kubectl-and-messages": PipelineOptions(
+        owner=Owner.KUBECTL,
+        cluster=ClusterAccess.KUBECONFIG,
+        notify=list(Channel),
+        attest=False,
+    ),
+    "without-secrets": PipelineOptions(
+        backend=Backend.CLOUD_OIDC,
+        registry=PushedTo(login=RegistryAccess.AWS, host="a.example.com"),
+    ),
+    "GitHub's-registry": PipelineOptions(
+        backend=Backend.CLOUD, registry=PushedTo(login=RegistryAccess.GITHUB), folder="."
+    ),
+}
+
+
+def pipeline_of(system: str, options: PipelineOptions) -> Pipeline:
+    """As a stack has it, with the workflows of the stack itself."""
+    mistakes: list[Mistake] = []
+    settings = Settings(pipelines={system: options})
+    made = with_pipeline(SYSTEMS[system](Environment.PRODUCTION), settings, mistakes).pipeline
+    assert not mistakes
+    assert made is not None
+    return made
+
+
+def files(system: str, options: PipelineOptions) -> dict[str, str]:
+    return workflow_files(pipeline_of(system, options))
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+@pytest.mark.parametrize("system", PIPELINES)
+def test_files_hold_exactly_what_was_described(system: str, options: PipelineOptions) -> None:
+    pipeline = pipeline_of(system, options)
+    made = expanded(pipeline)
+    found = workflow_files(pipeline)
+    assert list(found) == [f".github/workflows/{file}" for file in pipeline.workflows]
+    for (path, text), workflow in zip(found.items(), made.values(), strict=True):
+        assert read(text) == plain(workflow_data(workflow)), path
+        assert not is_edited(text)
+        assert is_edited(text.replace("ubuntu-latest", "ubuntu-24.04"))
+    assert found == files(system, options)
+
+
+@pytest.mark.parametrize("system", PIPELINES)
+def test_every_action_is_pinned_and_every_job_says_what_it_may(system: str) -> None:
+    for text in files(system, OPTIONS["kubectl-and-messages"]).values():
+        workflow = read(text)
+        assert workflow["permissions"] == {}
+        for job in workflow["jobs"].values():
+            assert job["timeout-minutes"] <= 120
+            assert "write-all" not in job["permissions"]
+            for step in job["steps"]:
+                assert "${{" not in step.get("run", "")
+                if step.get("uses", "").startswith("actions/checkout@"):
+                    assert step["with"]["persist-credentials"] is False
+        for uses in re.findall(r"uses: (.*)", text):
+            assert re.fullmatch(r"[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", uses), uses
+
+
+@pytest.mark.parametrize("system", PIPELINES)
+def test_people_could_have_written_it(system: str) -> None:
+    for path, text in files(system, OPTIONS["usual"]).items():
+        lines = text.splitlines()
+        assert not [line for line in lines if line.strip() and line != line.rstrip()]
+        assert not [
+            number for number, line in enumerate(lines) if lines[number : number + 2] == ["", ""]
+        ]
+        # Expressions of GitHub's can't be broken.
+        long = [line for line in lines if len(line) > 130 and "${{" not in line]
+        assert long == [], path
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+def test_the_judges_of_every_run_find_nothing_in_pipelines(
+    options: PipelineOptions, tmp_path: Path
+) -> None:
+    paths = [path for name in PIPELINES for path in write(tmp_path / name, files(name, options))]
+    assert schema_errors(paths) == ""
+    assert zizmor_findings(paths) == ""
+
+
+@pytest.mark.load
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+def test_the_judges_that_have_to_be_built_find_nothing_in_pipelines(
+    options: PipelineOptions, tmp_path: Path
+) -> None:
+    paths = [path for name in PIPELINES for path in write(tmp_path / name, files(name, options))]
+    assert actionlint_errors(paths) == ""
+    assert checkov_failures(tmp_path) == []

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 _ACTIONLINT = Path(__file__).with_name("actionlint")
+_ZIZMOR = Path(__file__).with_name("zizmor.yml")
 _ACTIONLINT_PACKAGE = "github.com/rhysd/actionlint/cmd/actionlint"
 # It pins nearly everything that it needs, which is not what this project has.
 _CHECKOV = "checkov==3.3.30"
@@ -39,14 +40,15 @@ def schema_errors(paths: Sequence[Path]) -> str:
 
 def zizmor_findings(paths: Sequence[Path]) -> str:
     """What zizmor finds, without asking GitHub anything."""
-    quiet = ("--offline", "--no-config", "--no-progress", "--quiet", "--color", "never")
+    quiet = ("--offline", "--config", str(_ZIZMOR), "--no-progress", "--quiet", "--color", "never")
     done = _run([_program("zizmor"), *quiet, "--format", "plain", *paths])
     return done.stdout + done.stderr if done.returncode else ""
 
 
 def actionlint_errors(paths: Sequence[Path]) -> str:
     """What actionlint says; also of the scripts, where shellcheck is installed."""
-    done = _run([_actionlint(), "-no-color", "-pyflakes=", *paths])
+    config = ("-config-file", _ACTIONLINT / "actionlint.yaml")
+    done = _run([_actionlint(), "-no-color", "-pyflakes=", *config, *paths])
     return done.stdout + done.stderr
 
 

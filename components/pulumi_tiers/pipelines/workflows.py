@@ -130,6 +130,8 @@ def _step(step: Step) -> dict[str, Json]:
 
 def _input(key: str, value: str) -> Json:
     """As people write it. GitHub gives actions texts only, so 3.10 would become 3.1."""
+    if "\n" in value:
+        return f"{value.rstrip()}\n"
     if value in ("true", "false"):
         return value == "true"
     is_number = re.fullmatch(r"0|[1-9]\d{0,8}", value) and not key.endswith("version")

@@ -30,6 +30,7 @@ from pulumi_tiers.render.details import (
     pod_template,
 )
 from pulumi_tiers.render.graph import shown
+from pulumi_tiers.render.mermaid import Ids, label
 from pulumi_tiers.render.recorder import Recording, Resource, bare
 
 
@@ -350,23 +351,23 @@ _MERMAID_SHAPES = {
 def mermaid(recording: Recording) -> str:
     """The picture as a Mermaid flowchart, which GitHub draws in a Markdown file."""
     drawn = picture(recording)
-    ids = _Ids()
+    ids = Ids()
     lines = ["flowchart LR"]
     if drawn.has_people:
         lines.append(f'  {ids[PEOPLE]}(("people"))')
     for system in drawn.systems:
-        title = _mermaid_label([system.title])
+        title = label([system.title])
         lines.append(f"  subgraph {ids[f'system {system.name}']}[{title}]")
         for tier, nodes in drawn.tiers(system).items():
-            title = _mermaid_label([tier])
+            title = label([tier])
             lines.append(f"    subgraph {ids[f'{system.name}/{tier}']}[{title}]")
             lines += [f"      {_mermaid_node(node, ids)}" for node in nodes]
             lines.append("    end")
         lines.append("  end")
     lines += [f"  {_mermaid_node(node, ids)}" for node in drawn.outside]
     for edge in drawn.edges:
-        label = f"|{_mermaid_label(edge.lines)}|" if edge.lines else ""
-        lines.append(f"  {ids[edge.source]} -->{label} {ids[edge.target]}")
+        said = f"|{label(edge.lines)}|" if edge.lines else ""
+        lines.append(f"  {ids[edge.source]} -->{said} {ids[edge.target]}")
     unverified = [ids[node.key] for node in drawn.nodes if node.unverified]
     if unverified:
         lines.append("  classDef unverified stroke-dasharray: 5 5")
@@ -374,27 +375,9 @@ def mermaid(recording: Recording) -> str:
     return "\n".join(lines) + "\n"
 
 
-class _Ids(dict[str, str]):
-    """Words that no parser minds, one per key."""
-
-    def __missing__(self, key: str) -> str:
-        word = re.sub(r"[^a-z0-9]+", "_", key.lower())
-        # Two keys may become the same word.
-        while word in self.values():
-            word += "_"
-        self[key] = word
-        return word
-
-
-def _mermaid_node(node: Node, ids: _Ids) -> str:
+def _mermaid_node(node: Node, ids: Ids) -> str:
     left, right = _MERMAID_SHAPES[node.kind]
-    return f"{ids[node.key]}{left}{_mermaid_label(node.lines)}{right}"
-
-
-def _mermaid_label(lines: Sequence[str]) -> str:
-    # Mermaid's own escapes; a number sign begins one.
-    escapes = str.maketrans({"#": "#35;", '"': "#quot;", "<": "#lt;", ">": "#gt;"})
-    return '"' + "<br/>".join(line.translate(escapes) for line in lines) + '"'
+    return f"{ids[node.key]}{left}{label(node.lines)}{right}"
 
 
 # --- Graphviz -------------------------------------------------------------------------------------
@@ -450,8 +433,8 @@ def _dot_node(node: Node) -> str:
 
 
 def _dot_edge(edge: Edge) -> str:
-    label = f"label={_quoted(*edge.lines)}" if edge.lines else ""
-    return f"  {_quoted(edge.source)} -> {_quoted(edge.target)} [{label}]"
+    said = f"label={_quoted(*edge.lines)}" if edge.lines else ""
+    return f"  {_quoted(edge.source)} -> {_quoted(edge.target)} [{said}]"
 
 
 def _quoted(*lines: str) -> str:
