@@ -6,7 +6,7 @@ PYTEST := .venv/bin/python -m pytest -n 2
 PINS := pyproject.toml requirements.txt constraints.txt scripts/venv
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status doctor lint types test test-all bench clean
+.PHONY: help up down status doctor lint types test test-all bench workflows clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ test-all: lint types ## Everything: also load, faults, cluster
 
 bench: .venv/.ready-dev ## Measure; prints one table
 	@.venv/bin/python -m bench
+
+workflows: .venv/.ready-dev ## Write .github/workflows
+	@.venv/bin/python scripts/workflows.py
 
 clean: ## Remove .venv and caches (not the stacks' state)
 	@rm -rf .venv .pytest_cache .ruff_cache .hypothesis build dist
