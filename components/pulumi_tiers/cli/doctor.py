@@ -56,6 +56,8 @@ def examine(project: Project, stack: str) -> list[Finding]:
         case _:
             found = f"{shown(target)} is no target"
             own = [Finding("tiers:target", False, found, nearest(str(target), list(Target)))]
+    if config.get("tiers:github"):
+        own += [_engine("github"), _github_token(config)]
     stacks = ", ".join(project.stacks) or "none"
     return [
         _python(),
@@ -100,6 +102,14 @@ def _engine(*plugins: str, needed: bool = True) -> Finding:
         return Finding(what, True, engine.version, "", needed)
     how = "" if needed else "tiers up installs it, or uses Docker Compose; "
     return Finding(what, False, why, f"{how}https://www.pulumi.com/docs/install/", needed)
+
+
+def _github_token(config: Mapping[str, Json]) -> Finding:
+    """Only whether there is one: nobody is asked."""
+    where = "GITHUB_TOKEN" if os.environ.get("GITHUB_TOKEN") else ""
+    where = where or ("github:token of the stack" if config.get("github:token") else "")
+    remedy = "export GITHUB_TOKEN=..., or pulumi config set --secret github:token"
+    return Finding("GitHub token", bool(where), where or "there is none", remedy)
 
 
 def _kubeconfig(config: Mapping[str, Json]) -> Finding:
