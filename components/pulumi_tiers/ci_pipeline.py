@@ -490,15 +490,25 @@ class _Delivered:
             self._owner, self._repository, name, self._pipeline.environments[name]
         )
         self._made.append(environment)
+        self._of(
+            Scope.ENVIRONMENT,
+            self._wanted(name, "secrets", self._pipeline.secrets),
+            self._wanted(name, "vars", self._pipeline.variables),
+            environment=environment,
+        )
+
+    def _wanted(
+        self, environment: str, context: str, declared: Mapping[str, object]
+    ) -> Mapping[str, object]:
+        """What jobs of the environment use, and what is declared for people and other workflows."""
         jobs = [
             (workflow, job)
             for workflow in self._workflows.values()
             for job in workflow.jobs.values()
-            if job.environment == name
         ]
-        self._of(
-            Scope.ENVIRONMENT, _used(jobs, "secrets"), _used(jobs, "vars"), environment=environment
-        )
+        everywhere = _used(jobs, context)
+        here = _used([item for item in jobs if item[1].environment == environment], context)
+        return {**here, **{name: None for name in declared if name not in everywhere}}
 
     def _of(
         self,
