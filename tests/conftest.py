@@ -46,21 +46,28 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         marks = [level for level in LEVELS if item.get_closest_marker(level)]
         item.user_properties.append(("level", marks[-1] if marks else "plain"))
     # What takes long begins first: of several processes, none is left alone with it at the end.
-    slow = Counter(item.path for item in items if dict(item.user_properties)["level"] != "plain")
-    items.sort(key=lambda item: -slow[item.path])
+    slow = Counter(
+        _part(item.nodeid) for item in items if dict(item.user_properties)["level"] != "plain"
+    )
+    items.sort(key=lambda item: (-slow[_part(item.nodeid)], _part(item.nodeid)))
 
 
-class _Together(LoadScopeScheduling):
-    """Gives each process whole files: their fixtures are made once. One has the cluster's."""
+def _part(nodeid: str) -> str:
+    """What one process runs, so that fixtures are made once: a file, or all that want a cluster."""
+    file = nodeid.partition("::")[0]
+    return "cluster" if _CLUSTERS.search(file) else file
+
+
+class _Parts(LoadScopeScheduling):
+    """Gives each process one part after the other."""
 
     def _split_scope(self, nodeid: str) -> str:
-        file = nodeid.partition("::")[0]
-        return "cluster" if _CLUSTERS.search(file) else file
+        return _part(nodeid)
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _Together:
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _Parts:
     config.option.loadscopereorder = False
-    return _Together(config, log)
+    return _Parts(config, log)
 
 
 def _level(report: pytest.TestReport) -> str:

@@ -121,11 +121,14 @@ def test_a_changed_description_is_a_job_that_runs_again(target: Target) -> None:
     ("memory", "most"), [("384m", 384 * 6 // 10), ("512m", 307), ("2g", 2048 * 6 // 10)]
 )
 def test_it_makes_senders_wait_before_it_is_killed(memory: str, most: int) -> None:
-    said = store(resources={"cpus": 1, "memory": memory}, settings={"consumer_timeout": "7200000"})
+    said = store(
+        resources={"cpus": 1, "memory": memory},
+        settings={"consumer_timeout": "7200000", "x": "a$b"},
+    )
     lines = RABBITMQ.workload("rabbitmq", said).configs["rabbitmq.conf"]
     conf = dict(line.split(" = ") for line in lines.splitlines())
     assert int(conf["vm_memory_high_watermark.absolute"]) // 1024**2 == most
-    assert conf["consumer_timeout"] == "7200000"
+    assert (conf["consumer_timeout"], conf["x"]) == ("7200000", "a$b")
     assert conf["listeners.tcp.default"] == "5672"
 
 

@@ -165,7 +165,7 @@ class Elasticsearch(Engine):
                 # Its own log of garbage collections is of 2 GB.
                 "ES_JAVA_OPTS": f"-Xms{heap}m -Xmx{heap}m -Xlog:disable -Xlog:all=warning:stderr",
             },
-            configs={"elasticsearch.yml": literal(lines)},
+            configs={"elasticsearch.yml": lines},
             secret_files={"password": f"${{password.{_ADMIN}}}"},
             ports=[Port(target=self.port, published=store.published)],
             volumes=[Volume(name=store.volume or f"{name}-data", target=_DATA, size=store.size)],

@@ -280,9 +280,7 @@ class Rabbitmq(Engine):
             },
             configs={
                 "enabled_plugins": "[rabbitmq_management,rabbitmq_prometheus].\n",
-                "rabbitmq.conf": literal(
-                    "".join(f"{key} = {value}\n" for key, value in settings.items())
-                ),
+                "rabbitmq.conf": "".join(f"{key} = {value}\n" for key, value in settings.items()),
             },
             secret_files={"password": f"${{password.{self.admin_of(store)}}}"},
             ports=[
