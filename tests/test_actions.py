@@ -486,6 +486,8 @@ def test_what_workflow_files_use_is_checked_too(
         (NAME, "v1.0.0", "right", [f"{where}:6"]),
         (NAME, "v1.1.0", "right", [f"{where}:5"]),
     ]
+    # An older release in a workflow file is that file's matter, not the pins'.
+    assert told(project, "--update", code=1)["written"] is None
     # The comment is behind the brace there, which is no comment on the action.
     [unpinned] = report["unpinned"]
     assert unpinned["place"] == f"{where}:7"
