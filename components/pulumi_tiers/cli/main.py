@@ -301,6 +301,7 @@ class Format(StrEnum):
     KUBERNETES = "kubernetes"
     PICTURE = "picture"
     REPORT = "report"
+    WORKFLOWS = "workflows"
 
 
 @app.command()

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from pulumi_tiers.cli import certificates
 from pulumi_tiers.cli.certificates import Wanted
 from pulumi_tiers.cli.compose import read_secrets, write_secrets
+from pulumi_tiers.cli.console import EXIT_INPUT, Stop
 from pulumi_tiers.cli.files import write_private
 from pulumi_tiers.cli.project import Project
 from pulumi_tiers.model.cloud import Cloud
@@ -43,6 +44,7 @@ class Rendered:
         folder.mkdir(parents=True, exist_ok=True)
         written = [folder / name for name in self.files]
         for name, text in self.files.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
             if self.private:
                 write_private(folder / name, text)
             else:
@@ -72,6 +74,10 @@ def render(
 
     `secrets_in`: the folder whose secrets are written into Kubernetes' YAML; None: into none.
     """
+    if to == "workflows" and "tiers:github" not in project.config(stack):
+        # No pipeline is made without it. The files are the same whoever the owner is, and whatever
+        # else is written.
+        overrides = {**overrides, "tiers:github": {"owner": "owner", "repository_wide": False}}
     targets = _TARGETS.get(to)
     if targets and project.config(stack).get("tiers:target") not in targets:
         overrides = {**overrides, "tiers:target": targets[0]}
@@ -79,7 +85,9 @@ def render(
     found = {found for resource in recording.resources for found in placeholders(resource.inputs)}
     encrypted = project.encrypted(stack)
     names = frozenset(name for kind, name in found if kind == "secret" and name not in encrypted)
-    remarks = [f"warning: {warning}" for warning in recording.warnings]
+    remarks = [f"warning: {warning}" for warning in dict.fromkeys(recording.warnings)]
+    if to == "workflows":
+        return _workflows(recording, remarks)
     remarks += [
         f"{place} is encrypted: give the files its value as {name}"
         for name, place in encrypted.items()
@@ -135,6 +143,22 @@ def _prices(project: Project, stack: str) -> Mapping[str, float]:
         return Cloud.model_validate(bare(project.config(stack).get("tiers:digitalocean"))).prices
     except ValidationError:
         return {}
+
+
+def _workflows(recording: Recording, remarks: list[str]) -> Rendered:
+    from pulumi_tiers.render.workflows import as_text, workflows
+
+    try:
+        files = workflows(recording)
+    except ValueError as error:
+        raise Stop(f"{error}: give each a 'system' of its own", EXIT_INPUT) from None
+    if not files:
+        raise Stop(
+            "the program makes no pipeline: turn one on in tiers:pipelines for one of the stack's"
+            " systems, or make a CIPipeline",
+            EXIT_INPUT,
+        )
+    return Rendered(as_text(files), files, frozenset(), {}, remarks)
 
 
 def _kubernetes(

@@ -57,6 +57,8 @@ class Recording:
 
     resources: list[Resource] = field(default_factory=list)
     outputs: dict[str, Json] = field(default_factory=dict)
+    #: Those of components, by their URNs.
+    component_outputs: dict[str, dict[str, Json]] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
     def of_type(self, token: str) -> list[Resource]:
@@ -261,6 +263,8 @@ class _Monitor(mocks.MockMonitor):
     ) -> empty_pb2.Empty:
         if STACK_TYPE in request.urn:
             self.recording.outputs = dict(_plain(request.outputs))
+        else:
+            self.recording.component_outputs[request.urn] = _plain(request.outputs)
         return super().RegisterResourceOutputs(request)
 
 
