@@ -1,8 +1,9 @@
 # Everything runs in .venv, which the first target that needs it makes.
 STACK ?= dev
 TIERS := .venv/bin/tiers
-# Two at a time: most tests wait, and some measure.
-PYTEST := .venv/bin/python -m pytest -n 2
+# Files of tests at a time: most tests wait, and some measure.
+JOBS ?= 2
+PYTEST := .venv/bin/python -m pytest -n $(JOBS)
 PINS := pyproject.toml requirements.txt constraints.txt scripts/venv
 
 .DEFAULT_GOAL := help
