@@ -474,3 +474,31 @@ def test_docker_runs_an_image_by_its_digest(sandbox: Sandbox, image: str, runner
     assert "nothing to change" in sandbox.tiers(*up).stderr
     assert sandbox.ids() == {container}
     sandbox.tiers("down", "--data")
+
+
+@pytest.mark.docker
+@pytest.mark.engine
+@pytest.mark.load
+def test_what_up_had_is_what_the_next_up_has(sandbox: Sandbox) -> None:
+    named = {
+        "encontros-tech/postgres": "standin.local/postgres:15",
+        APP: "standin.local/marcospaulo1991/encontros-tech:develop",
+    }
+    sandbox.tiers("up", "--runner", "pulumi")  # builds the stand-ins
+    sandbox.configure(**{KEY: named})
+    sandbox.tiers("up", "--runner", "pulumi")
+    ids = sandbox.ids()
+    sandbox.configure(**{KEY: None})
+    state = sandbox.root / ".tiers"
+    backend = {
+        "PULUMI_BACKEND_URL": f"file://{state}/state",
+        "PULUMI_CONFIG_PASSPHRASE_FILE": f"{state}/passphrase",
+        "PULUMI_SKIP_UPDATE_CHECK": "true",
+    }
+    said = sandbox.tiers("images", "--deployed", env=backend).stderr
+    path = sandbox.root / f"Pulumi.{sandbox.stack}.yaml"
+    assert yaml.safe_load(path.read_text())["config"][KEY] == named
+    assert f"{APP}: {named[APP]} (deployed)" in said
+    assert "nothing to change" in sandbox.tiers("up", "--runner", "pulumi").stderr
+    assert sandbox.ids() == ids
+    sandbox.tiers("down", "--data")
