@@ -486,12 +486,22 @@ def test_what_workflow_files_use_is_checked_too(
         (NAME, "v1.0.0", "right", [f"{where}:6"]),
         (NAME, "v1.1.0", "right", [f"{where}:5"]),
     ]
-    # An older release in a workflow file is that file's matter, not the pins'.
-    assert told(project, "--update", code=1)["written"] is None
     # The comment is behind the brace there, which is no comment on the action.
     [unpinned] = report["unpinned"]
     assert unpinned["place"] == f"{where}:7"
     assert "does not say which release it is" in unpinned["why"]
+
+
+def test_an_update_pins_nothing_that_only_workflow_files_use(
+    hub: Hub, project: Path, workflow: Workflow
+) -> None:
+    sha = hub.commit(NAME, "v1.0.0")
+    hub.commit(NAME, "v1.1.0")
+    workflow(f"      - uses: {NAME}@{sha} # v1.0.0\n")
+    report = told(project, "--update")
+    assert only(report)["newer"] == "v1.1.0"
+    assert report["written"] is None
+    assert not (project / "actions.json").exists()
 
 
 def test_a_wrong_comment_in_a_workflow_is_told(hub: Hub, project: Path, workflow: Workflow) -> None:
