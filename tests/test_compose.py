@@ -386,6 +386,7 @@ def test_a_real_docker_compose_reads_what_we_meant(tmp_path: Path) -> None:
     [
         ({"image": "api:1", "replicas": 2, "stateful": True}, "services.api.stateful"),
         ({"image": "api:1", "replicas": 2, "job": True}, "services.api.job"),
+        ({"image": "api:1", "image_owner": "others"}, "services.api.image_owner"),
         (
             {"image": "api:1", "ports": [{"target": n, "published": 80} for n in (1, 2)]},
             "services.api.ports[1]",

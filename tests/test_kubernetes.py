@@ -13,7 +13,7 @@ from pulumi_tiers.app_tier import AppTier, WorkloadArgs
 from pulumi_tiers.data_tier import DataTier, StoreArgs
 from pulumi_tiers.model.errors import DescriptionError
 from pulumi_tiers.model.system import Target
-from pulumi_tiers.model.workload import Condition, PullPolicy, RestartPolicy
+from pulumi_tiers.model.workload import Condition, ImageOwner, PullPolicy, RestartPolicy
 from pulumi_tiers.program import main
 from pulumi_tiers.render.kubernetes import manifests, to_files, to_yaml
 from pulumi_tiers.render.recorder import Json, Recording, Secret, record
@@ -319,6 +319,25 @@ def test_a_pod_gets_nothing_that_it_did_not_ask_for() -> None:
     }
     assert container["imagePullPolicy"] == "IfNotPresent"
     assert not objects.of("Secret", "Service")
+
+
+@pytest.mark.parametrize("claims", [False, True])
+def test_an_image_of_others_stands_in_the_manifest_all_the_same(*, claims: bool) -> None:
+    volumes = [{"name": "data", "target": "/data"}] if claims else []
+    service: Any = {"environment": {"A": "1"}, "volumes": volumes, "ports": [{"target": 80}]}
+    usual = one(service)
+    shared = one({**service, "image_owner": ImageOwner.OTHERS})
+    # For kubectl, as ever: it is what makes the Deployment before anybody sets another image.
+    assert shared.all == usual.all
+    patches = shared.recording.of_type("kubernetes:apps/v1:DeploymentPatch")
+    assert not patches, "one object, one record"
+
+
+@pytest.mark.parametrize("key", ["job", "on_demand", "per_node", "stateful"])
+def test_what_others_cannot_change_the_image_of(key: str) -> None:
+    service: Any = {key: True, "image_owner": ImageOwner.OTHERS}
+    with pytest.raises(pulumi.RunError, match=f"image_owner: .*'{key}'"):
+        one(service)
 
 
 def test_writable_paths_are_memory_of_a_limited_size() -> None:

@@ -418,8 +418,8 @@ def _shared(
         owner.child(name),
         metadata=metadata_of(site, name, name, {"pulumi.com/skipAwait": "true"}),
         spec={
-            # Nothing starts before the rest is there.
-            "paused": True,
+            # Nothing starts before the rest is there. The provider can't set `paused` to false.
+            "replicas": 0,
             "selector": spec["selector"],
             # It has no numbers, which would stay where the rest needs none.
             "strategy": {"type": "Recreate"},
@@ -438,8 +438,12 @@ def _shared(
     return kubernetes.apps.v1.DeploymentPatch(
         owner.child(name),
         metadata=cast("kubernetes.meta.v1.ObjectMetaPatchArgsDict", metadata),
-        spec=cast("kubernetes.apps.v1.DeploymentSpecPatchArgsDict", {**spec, "paused": False}),
-        opts=pulumi.ResourceOptions.merge(options, pulumi.ResourceOptions(depends_on=[made])),
+        spec=cast("kubernetes.apps.v1.DeploymentSpecPatchArgsDict", spec),
+        opts=pulumi.ResourceOptions.merge(
+            options,
+            # On its own, its deletion would first take all that it has set from what still runs.
+            pulumi.ResourceOptions(depends_on=[made], deleted_with=made),
+        ),
     )
 
 
