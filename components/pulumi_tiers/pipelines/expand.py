@@ -235,23 +235,26 @@ def install_program(folder: str) -> list[Step]:
     ]
 
 
-def backend_variables(pipeline: Pipeline) -> dict[str, str]:
-    """What `pulumi` needs to reach the stack's state, and the cloud."""
-    given: dict[str, str] = {}
+def state_variables(pipeline: Pipeline) -> dict[str, str]:
+    """What `pulumi` needs to read the stack's state."""
     match pipeline.backend:
         case Backend.BUCKET:
             names = ["PULUMI_BACKEND_URL", "PULUMI_CONFIG_PASSPHRASE"]
             names += ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"]
-            given = {name: _secret(name) for name in names}
+            return {name: _secret(name) for name in names}
         case Backend.CLOUD:
-            given = {"PULUMI_ACCESS_TOKEN": _secret("PULUMI_ACCESS_TOKEN")}
+            return {"PULUMI_ACCESS_TOKEN": _secret("PULUMI_ACCESS_TOKEN")}
         case Backend.CLOUD_OIDC:
             # pulumi/auth-actions puts it into the job's environment.
-            pass
+            return {}
+
+
+def backend_variables(pipeline: Pipeline) -> dict[str, str]:
+    """What `pulumi` needs to change a stack: its state, the cloud, GitHub."""
+    given = state_variables(pipeline)
     if pipeline.cluster is ClusterAccess.DIGITALOCEAN:
         given["DIGITALOCEAN_TOKEN"] = _secret("DIGITALOCEAN_ACCESS_TOKEN")
-    given["GITHUB_TOKEN"] = _secret(PIPELINES_TOKEN)
-    return given
+    return {**given, "GITHUB_TOKEN": _secret(PIPELINES_TOKEN)}
 
 
 def reach_backend(pipeline: Pipeline, permissions: dict[Permission, Access]) -> list[Step]:
@@ -286,10 +289,8 @@ def reach_backend(pipeline: Pipeline, permissions: dict[Permission, Access]) -> 
     return steps
 
 
-def ask_health(
-    health: Health, variables: Mapping[str, str], folder: str, env: Mapping[str, str]
-) -> Step:
-    """Asks until it answers with 200. `env`: what `pulumi` needs."""
+def ask_health(health: Health, folder: str = ".", env: Mapping[str, str] | None = None) -> Step:
+    """Asks until it answers with 200. `env`: what `pulumi` needs to tell the stack's URLs."""
     at: dict[str, str]
     if health.url:
         lines = ['url="$HEALTH_URL"']
@@ -300,7 +301,7 @@ def ask_health(
             'url=$(pulumi stack output urls --json --stack "$STACK" |',
             '  jq -er --arg system "$SYSTEM" --arg service "$SERVICE" \'.[$system][$service][0]\')',
         ]
-        at = {"SYSTEM": system, "SERVICE": service, "HEALTH_PATH": health.path, **variables, **env}
+        at = {"SYSTEM": system, "SERVICE": service, "HEALTH_PATH": health.path, **(env or {})}
     return Step(
         name=f"Ask for {health.service or health.url} until it is well",
         env=at,
@@ -325,6 +326,7 @@ def pulumi_up(deployment: Deployment, pipeline: Pipeline) -> Iterator[Step]:
     folder = deployment.pulumi.folder
     inside = None if folder == "." else folder
     stack = {"STACK": deployment.pulumi.stack}
+    reading = {**stack, **state_variables(pipeline)}
     env = {**stack, **backend_variables(pipeline)}
     own = not deployment.pulumi.program_only
     keep = 'tiers images --deployed --stack "$STACK"'
@@ -336,7 +338,7 @@ def pulumi_up(deployment: Deployment, pipeline: Pipeline) -> Iterator[Step]:
     if deployment.rollback and own:
         yield Step(
             name="Note what runs now",
-            env=env,
+            env=reading,
             working_directory=inside,
             run="\n".join(
                 [
@@ -357,7 +359,7 @@ def pulumi_up(deployment: Deployment, pipeline: Pipeline) -> Iterator[Step]:
         run="\n".join([*pin, up]),
     )
     for health in deployment.health:
-        yield ask_health(health, stack, folder, backend_variables(pipeline))
+        yield ask_health(health, folder, reading)
     if deployment.rollback and own:
         yield Step(
             name="Go back to what ran before",
@@ -681,7 +683,7 @@ def _compose(deployment: Deployment, compose: ComposeDeployment) -> Iterator[Ste
         ),
     )
     for health in deployment.health:
-        yield ask_health(health, {}, ".", {})
+        yield ask_health(health)
     yield Step(
         name="Show the logs",
         condition="failure() && steps.deploy.outcome != 'skipped'",
