@@ -4,7 +4,7 @@ import copy
 import ipaddress
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NotRequired, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import pulumi
 import pytest
