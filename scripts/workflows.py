@@ -1,7 +1,14 @@
-"""Writes this repository's own .github/workflows, from the same parts as those of the systems."""
+"""Writes this repository's own .github/workflows, from the same parts as those of the systems.
 
+Also those of the example repositories, as `tiers render --to workflows` writes them, and their
+pictures in the documentation.
+"""
+
+import re
 from pathlib import Path
 
+from pulumi_tiers.cli.project import Project
+from pulumi_tiers.cli.render import render
 from pulumi_tiers.model.pipeline import (
     Event,
     Job,
@@ -16,7 +23,10 @@ from pulumi_tiers.pipelines.expand import completed, expanded
 from pulumi_tiers.pipelines.stack import COMMENT, PREVIEW, comment_workflow, preview_workflow
 from pulumi_tiers.pipelines.workflows import workflow_data, workflow_text
 
-FOLDER = Path(__file__).parent.parent / ".github" / "workflows"
+_ROOT = Path(__file__).parent.parent
+FOLDER = _ROOT / ".github" / "workflows"
+_EXAMPLES = _ROOT / "examples" / "repositories"
+_PAGE = _ROOT / "docs" / "pipelines.md"
 STACKS = ("dev", "prod")
 #: What the stacks are made of.
 PROGRAM = (
@@ -160,6 +170,18 @@ def main() -> None:
             path.unlink()
     for name, text in made.items():
         (FOLDER / name).write_text(text, encoding="utf-8")
+    for program in sorted(_EXAMPLES.glob("*/infra")):
+        render(Project.find(program), "prod", "workflows", {}).write(_EXAMPLES)
+    pattern = r"(<!-- (\S+) (\S+) -->\n```mermaid\n).*?(?=```)"
+    page = re.sub(pattern, _picture, _PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
+    _PAGE.write_text(page, encoding="utf-8")
+
+
+def _picture(place: re.Match[str]) -> str:
+    """The picture that the page of an example repository has."""
+    page = (_EXAMPLES / place[2] / "pipelines.md").read_text(encoding="utf-8")
+    _, _, rest = page.partition(f": `{place[3]}`\n")
+    return place[1] + rest.partition("```mermaid\n")[2].partition("```")[0]
 
 
 if __name__ == "__main__":

@@ -125,11 +125,7 @@ def _cd(options: PipelineOptions, environment: Environment) -> Workflow:
             # EN-01.
             "gate": Job(
                 name=f"Wait for {_CI}",
-                comment=(
-                    "Without it, the image of the commit before would be deployed, even if the"
-                    " tests fail. If this is started by hand for a commit that CI has not seen,"
-                    f" start {_CI} for it first."
-                ),
+                comment=f"Started by hand for a commit that CI has not seen: start {_CI} first.",
                 branches=[branch],
                 awaits=_CI,
             ),

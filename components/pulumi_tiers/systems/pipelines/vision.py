@@ -48,6 +48,7 @@ def vision(options: PipelineOptions) -> Pipeline:
                     "build": Job(
                         needs=["test"],
                         events=[Event.PUSH],
+                        timeout_minutes=30,
                         images=[
                             ImageBuild(
                                 image=image,
