@@ -1,4 +1,4 @@
 // Stands for the API.
-var app = Microsoft.AspNetCore.Builder.WebApplication.CreateBuilder(args).Build();
+var app = WebApplication.CreateBuilder(args).Build();
 app.MapGet("/api/health", () => "ok");
 app.Run();
