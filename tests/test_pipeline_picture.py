@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from mermaid_judge import mermaid_errors
 from pulumi_tiers.model.environment import Environment
 from pulumi_tiers.model.pipeline import (
     ComposeDeployment,
@@ -26,6 +27,7 @@ from pulumi_tiers.model.pipeline import (
 from pulumi_tiers.pipelines.expand import expanded
 from pulumi_tiers.pipelines.picture import mermaid, page
 from pulumi_tiers.systems.pipelines import PIPELINES
+from sandbox import ROOT
 
 IMAGE = "shop/api"
 
@@ -184,3 +186,24 @@ def test_every_system_is_drawn_whole(system: str) -> None:
         assert len([one for one in ids if one.startswith("job_")]) == len(workflow.jobs)
         deployed = [name for name, job in workflow.jobs.items() if job.deploy]
         assert len([one for one in ids if one.startswith("runs_")]) == len(deployed)
+
+
+@pytest.mark.load
+def test_mermaid_itself_can_draw_every_picture() -> None:
+    """Also those of stacks, with whatever stands in their labels."""
+    drawn = [
+        mermaid(pipeline, file)
+        for pipeline in [PIPELINE, *(make(PipelineOptions()) for make in PIPELINES.values())]
+        for file in pipeline.workflows
+    ]
+    odd = PIPELINE.workflows["ci.yaml"].model_copy(
+        update={"jobs": {"end": Job(name='"a" #1; <b> [c] {d} | e', steps=[Step(run="a")])}}
+    )
+    drawn.append(mermaid(PIPELINE.model_copy(update={"workflows": {"ci.yaml": odd}}), "ci.yaml"))
+    for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
+        found = re.findall(r"^```mermaid\n(.*?)^```", path.read_text(), re.MULTILINE | re.DOTALL)
+        drawn += found
+    assert len(drawn) > 15
+    assert mermaid_errors(drawn) == [""] * len(drawn)
+    [said] = mermaid_errors(['flowchart LR\n  a["b" --> c\n'])
+    assert "Parse error" in said

@@ -1,16 +1,15 @@
 """What others say of workflow files: the published schema, actionlint, zizmor, checkov."""
 
-import fcntl
-import hashlib
 import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
+from cached import cached
 
 _ACTIONLINT = Path(__file__).with_name("actionlint")
 _ZIZMOR = Path(__file__).with_name("zizmor.yml")
@@ -95,7 +94,7 @@ def _actionlint() -> Path:
             check=False,
         )
 
-    return _cached("actionlint", sources, build) / "actionlint"
+    return cached("actionlint", sources, build) / "actionlint"
 
 
 def _checkov() -> Path:
@@ -106,23 +105,4 @@ def _checkov() -> Path:
         pip = (folder / "venv" / "bin" / "python", "-m", "pip", "--disable-pip-version-check")
         return _run([*pip, "install", "--quiet", _CHECKOV])
 
-    return _cached("checkov", _CHECKOV.encode(), install) / "venv" / "bin" / "checkov"
-
-
-def _cached(
-    name: str, version: bytes, make: Callable[[Path], "subprocess.CompletedProcess[str]"]
-) -> Path:
-    """A folder that is made once for each version."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pulumi-tiers"
-    folder = cache / f"{name}-{hashlib.sha256(version).hexdigest()[:8]}"
-    cache.mkdir(parents=True, exist_ok=True)
-    with (cache / f"{name}.lock").open("w") as one_at_a_time:
-        fcntl.flock(one_at_a_time, fcntl.LOCK_EX)
-        if not (folder / "ready").exists():
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir()
-            done = make(folder)
-            if done.returncode:
-                pytest.skip(f"no {name} here: {(done.stdout + done.stderr).strip()[-200:]}")
-            (folder / "ready").touch()
-    return folder
+    return cached("checkov", _CHECKOV.encode(), install) / "venv" / "bin" / "checkov"
