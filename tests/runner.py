@@ -160,7 +160,8 @@ class Run:
 
 
 @cache
-def _loaded(text: str) -> Json:
+def loaded(text: str) -> Json:
+    """A workflow, which nobody changes."""
     # YAML 1.2, in which `on` is a word.
     return YAML(typ="safe", pure=True).load(text)
 
@@ -196,7 +197,7 @@ class Runner:
 
     def run(self, text: str, event: Event, file: str = "workflow.yaml") -> Run | None:
         """The run; None if `event` doesn't start this workflow."""
-        workflow = _loaded(text)
+        workflow = loaded(text)
         if not event.starts(workflow["on"]):
             return None
         if re.search(r"\bjq\b", text) and not shutil.which("jq"):
