@@ -97,6 +97,7 @@ from pulumi_tiers.model.workload import (
 from pulumi_tiers.observability import component as watching
 from pulumi_tiers.platforms.base import ClusterRef, EndpointArgs, NetworkRef, SiteRef
 from pulumi_tiers.site import NetworkArgs, RegistryLoginArgs, SiteArgs, SiteSpec
+from pulumi_tiers.state_bucket import StateBucketArgs, StateBucketSpec
 from pydantic import ValidationError
 
 DIGEST = "sha256:" + "0123456789abcdef" * 4
@@ -1300,6 +1301,7 @@ def test_a_password_never_appears_in_a_message(
         (ManagedArgs, Managed),
         (RegistryLoginArgs, RegistryLogin),
         (ClusterArgs, ClusterSpec),
+        (StateBucketArgs, StateBucketSpec),
         (DataTierArgs, DataTierSpec),
         (AppTierArgs, AppTierSpec),
         (SiteRef, Place),

@@ -42,6 +42,7 @@ from pulumi_tiers import (
     Severity,
     Sharing,
     Site,
+    StateBucket,
     TlsMode,
     When,
 )
@@ -51,7 +52,10 @@ from pulumi_tiers.plugin import Plugin
 from pulumi_tiers.render.recorder import Recording, record
 from wheelhouse import ROOT
 
-COMPONENTS = (AppTier, CIPipeline, Cluster, DataTier, EdgeProxy, MLTier, Observability, Site)
+COMPONENTS = (
+    *(AppTier, CIPipeline, Cluster, DataTier, EdgeProxy, MLTier, Observability, Site),
+    StateBucket,
+)
 ENUMS = (
     *(Balance, Condition, DeadLetterStrategy, ImageOwner, Overflow, PolicyTarget, PullPolicy),
     *(QueueType, RestartPolicy, Severity, Sharing, SiteTarget, TlsMode, Environment, Family),
@@ -181,6 +185,7 @@ def test_outputs_are_what_other_languages_can_use() -> None:
         "Observability": {"urls", "endpoints"},
         # Not `ref`, and not `Cluster.provider`: they are Python's.
         "Site": {"name", "collectors", "namespace", "network", "networks", "pullSecret"},
+        "StateBucket": {"bucket", "backendUrl", "accessKeyId", "secretAccessKey"},
     }
 
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pulumi_tiers.model.workload import Condition, ImageOwner, PullPolicy, RestartPolicy
     from pulumi_tiers.observability.component import Observability
     from pulumi_tiers.site import Site
+    from pulumi_tiers.state_bucket import StateBucket
 
 __all__ = [
     "Access",
@@ -61,6 +62,7 @@ __all__ = [
     "SecretSource",
     "Sharing",
     "Site",
+    "StateBucket",
     "Target",
     "TlsMode",
     "When",
@@ -98,6 +100,7 @@ _HOMES = {
     "Severity": "model.observability",
     "Sharing": "model.ml",
     "Site": "site",
+    "StateBucket": "state_bucket",
     "Target": "model.system",
     "TlsMode": "model.edge",
     "When": "model.pipeline",

@@ -23,6 +23,7 @@ from pulumi_tiers import (
     MLTier,
     Observability,
     Site,
+    StateBucket,
 )
 from pulumi_tiers.component import PACKAGE, refuse
 from pulumi_tiers.model.errors import Mistake, nearest
@@ -46,6 +47,7 @@ class Plugin(ComponentProvider):
             # an Endpoint are plain, and here they must be.
             EdgeProxy,
             Cluster,
+            StateBucket,
             CIPipeline,
         ]
         super().__init__(components, PACKAGE, version=version("pulumi-tiers"))

@@ -39,6 +39,10 @@ def _region(value: str) -> str:
     return value
 
 
+Region = Annotated[Slug, AfterValidator(_region)]
+"""A region of DigitalOcean."""
+
+
 def _registry_tier(value: str) -> str:
     if value not in REGISTRY_TIERS:
         raise reject(f"there is no tier {shown(value)}", nearest(value, REGISTRY_TIERS))
@@ -204,7 +208,7 @@ class Cloud(Model):
     """Everything that all systems of a stack on DigitalOcean share."""
 
     #: EN-10: cluster and databases must be in one region (documented: NYC1).
-    region: Annotated[Slug, AfterValidator(_region)] = "nyc1"
+    region: Region = "nyc1"
     #: An existing cluster, such as the documented ``k8s-bootcamp-2``. Default: one is made.
     cluster_id: Annotated[str, AfterValidator(_cluster_id)] | None = None
     #: Its name: DigitalOcean's provider looks clusters up by it.

@@ -156,6 +156,8 @@ def _database(owner: Component, site: SiteRef, name: str, store: Store, service:
 #: Regions without Spaces, and the nearest that has them:
 #: https://docs.digitalocean.com/products/spaces/details/availability/, 2026-03-23.
 _NEAREST_SPACES = {"nyc1": "nyc3", "nyc2": "nyc3", "ric1": "atl1"}
+#: How long what is overwritten or deleted in a bucket of states can be brought back.
+_OLD_STATE_DAYS = 90
 
 
 def _spaces(owner: Component, site: SiteRef, name: str, store: Store) -> Server:
@@ -207,6 +209,60 @@ def _spaces(owner: Component, site: SiteRef, name: str, store: Store) -> Server:
         tls=True,
         users=users,
         databases={bucket: made.name for bucket, made in buckets.items()},
+    )
+
+
+@dataclass(frozen=True)
+class MadeStateBucket:
+    """A bucket for the state of stacks, and how it is reached."""
+
+    bucket: pulumi.Output[str]
+    backend_url: pulumi.Output[str]
+    access_key_id: pulumi.Output[str]
+    secret_access_key: pulumi.Output[str]
+
+
+def make_state_bucket(
+    owner: Component, name: str, region: str, *, versioning: bool, protect: bool
+) -> MadeStateBucket:
+    """A bucket that only its own key opens. `versioning`: what was there before is kept a while."""
+    region = _NEAREST_SPACES.get(region, region)
+    rule = digitalocean.SpacesBucketLifecycleRuleArgs(
+        id="leftovers", enabled=True, abort_incomplete_multipart_upload_days=1
+    )
+    if versioning:
+        rule.noncurrent_version_expiration = (
+            digitalocean.SpacesBucketLifecycleRuleNoncurrentVersionExpirationArgs(
+                days=_OLD_STATE_DAYS
+            )
+        )
+    bucket = digitalocean.SpacesBucket(
+        owner.child("bucket"),
+        name=name,
+        region=region,
+        acl="private",
+        versioning=digitalocean.SpacesBucketVersioningArgs(enabled=versioning),
+        lifecycle_rules=[rule],
+        force_destroy=False,
+        opts=owner.child_options(protect=protect),
+    )
+    key = digitalocean.SpacesKey(
+        owner.child("key"),
+        name=name,
+        grants=[{"bucket": bucket.name, "permission": "readwrite"}],
+        opts=owner.child_options(),
+    )
+    return MadeStateBucket(
+        bucket.name,
+        # https://pkg.go.dev/gocloud.dev/aws. Without the last one, each read brings a warning.
+        pulumi.Output.concat(
+            "s3://",
+            bucket.name,
+            f"?endpoint=https://{region}.digitaloceanspaces.com&region={region}"
+            "&response_checksum_validation=when_required",
+        ),
+        key.access_key,
+        pulumi.Output.secret(key.secret_key),
     )
 
 
