@@ -747,6 +747,8 @@ def _tell(channel: Channel) -> Step:
     url = "${{ github.server_url }}/${{ github.repository }}/actions/runs/${{ github.run_id }}"
     return Step(
         name=f"Tell {channel.value.capitalize()}",
+        # One channel that fails keeps no other from being told.
+        condition="always()",
         env={
             "WEBHOOK": _secret(WEBHOOKS[channel]),
             "TEXT": f"${{{{ github.workflow }}}} ${{{{ {ended} }}}}"
