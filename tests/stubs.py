@@ -11,7 +11,7 @@ from pathlib import Path
 
 STUBS = (
     *("curl", "doctl", "docker", "eas", "gh", "git", "helm", "kubectl", "make", "node", "npm"),
-    *("npx", "pip", "pulumi", "pytest", "python", "sleep", "tiers", "uv"),
+    *("npx", "pip", "pulumi", "pytest", "python", "sleep", "sudo", "tiers", "uv"),
 )
 #: Run for real; also recorded, as the arguments of every process can be read by others.
 REAL = (

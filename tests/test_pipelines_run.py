@@ -20,7 +20,7 @@ from pulumi_tiers.pipelines.planned import with_pipeline
 from pulumi_tiers.pipelines.workflows import workflow_files
 from pulumi_tiers.settings import Settings
 from pulumi_tiers.systems.pipelines import PIPELINES
-from runner import ActionFailed, Gate, Run, Runner, Uses, loaded
+from runner import TOKEN, ActionFailed, Gate, Run, Runner, Uses, loaded
 from sandbox import ROOT
 from stubs import Answer
 
@@ -931,6 +931,23 @@ def test_it_is_told_how_a_delivery_ended(opened: Opened, outcome: str, words_tol
     )
 
 
+def test_one_channel_that_fails_does_not_keep_the_other_from_being_told(opened: Opened) -> None:
+    github = opened("pigmeu", notify=["slack", "discord"])
+    github.tools.answer("curl --config -", Answer(code=22), "")
+    run = github.run("deploy.yml")
+    assert len(run.calls("curl --config -")) == 2
+
+
+def test_without_an_address_nobody_is_told(opened: Opened) -> None:
+    github = opened("pigmeu", notify=["slack"])
+    del github.secrets["SLACK_WEBHOOK_URL"]
+    github.runner.secrets = github.secrets
+    run = github.run("deploy.yml")
+    assert run.result == "success"
+    assert not run.calls("curl --config -")
+    assert "SLACK_WEBHOOK_URL is not set" in run.log
+
+
 def test_nobody_is_told_of_what_was_not_done(opened: Opened) -> None:
     runs = opened("encontros-tech", notify=["slack"]).happens(Event("workflow_dispatch", "other"))
     assert [line for run in runs.values() for line in words(run, "curl")] == []
@@ -1009,3 +1026,103 @@ def assert_stopped(run: Run, failed: str) -> None:
     assert len(behind) <= began, (failed, behind)
     later = [each for each in run.trace[at + 1 :] if isinstance(each, Uses)]
     assert not [each for each in later if each.given.get("push") == "true"], failed
+
+
+# --- what a stack may choose ----------------------------------------------------------------------
+
+
+def test_images_go_to_githubs_registry_without_a_secret(opened: Opened) -> None:
+    github = opened("pigmeu", registry={"login": "github"}, images={"api": "ghcr.io/acme/api"})
+    run = github.run("deploy.yml")
+    assert run.result == "success", run.log
+    assert not {"DOCKER_USERNAME", "DOCKER_PASSWORD"} & github.secrets.keys()
+    for uses in run.uses("docker/login-action"):
+        assert uses.given == {"registry": "ghcr.io", "username": "octocat", "password": TOKEN}
+    assert pushed([run])[:2] == ["ghcr.io/acme/api:latest", f"ghcr.io/acme/api:{SHA}"]
+    assert run.jobs["push"].permissions == {"contents": "read", "packages": "write"}
+    assert run.jobs["deploy"].permissions == {"contents": "read", "packages": "read"}
+    assert run.jobs["build"].permissions == {"contents": "read"}
+
+
+def test_images_go_to_amazons_registry_without_a_secret(opened: Opened) -> None:
+    github = opened("pigmeu", registry={"login": "aws"})
+    github.runner.variables = {"AWS_ROLE_ARN": "arn:aws:iam::1:role/x", "AWS_REGION": "sa-east-1"}
+    run = github.run("deploy.yml")
+    assert run.result == "success", run.log
+    asked = run.uses("aws-actions/configure-aws-credentials")[0].given
+    assert asked == {"role-to-assume": "arn:aws:iam::1:role/x", "aws-region": "sa-east-1"}
+    lines = run.lines("uses")
+    login = lines.index("uses aws-actions/amazon-ecr-login")
+    assert login < lines.index("uses docker/build-push-action")
+    for name in ("push", "deploy"):
+        assert run.jobs[name].permissions == {"contents": "read", "id-token": "write"}
+
+
+@pytest.mark.parametrize("backend", ["cloud", "cloud_oidc"])
+def test_the_state_is_in_pulumi_cloud(opened: Opened, backend: str) -> None:
+    github = opened("pigmeu", backend=backend)
+    github.runner.variables = {"PULUMI_ORGANIZATION": "acme"}
+    run = github.run("deploy.yml")
+    assert run.result == "success", run.log
+    env = run.calls("pulumi up")[0].env
+    assert not {"PULUMI_BACKEND_URL", "AWS_ACCESS_KEY_ID"} & env.keys()
+    if backend == "cloud":
+        assert env["PULUMI_ACCESS_TOKEN"] == github.secrets["PULUMI_ACCESS_TOKEN"]
+        assert run.jobs["deploy"].permissions == {"contents": "read"}
+    else:
+        assert "PULUMI_ACCESS_TOKEN" not in github.secrets
+        lines = run.lines()
+        login = lines.index("uses pulumi/auth-actions")
+        assert login < next(at for at, line in enumerate(lines) if line.startswith("pulumi"))
+        assert run.uses("pulumi/auth-actions")[0].given["organization"] == "acme"
+        assert run.jobs["deploy"].permissions == {"contents": "read", "id-token": "write"}
+
+
+def test_a_cluster_is_reached_by_its_kubeconfig(opened: Opened) -> None:
+    github = opened("pigmeu", cluster="kubeconfig")
+    run = github.run("deploy.yml")
+    assert run.result == "success", run.log
+    env = run.calls("pulumi up")[0].env
+    kubeconfig = Path(env["KUBECONFIG"])
+    assert kubeconfig.read_text() == github.secrets["KUBECONFIG"]
+    assert kubeconfig.stat().st_mode & 0o777 == 0o600
+    assert "DIGITALOCEAN_TOKEN" not in env
+
+
+def test_pulumi_runs_where_the_stack_says(opened: Opened) -> None:
+    run = opened("pigmeu", runs_on=["self-hosted", "inside"], folder="infra").run("deploy.yml")
+    runs_on = [job.definition["runs-on"] for job in run.jobs.values()]
+    assert runs_on == ["ubuntu-latest", "ubuntu-latest", ["self-hosted", "inside"]]
+
+
+# --- this repository's own ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("event", "jobs"),
+    [
+        (Event("push"), ["plain", "docker", "cluster"]),
+        (Event("workflow_dispatch"), ["plain", "docker", "cluster"]),
+        (Event("pull_request", fork=True), ["plain", "docker"]),
+    ],
+)
+def test_this_repository_is_tested(tmp_path: Path, event: Event, jobs: list[str]) -> None:
+    (tmp_path / "runner").mkdir()
+    (tmp_path / "checkout").mkdir()
+    runner = Runner(tmp_path / "runner", tmp_path / "checkout")
+    made = 'mkdir -p .venv/bin; ln -s "$(command -v python)" .venv/bin/python'
+    runner.tools.answer("make lint", Answer(script=made))
+    text = (ROOT / ".github" / "workflows" / "ci.yaml").read_text()
+    run = runner.run(text, event)
+    assert run
+    assert run.result == "success", run.log
+    assert [name for name, job in run.jobs.items() if job.result == "success"] == jobs
+    tested = [line.split(" -m ", 2)[2] for line in run.lines("python -m pytest")]
+    assert len(tested) == len(jobs)
+    assert all(job.permissions == {"contents": "read"} for job in run.jobs.values() if job.steps)
+    # What doesn't keep its style is not tested.
+    runner.tools.fail("make lint")
+    run = runner.run(text, event)
+    assert run
+    assert {job.result for job in run.jobs.values() if job.steps} == {"failure"}
+    assert not run.lines("python")
