@@ -32,7 +32,13 @@ from pulumi_tiers.pipelines.actions import pin
 from pulumi_tiers.pipelines.expand import expanded
 from pulumi_tiers.pipelines.planned import with_pipeline
 from pulumi_tiers.pipelines.seal import is_edited
-from pulumi_tiers.pipelines.workflows import workflow_data, workflow_files, workflow_text
+from pulumi_tiers.pipelines.workflows import (
+    BESIDE,
+    COMMENT,
+    workflow_data,
+    workflow_files,
+    workflow_text,
+)
 from pulumi_tiers.settings import Settings
 from pulumi_tiers.systems import SYSTEMS
 from pulumi_tiers.systems.pipelines import PIPELINES
@@ -185,7 +191,7 @@ def read(text: str) -> Any:
 def plain(value: Any) -> Any:
     """Without comments, and with the pins."""
     if isinstance(value, dict):
-        known = {key: plain(item) for key, item in value.items() if key != "#"}
+        known = {key: plain(item) for key, item in value.items() if key not in (COMMENT, BESIDE)}
         if "uses" in known and "@" not in known["uses"]:
             known["uses"] = pin(known["uses"]).uses
         return known
@@ -229,10 +235,15 @@ def test_a_push_is_one_of_the_branches_that_are_meant(push: Push, expected: Any)
 
 
 def test_what_runs_after_others_runs_when_they_are_completed() -> None:
-    workflow = WORKFLOW.model_copy(update={"on": Triggers(after=["CI"])})
-    assert workflow_data(workflow)["on"] == {
-        "workflow_run": {"workflows": ["CI"], "types": ["completed"]}
-    }
+    """Whoever checks nothing out may do so with a token's rights; all others are told of it."""
+    on = Triggers(after=["CI", "Nightly tests"])
+    harmless = WORKFLOW.model_copy(update={"on": on, "jobs": {"tell": WORKFLOW.jobs["tell"]}})
+    checks_out = WORKFLOW.model_copy(update={"on": on})
+    lines = ["    workflows: [CI, Nightly tests]", "    types: [completed]", ""]
+    ignored = "  workflow_run: # zizmor: ignore[dangerous-triggers]"
+    for workflow, first in ((harmless, ignored), (checks_out, "  workflow_run:")):
+        text = workflow_text(workflow_data(workflow)).splitlines()
+        assert text[text.index("on:") + 1 :][:4] == [first, *lines]
 
 
 # --- quoting --------------------------------------------------------------------------------------

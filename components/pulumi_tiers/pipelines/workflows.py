@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.scalarstring import LiteralScalarString, SingleQuotedScalarString
 
-from pulumi_tiers.model.pipeline import Job, Pipeline, Step, Triggers, Workflow
+from pulumi_tiers.model.pipeline import Job, Pipeline, Step, Workflow
 from pulumi_tiers.pipelines.actions import pin
 from pulumi_tiers.pipelines.expand import expanded
 from pulumi_tiers.pipelines.seal import sealed
@@ -22,8 +22,12 @@ Json: TypeAlias = Any
 
 COMMENT = "#"
 """The key, in any map, of a comment that is written above that map."""
+BESIDE = "#>"
+"""The same, of one that is written beside the map's key."""
 
 _WIDTH = 100
+# What can stand in one line with others; names may have several words.
+_WORD = re.compile(r"[^\s,\[\]{}]*|\w[\w -]*")
 _IS_TEXT = "tag:yaml.org,2002:str"
 # What people look for first; keys that aren't named here come after these, as they are given.
 _WORKFLOW = ("name", "run-name", "on", "permissions", "env", "defaults", "concurrency", "jobs")
@@ -58,7 +62,7 @@ def workflow_data(workflow: Workflow) -> dict[str, Json]:
         {
             COMMENT: workflow.comment,
             "name": workflow.name,
-            "on": _triggers(workflow.on),
+            "on": _triggers(workflow),
             "env": workflow.env,
             # Named, it also stops at a program that fails in a pipe.
             "defaults": {"run": {"shell": "bash"}},
@@ -70,7 +74,8 @@ def workflow_data(workflow: Workflow) -> dict[str, Json]:
     )
 
 
-def _triggers(on: Triggers) -> dict[str, Json]:
+def _triggers(workflow: Workflow) -> dict[str, Json]:
+    on = workflow.on
     found: dict[str, Json] = {}
     if on.push:
         # Without branches, GitHub would also take every tag; with tags alone, no branch.
@@ -81,7 +86,12 @@ def _triggers(on: Triggers) -> dict[str, Json]:
         only = {"types": asked.types, "branches": asked.branches, "paths": asked.paths}
         found["pull_request"] = _given(only) or None
     if on.after:
-        found["workflow_run"] = {"workflows": on.after, "types": ["completed"]}
+        steps = [step for job in workflow.jobs.values() for step in job.steps]
+        # It has the rights that the run of a fork had not: that is no danger where nothing of the
+        # fork's is checked out.
+        harmless = not any(step.uses == "actions/checkout" for step in steps)
+        beside = {BESIDE: "zizmor: ignore[dangerous-triggers]"} if harmless else {}
+        found["workflow_run"] = {"workflows": on.after, "types": ["completed"], **beside}
     if on.schedule:
         found["schedule"] = [{"cron": cron} for cron in on.schedule]
     if on.dispatch:
@@ -205,7 +215,7 @@ def _ordered(mapping: Mapping[str, Json], first: tuple[str, ...]) -> Iterator[tu
     """Without the comment."""
     order = {key: position for position, key in enumerate(first)}
     for key in sorted(mapping, key=lambda key: order.get(key, len(order))):
-        if key != COMMENT:
+        if key not in (COMMENT, BESIDE):
             yield key, mapping[key]
 
 
@@ -219,6 +229,8 @@ def _node(value: Json, indent: int) -> Json:
             for key, item in _ordered(value, ()):
                 made[key] = _node(item, indent + 2)
                 _above(made, key, _comment(item), indent)
+                if beside := _comment(item, BESIDE):
+                    made.yaml_add_eol_comment(beside, key=key, column=0)
             return made
         case list():
             return _list(value, indent)
@@ -229,7 +241,7 @@ def _node(value: Json, indent: int) -> Json:
 def _list(values: list[Json], indent: int) -> CommentedSeq:
     made = CommentedSeq(_node(value, indent + 2) for value in values)
     line = ", ".join(str(value) for value in values)
-    words = all(isinstance(value, str) and not set(value) & set(" ,[]{}") for value in values)
+    words = all(isinstance(value, str) and _WORD.fullmatch(value) for value in values)
     if words and len(line) < _WIDTH - 40:
         made.fa.set_flow_style()
     return made
@@ -243,8 +255,8 @@ def _text(value: str) -> str:
     return value
 
 
-def _comment(value: Json) -> str:
-    return str(value.get(COMMENT, "")) if isinstance(value, Mapping) else ""
+def _comment(value: Json, key: str = COMMENT) -> str:
+    return str(value.get(key, "")) if isinstance(value, Mapping) else ""
 
 
 def _above(
