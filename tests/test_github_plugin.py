@@ -260,6 +260,7 @@ def test_a_life(project: Project, double: Double, shop: Repository) -> None:
     assert {CI, CD} < set(shop.files())
 
 
+@pytest.mark.load
 def test_what_somebody_deletes_is_made_again_after_a_refresh(
     project: Project, double: Double, shop: Repository
 ) -> None:
@@ -274,6 +275,7 @@ def test_what_somebody_deletes_is_made_again_after_a_refresh(
     assert "PUT /orgs/acme/actions/secrets/SHARED" not in double.writes
 
 
+@pytest.mark.load
 def test_another_stack_makes_its_own_environment_only(
     project: Project, double: Double, shop: Repository
 ) -> None:
@@ -312,6 +314,7 @@ CHANGED = {**BUILD, "name": "Tests of everything"}
 EDIT = "name: mine\n"
 
 
+@pytest.mark.load
 def test_files_come_onto_the_branch_itself(
     project: Project, double: Double, shop: Repository
 ) -> None:
@@ -345,6 +348,7 @@ def test_files_come_onto_the_branch_itself(
     assert set(shop.files()) == {"README.md", CI, ".github/workflows/new.yaml"}
 
 
+@pytest.mark.load
 def test_a_file_that_is_right_already_is_left_alone(
     project: Project, double: Double, shop: Repository
 ) -> None:
@@ -362,6 +366,7 @@ def test_a_file_that_is_right_already_is_left_alone(
     assert CI in shop.files()
 
 
+@pytest.mark.load
 @pytest.mark.parametrize("delivery", ["direct", "pull_request"])
 def test_an_edit_by_hand_is_decided_by_people(
     project: Project, double: Double, shop: Repository, delivery: str
@@ -402,6 +407,7 @@ def test_an_edit_by_hand_is_decided_by_people(
     project.is_up_to_date()
 
 
+@pytest.mark.load
 def test_a_file_that_was_there_before_is_an_edit_too(
     project: Project, double: Double, shop: Repository
 ) -> None:
@@ -416,6 +422,7 @@ def test_a_file_that_was_there_before_is_an_edit_too(
     assert shop.files()[CI] == EDIT
 
 
+@pytest.mark.load
 @pytest.mark.parametrize("refresh", [[], ["--refresh"]])
 def test_pull_requests_follow_the_description(
     project: Project, double: Double, shop: Repository, refresh: list[str]
@@ -472,11 +479,13 @@ def test_a_repository_that_is_not_there(project: Project, double: Double) -> Non
     assert double.writes == []
 
 
+@pytest.mark.load
 def test_a_branch_that_is_not_there(project: Project) -> None:
     project.describe(branch="trunk")
     assert "acme/shop has no branch 'trunk'" in project.pulumi("preview", fails=True)
 
 
+@pytest.mark.load
 @pytest.mark.parametrize(
     ("reviewer", "told"),
     [("octocatt", "GitHub has no user 'octocatt'"), ("acme/op", "GitHub has no team 'acme/op'")],
@@ -488,6 +497,7 @@ def test_a_reviewer_who_is_not_there(project: Project, reviewer: str, told: str)
     assert "correct 'reviewers'" in said
 
 
+@pytest.mark.load
 def test_a_token_that_is_wrong(project: Project, double: Double) -> None:
     double.token = "another"
     said = project.pulumi("preview", fails=True)
@@ -495,6 +505,7 @@ def test_a_token_that_is_wrong(project: Project, double: Double) -> None:
     assert "401 Bad credentials" in said or "GITHUB_TOKEN" in said
 
 
+@pytest.mark.load
 def test_a_token_without_rights(project: Project, double: Double, shop: Repository) -> None:
     told = "Resource not accessible by personal access token"
     double.refuse("PUT|POST", f"{REPO}/.*", 403, told)
@@ -508,6 +519,7 @@ def test_a_token_without_rights(project: Project, double: Double, shop: Reposito
     assert "Traceback" not in said
 
 
+@pytest.mark.load
 @pytest.mark.parametrize("status", [403, 429])
 def test_too_many_requests_are_repeated(
     project: Project, double: Double, shop: Repository, status: int
@@ -520,6 +532,7 @@ def test_too_many_requests_are_repeated(
     assert [pull["state"] for pull in shop.pulls.values()] == ["open"]
 
 
+@pytest.mark.load
 def test_an_hour_without_requests_is_waited_for(
     project: Project, double: Double, shop: Repository
 ) -> None:
@@ -529,6 +542,7 @@ def test_an_hour_without_requests_is_waited_for(
     assert [pull["state"] for pull in shop.pulls.values()] == ["open"]
 
 
+@pytest.mark.load
 def test_too_many_requests_without_an_end(project: Project, double: Double) -> None:
     project.describe(
         environments={},
