@@ -241,6 +241,19 @@ REGISTRY_CREATE = _object(("name", "subscription_tier_slug"), **_REGISTRY)
 REGISTRIES_CREATE = _object(("name",), **_REGISTRY)
 SUBSCRIPTION = _object(("tier_slug",), tier_slug=_one_of(*TIERS))
 
+SPACES_KEY = _object(
+    ("name",),
+    name={"type": "string", "minLength": 1},
+    grants={
+        "type": "array",
+        "items": _object(
+            ("bucket", "permission"),
+            bucket={"type": "string"},
+            permission=_one_of("", "read", "readwrite", "fullaccess"),
+        ),
+    },
+)
+
 # --- the rest of the account ----------------------------------------------------------------------
 
 _PROJECT: Json = {

@@ -23,6 +23,7 @@ from digitalocean.errors import IDS, RefusedError
 from digitalocean.kubernetes import Kubernetes
 from digitalocean.registries import Registries
 from digitalocean.routes import Answer, Call, Handler
+from digitalocean.spaces import Spaces
 from digitalocean.vpcs import Vpcs
 from digitalocean.world import World
 
@@ -107,7 +108,7 @@ class Double:
         self.log: list[Entry] = []
         self._faults: list[Fault] = []
         self._hangs: list[Hang] = []
-        areas = (Account, Databases, Kubernetes, Registries, Vpcs)
+        areas = (Account, Databases, Kubernetes, Registries, Spaces, Vpcs)
         routes = [route for area in areas for route in area(self.world).routes()]
         self._routes = Map(
             [Rule(path, methods=[method], endpoint=handler) for method, path, handler in routes],

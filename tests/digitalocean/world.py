@@ -49,6 +49,7 @@ class World:
     """Resource (its URN) to project."""
     tags: dict[str, set[tuple[str, str]]] = field(default_factory=dict)
     certificates: dict[str, Json] = field(default_factory=dict)
+    spaces_keys: dict[str, Json] = field(default_factory=dict)
     load_balancers: dict[str, Json] = field(default_factory=dict)
 
     unfinished: dict[str, int] = field(default_factory=dict)
