@@ -1,143 +1,25 @@
 """The documented pipelines, run: what they call, in which order, and what a failure stops."""
 
 import glob
-import hashlib
 import json
 import shlex
-import shutil
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 from events import SHA, Event
-from pulumi_tiers.model.errors import Mistake
-from pulumi_tiers.model.pipeline import Channel, Owner, Pipeline, Scope
-from pulumi_tiers.model.system import Environment, System
-from pulumi_tiers.pipelines.planned import with_pipeline
-from pulumi_tiers.pipelines.workflows import workflow_files
-from pulumi_tiers.settings import Settings
+from pulumi_tiers.model.pipeline import Channel, Owner
 from pulumi_tiers.systems.pipelines import PIPELINES
+from repository import CHANGES, OLD, GitHub, ci, digest
 from runner import TOKEN, ActionFailed, Gate, Run, Runner, Uses, loaded
 from sandbox import ROOT
 from stubs import Answer
 
-OLD = "sha256:" + "0" * 64
 #: What brings something to run, or takes it away.
 DEPLOYS = ("pulumi", "tiers images", "kubectl", "doctl", "docker compose up", "docker compose down")
 
 
-@cache
-def described(system: str, options: str = "{}") -> Pipeline:
-    """The documented pipeline, and that of its stacks. `options`: JSON, as a stack would say."""
-    settings = Settings.model_validate({"pipelines": {system: json.loads(options)}})
-    mistakes: list[Mistake] = []
-    alone = System(name=system, title=system, environment=Environment.PRODUCTION)
-    pipeline = with_pipeline(alone, settings, mistakes).pipeline
-    assert pipeline
-    assert not mistakes
-    return pipeline
-
-
-@cache
-def files(system: str, options: str = "{}") -> dict[str, str]:
-    """Name -> YAML."""
-    made = workflow_files(described(system, options))
-    return {path.rpartition("/")[2]: text for path, text in made.items()}
-
-
-def digest(image: str) -> str:
-    """What the stub of a registry tells of an image."""
-    return f"{image}@sha256:{hashlib.sha256(image.encode()).hexdigest()}"
-
-
-@dataclass
-class GitHub:
-    """A repository of a system on the stand-in of GitHub, and what its runs can reach."""
-
-    folder: Path
-    system: str
-    options: dict[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.texts = files(self.system, json.dumps(self.options))
-        pipeline = described(self.system, json.dumps(self.options))
-        self.secrets = {name: f"the-{name.lower()}-itself" for name in pipeline.secrets}
-        inner = {k for k, secret in pipeline.secrets.items() if secret.scope is Scope.ENVIRONMENT}
-        own = {name: self.secrets[name] for name in inner}
-        self.gates = {
-            name: Gate(branches=(*environment.branches,) or ("**",), secrets=own)
-            for name, environment in pipeline.environments.items()
-        }
-        checkout = self.folder / "checkout"
-        example = ROOT / "examples" / "repositories" / self.system
-        shutil.copytree(example, checkout, ignore=shutil.ignore_patterns(".*_cache", "__pycache__"))
-        (self.folder / "runner").mkdir()
-        self.runner = Runner(
-            self.folder / "runner",
-            checkout,
-            secrets={name: text for name, text in self.secrets.items() if name not in inner},
-            environments=self.gates,
-        )
-        self.tools = self.runner.tools
-        self._answers(pipeline)
-
-    def _answers(self, pipeline: Pipeline) -> None:
-        deployed = [
-            job.deploy
-            for workflow in pipeline.workflows.values()
-            for job in workflow.jobs.values()
-            if job.deploy
-        ]
-        self.tools.answer(
-            "docker buildx imagetools inspect",
-            Answer(script='printf "sha256:%s\\n" "$(printf %s "$4" | sha256sum | head -c 64)"'),
-        )
-        before = {
-            service: f"{image}:old@{OLD}"
-            for one in deployed
-            for service, image in one.images.items()
-        }
-        self.tools.answer("pulumi stack output --json", json.dumps({"images": before}))
-        asked = [health.service for one in deployed for health in one.health if health.service]
-        urls: dict[str, dict[str, list[str]]] = {}
-        for each in asked:
-            system, _, service = each.partition("/")
-            urls.setdefault(system, {})[service] = [f"http://{service}.example"]
-        self.tools.answer("pulumi stack output urls --json", json.dumps(urls))
-        self.tools.answer("kubectl get service", "203.0.113.6")
-        self.tools.answer("kubectl get deployment", "7")
-        # An environment of Python's own; what is called in it are the stubs.
-        tools = 'mkdir -p .venv/bin; ln -s "$(command -v pip)" .venv/bin/pip'
-        self.tools.answer("python -m venv", Answer(script=tools))
-        self.tools.answer("gh run list", "[]", ci("in_progress", ""), ci())
-        self.tools.answer("eas build", Answer(script="touch build/app-preview.apk"))
-
-    def push(self, branch: str = "main", *changed: str) -> dict[str, Run]:
-        return self.happens(Event("push", branch, changed=changed or CHANGES[self.system]))
-
-    def run(self, file: str, branch: str = "main") -> Run:
-        """The run of one workflow for a push."""
-        return self.happens(Event("push", branch, changed=CHANGES[self.system]), file)[file]
-
-    def happens(self, event: Event, *only: str) -> dict[str, Run]:
-        """The runs that it starts; none of them shows a secret to anybody."""
-        texts = {file: text for file, text in self.texts.items() if not only or file in only}
-        runs = self.runner.trigger(texts, event)
-        for run in runs.values():
-            # The one command that doctl has for it takes the ID, which opens nothing by itself.
-            hidden = {k: text for k, text in self.secrets.items() if k != "K8S_CLUSTER_ID"}
-            assert run.leaks(hidden) == []
-        return runs
-
-
-CHANGES = {
-    "ocolecionador": ("OColecionadorBackEnd/Program.cs",),
-    "encontros-tech": ("02-encontros-tech/main.py",),
-    **dict.fromkeys(("vision", "nutrifitcoach", "pigmeu"), ("main.py",)),
-}
 Opened = Callable[..., GitHub]
 
 
@@ -168,13 +50,6 @@ def pushed(runs: Iterable[Run]) -> list[str]:
         for tag in uses.given["tags"].splitlines()
         if tag
     ]
-
-
-def ci(status: str = "completed", conclusion: str = "success", event: str = "push") -> str:
-    """What GitHub tells of the runs of a workflow for a commit; first one that says nothing."""
-    told = {"status": status, "conclusion": conclusion}
-    other = {"event": "pull_request", "status": "completed", "conclusion": "failure"}
-    return json.dumps([other, {"event": event, **told}])
 
 
 def failing(_: Uses) -> None:
@@ -728,138 +603,6 @@ def test_a_pull_request_is_previewed(opened: Opened, system: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changed", "previewed"),
-    [
-        ("Pulumi.dev.yaml", ["dev"]),
-        ("Pulumi.prod.yaml\nREADME.md", ["prod"]),
-        ("requirements.txt", ["dev", "prod"]),
-        ("Pulumi.yaml", ["dev", "prod"]),
-        ("README.md\ndocs/picture.py", []),
-        ("", []),
-    ],
-)
-def test_only_stacks_that_are_touched_are_previewed(
-    opened: Opened, changed: str, previewed: list[str]
-) -> None:
-    github = opened("vision")
-    github.tools.answer("git diff", changed and f"{changed}\n")
-    run = github.happens(changes_program(), PREVIEW)[PREVIEW]
-    found = [line.split()[4] for line in words(run, "pulumi stack select")]
-    assert found == previewed
-    assert run.jobs["stacks"].result == "success"
-
-
-def test_previews_start_for_the_program_only(opened: Opened) -> None:
-    github = opened("vision")
-    assert not github.happens(changes_program(changed=("vision/api.py",)), PREVIEW)
-    assert not github.happens(changes_program(base="other"), PREVIEW)
-
-
-@pytest.mark.parametrize("why", ["fork", "no secrets", "no stack"])
-def test_what_cannot_be_previewed_is_rendered(opened: Opened, why: str) -> None:
-    github = opened("encontros-tech")
-    github.tools.answer("git diff", "Pulumi.dev.yaml\n")
-    github.tools.answer("tiers render", "# What this would be\n")
-    if why == "no secrets":
-        github.runner.secrets = {}
-    if why == "no stack":
-        github.tools.answer("pulumi stack select", Answer(code=6))
-    run = github.happens(changes_program(fork=why == "fork"), PREVIEW)[PREVIEW]
-    assert run.result == "success", run.log
-    job = run.jobs["preview (dev)"]
-    assert job.summary == "# What this would be\n"
-    assert not [uses for uses in run.uses("pulumi/actions") if uses.given.get("command")]
-    kept = github.runner.artifacts / "report-dev"
-    assert (kept / "report.md").read_text() == job.summary
-    assert (kept / "number").read_text() == "7\n"
-    if why != "no stack":
-        assert not words(run, "pulumi", "tiers images")
-    if why == "fork":
-        assert {*job.permissions.values()} == {"read"}
-        for call in run.calls(""):
-            assert not {*github.secrets.values()} & {*call.env.values()}
-
-
-def test_a_state_that_cannot_be_reached_is_told(opened: Opened) -> None:
-    github = opened("vision")
-    github.tools.answer("git diff", "__main__.py\n")
-    github.tools.answer("pulumi stack select", Answer(code=255))
-    run = github.happens(changes_program(), PREVIEW)[PREVIEW]
-    assert run.result == "failure"
-    assert not words(run, "tiers")
-
-
-@pytest.fixture
-def rendered(opened: Opened) -> GitHub:
-    """After the preview of a fork's pull request."""
-    github = opened("encontros-tech")
-    github.tools.answer("git diff", "Pulumi.dev.yaml\n")
-    github.tools.answer("tiers render", "$(evil) `evil` # What this would be\n")
-    github.happens(changes_program(fork=True), PREVIEW)
-    github.tools.answer("gh api repos/acme/shop/pulls/7", f"{SHA} open\n")
-    return github
-
-
-def comment(github: GitHub, *, fork: bool = True, conclusion: str = "success") -> Run:
-    file = "infra-comment.yaml"
-    event = Event("workflow_run", workflow="Infra preview", fork=fork, conclusion=conclusion)
-    return github.happens(event, file)[file]
-
-
-@pytest.mark.parametrize("before", ["", "42\n43\n"])
-def test_a_rendered_report_becomes_one_comment(rendered: GitHub, before: str) -> None:
-    rendered.tools.answer("gh api --paginate", before)
-    run = comment(rendered)
-    assert run.result == "success", run.log
-    written = run.lines("gh")[-1]
-    place = "comments/42" if before else "7/comments"
-    assert f"--method {'PATCH' if before else 'POST'} repos/acme/shop/issues/{place}" in written
-    body = json.loads(Path(written.split()[-1]).read_text())["body"]
-    assert "$(evil) `evil` # What this would be" in body
-    assert run.jobs["comment"].permissions == {"actions": "read", "pull-requests": "write"}
-    # It runs nothing of the change.
-    assert not run.uses("actions/checkout")
-
-
-@pytest.mark.parametrize(
-    ("number", "pull"),
-    [
-        ("7; evil", f"{SHA} open"),
-        ("$(evil)", f"{SHA} open"),
-        ("", f"{SHA} open"),
-        # Another's pull request, and one that has moved on.
-        ("7", f"{'a' * 40} open"),
-        ("7", f"{SHA} closed"),
-    ],
-)
-def test_a_forged_report_comments_nothing(rendered: GitHub, number: str, pull: str) -> None:
-    (rendered.runner.artifacts / "report-dev" / "number").write_text(number)
-    rendered.tools.answer("gh api repos/acme/shop/pulls/7", f"{pull}\n")
-    run = comment(rendered)
-    assert not any("--method" in line for line in run.lines("gh"))
-    assert not words(run, "evil")
-
-
-def test_a_link_in_a_report_is_not_followed(rendered: GitHub) -> None:
-    report = rendered.runner.artifacts / "report-dev" / "report.md"
-    report.unlink()
-    report.symlink_to("/etc/passwd")
-
-    def links(uses: Uses) -> None:
-        shutil.copytree(rendered.runner.artifacts, uses.workspace / "reports", symlinks=True)
-
-    rendered.runner.effects["actions/download-artifact"] = links
-    run = comment(rendered)
-    assert run.result == "failure"
-    assert run.lines("gh") == []
-
-
-def test_what_failed_or_was_pushed_is_not_commented(rendered: GitHub) -> None:
-    for run in (comment(rendered, conclusion="failure"), comment(rendered, fork=False)):
-        assert run.jobs["comment"].result == "skipped"
-
-
-@pytest.mark.parametrize(
     ("system", "branch", "stacks"),
     [
         ("encontros-tech", "develop", ["dev"]),
@@ -894,14 +637,6 @@ def test_a_stack_that_fails_stops_production(opened: Opened) -> None:
     run = github.happens(changes_program("push"), "infra-up.yaml")["infra-up.yaml"]
     assert run.result == "failure"
     assert words(run, "pulumi up") == ["pulumi up --yes --non-interactive --stack dev"]
-
-
-def test_a_stack_of_production_waits_for_its_approval(opened: Opened) -> None:
-    github = opened("vision")
-    github.gates["production"] = Gate("waiting")
-    run = github.happens(changes_program("push"), "infra-up.yaml")["infra-up.yaml"]
-    assert [job.result for job in run.jobs.values()] == ["success", "waiting"]
-    assert not any("--stack prod" in line for line in run.lines())
 
 
 # --- what holds for all ---------------------------------------------------------------------------
@@ -1032,7 +767,8 @@ def assert_stopped(run: Run, failed: str) -> None:
 
 
 def test_images_go_to_githubs_registry_without_a_secret(opened: Opened) -> None:
-    github = opened("pigmeu", registry={"login": "github"}, images={"api": "ghcr.io/acme/api"})
+    images = {name: f"ghcr.io/acme/{name}" for name in ("api", "worker")}
+    github = opened("pigmeu", registry={"login": "github"}, images=images)
     run = github.run("deploy.yml")
     assert run.result == "success", run.log
     assert not {"DOCKER_USERNAME", "DOCKER_PASSWORD"} & github.secrets.keys()

@@ -15,9 +15,9 @@ from pulumi_tiers.model.system import Environment
 from pulumi_tiers.pipelines.expand import completed, expanded
 from pulumi_tiers.pipelines.stack import COMMENT, PREVIEW, UP, preview_workflow, stack_workflows
 from pulumi_tiers.systems.pipelines import PIPELINES
+from repository import GitHub
 from runner import ActionFailed, Run, Uses
 from stubs import Answer
-from test_pipelines_run import GitHub
 
 CHANGED = ("infra/__main__.py",)
 REPORT = "# Stack dev\n\nIt has `$(touch stolen)` and ${{ secrets.X }}; </details> ``` é\n"
