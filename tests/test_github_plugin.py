@@ -118,6 +118,8 @@ class Project:
 
     root: Path
     double: Double
+    token: str = ""
+    """Default: one that may do everything."""
     said: list[str] = field(default_factory=list)
     """Everything that the engine said, with its logs."""
 
@@ -142,7 +144,7 @@ class Project:
         environment = {
             **os.environ,
             "DOUBLE": self.double.url,
-            "GITHUB_TOKEN": self.double.token,
+            "GITHUB_TOKEN": self.token or self.double.token,
             "PULUMI_BACKEND_URL": f"file://{self.root}",
             "PULUMI_CONFIG_PASSPHRASE": "a passphrase",
             "PULUMI_SKIP_UPDATE_CHECK": "true",
@@ -499,10 +501,13 @@ def test_a_reviewer_who_is_not_there(project: Project, reviewer: str, told: str)
 
 @pytest.mark.load
 def test_a_token_that_is_wrong(project: Project, double: Double) -> None:
-    double.token = "another"
+    project.token = "ghp_ofsomebodyelse"
     said = project.pulumi("preview", fails=True)
-    # The environment still has the one before.
-    assert "401 Bad credentials" in said or "GITHUB_TOKEN" in said
+    assert "the repository shop can't be looked up" in said
+    assert "401 Bad credentials" in said
+    assert "GITHUB_TOKEN (or github:token) holds no valid token: make a new one" in said
+    assert "Traceback" not in said
+    project.nobody_reads(project.token)
 
 
 @pytest.mark.load
