@@ -71,6 +71,7 @@ PIPELINE = Pipeline(
                 "gate": Job(awaits="ci.yaml"),
                 "staging": Job(
                     needs=["gate"],
+                    branches=["main"],
                     environment="staging",
                     runs_on=["self-hosted", "staging"],
                     deploy=Deployment(
@@ -123,7 +124,7 @@ def test_a_workflow_that_deploys_after_people_have_approved() -> None:
         "  on_push --> job_gate",
         "  on_workflow_dispatch --> job_gate",
         "  file_ci_yaml -.-> job_gate",
-        "  job_gate --> job_staging",
+        '  job_gate -->|"main"| job_staging',
         '  job_staging ==>|"deploys"| runs_staging',
         "  approval_production --> job_production",
         '  job_gate -->|"main"| approval_production',

@@ -1,6 +1,7 @@
 """Mistakes of a description: found together, told together."""
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -80,6 +81,7 @@ _REMEDIES = {
     "string_type": "write a text (in YAML, put it into quotes)",
     "string_unicode": "write it again: it holds half of a character",
     "too_short": "give at least {min_length}",
+    "too_long": "give at most {max_length}",
     "string_too_short": "write a text",
     "list_type": "write a list",
     "dict_type": "write a map",
@@ -89,6 +91,7 @@ _WHYS = {
     "dict_type": "input should be a map",
     "model_type": "input should be a map",
     "too_short": "the list is empty",
+    "too_long": "the list is too long",
     "string_too_short": "the text is empty",
 }
 """Where pydantic's own words are not those of a description."""
@@ -111,7 +114,9 @@ def mistakes_of(error: ValidationError, place: str = "") -> list[Mistake]:
         context = entry.get("ctx", {})
         # A key that stands one line too high or too low; the mode is a word.
         hidden = "tls" in parts and parts[-1] != "mode"
-        secret = hidden or _SECRET_KEYS.intersection(parts)
+        # JSON that does not parse, with secrets in it.
+        broken = parts == ["github"]
+        secret = hidden or broken or _SECRET_KEYS.intersection(parts)
         got = "" if secret else f" (got {shown(entry['input'])})"
         if entry["type"] == "tiers":
             found.append(Mistake(where, context["why"], context["remedy"]))
@@ -126,12 +131,21 @@ def mistakes_of(error: ValidationError, place: str = "") -> list[Mistake]:
     return found
 
 
+_TOKEN = re.compile(
+    r"gh[oprsu]_\w{20}|github_pat_|do[opr]_v1_|dckr_pat_|pul-[0-9a-f]{40}|AKIA[0-9A-Z]{16}"
+    r"|hooks\.slack\.com/|/api/webhooks/|://[^/\s:@]*:[^/\s@]+@"
+)
+"""What gives itself away: tokens of GitHub, DigitalOcean, Docker, Pulumi, AWS; webhooks; logins."""
+
+
 def shown(value: object) -> str:
     """A value for a message: short, on one line; of what holds others only what it is."""
     if value is None:
         return "nothing"
     if isinstance(value, str) and "PRIVATE KEY" in value:
         return "a private key"
+    if isinstance(value, str) and _TOKEN.search(value):
+        return "a token"
     if isinstance(value, str):
         return repr(value) if len(value) <= 80 else f"{value[:77]!r}..."
     # Python itself refuses to write out a number of thousands of digits.

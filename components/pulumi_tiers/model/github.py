@@ -3,11 +3,11 @@
 import re
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator
 
 from pulumi_tiers.model.base import Flag, Model, Name, PlainText, Text, Word
 from pulumi_tiers.model.errors import reject, shown
-from pulumi_tiers.model.pipeline import Branch, Scope, SecretName
+from pulumi_tiers.model.pipeline import BranchName, Scope, SecretName
 
 _OWNER = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9]|-(?=[A-Za-z0-9])){0,38}")
 _REPOSITORY = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9_.-]{1,100}")
@@ -55,7 +55,7 @@ class Edits(Word):
     KEEP = "keep"
 
 
-_SECRET_KEY = re.compile(r"(?:[a-z][a-z0-9-]*/)?[A-Z_][A-Z0-9_]*")
+_SECRET_KEY = re.compile(r"(?:[a-z][a-z0-9-]*/)?(?!GITHUB_)[A-Z_][A-Z0-9_]{0,99}")
 
 
 def _value_key(value: str) -> str:
@@ -71,6 +71,32 @@ ValueKey = Annotated[str, AfterValidator(_value_key)]
 """``NAME`` for all systems of the stack, or ``<system>/NAME`` for one."""
 
 
+_MOST_BYTES = 48 * 1024
+"""That GitHub takes as the value of a secret or a variable."""
+
+
+def _value(value: object) -> object:
+    # Of an Output, it is known later.
+    if isinstance(value, str) and len(value.encode()) > _MOST_BYTES:
+        raise reject(
+            f"the value has {len(value.encode())} bytes", f"GitHub takes at most {_MOST_BYTES}"
+        )
+    return value
+
+
+def _base_url(value: str) -> str:
+    remedy = "write it like 'https://github.example.com/'"
+    if "@" in value:  # what stands before it may be a password
+        raise reject("the address holds an '@'", f"{remedy}: the token is GITHUB_TOKEN")
+    local = r"http://(127\.0\.0\.1|localhost)(:\d+)?"
+    if not re.fullmatch(rf"(https://[A-Za-z0-9.-]+(:\d+)?|{local})/([\w./-]*/)?", value, re.ASCII):
+        raise reject(
+            f"{shown(value)} is not the address of a GitHub",
+            f"{remedy}, with its '/' at the end: without TLS, others would see the token",
+        )
+    return value
+
+
 class GitHub(Model):
     """What a stack does on GitHub. Without it, nothing is made there, and nobody is asked."""
 
@@ -79,15 +105,15 @@ class GitHub(Model):
     #: System -> its repository. Default: of the system's own name.
     repositories: dict[Name, RepositoryName] = {}
     #: That workflow files are for.
-    branch: Branch = "main"
+    branch: BranchName = "main"
     delivery: Delivery = Delivery.PULL_REQUEST
     edits: Edits = Edits.REFUSE
     #: This stack writes what a repository has once: files, secrets, protection. Others write their
     #: own environment only. Default: the stack of production does.
     repository_wide: Flag | None = None
     #: Values that no output of the program gives.
-    secrets: dict[ValueKey, Text] = {}
-    variables: dict[ValueKey, PlainText] = {}
+    secrets: dict[ValueKey, Annotated[Text, AfterValidator(_value)]] = {}
+    variables: dict[ValueKey, Annotated[PlainText, AfterValidator(_value)]] = {}
     #: Name -> where it is kept. Default: the description's.
     scopes: dict[SecretName, Scope] = {}
     #: DigitalOcean: a bucket for the state of stacks, whose address and keys pipelines get.
@@ -95,4 +121,4 @@ class GitHub(Model):
     #: What is only told otherwise is a mistake: production that nobody has to approve.
     strict: Flag = False
     #: Of GitHub Enterprise: ``https://github.example.com/``.
-    base_url: Annotated[PlainText, Field(pattern=r"^https?://\S+/$")] | None = None
+    base_url: Annotated[PlainText, AfterValidator(_base_url)] | None = None

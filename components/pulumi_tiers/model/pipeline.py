@@ -5,8 +5,9 @@ them, except in `run`: a shell would execute what one brings, so values come thr
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -14,15 +15,84 @@ from pulumi_tiers.model.base import Flag, Model, Name, PlainText, Variable, Whol
 from pulumi_tiers.model.cron import Cron
 from pulumi_tiers.model.environment import Environment
 from pulumi_tiers.model.errors import nearest, reject, reject_all, shown
-from pulumi_tiers.model.image import Image
+from pulumi_tiers.model.expression import check_expression, check_expressions, used_by, uses_of
+from pulumi_tiers.model.image import Image, Registry
+
+T = TypeVar("T")
+M = TypeVar("M", bound=Mapping[str, object])
+
+# --- texts ----------------------------------------------------------------------------------------
+
+# What no editor shows: control characters, and those that turn the direction of what is read.
+_UNSEEN = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ufffe\uffff]"
+)
+
+
+def _seen(value: str) -> str:
+    if found := _UNSEEN.search(value):
+        raise reject(
+            f"this text holds a character that nobody sees: U+{ord(found[0]):04X}",
+            "remove it (lines end with \\n alone)",
+        )
+    return value
+
+
+def _line(value: str) -> str:
+    if not value or len(value) > 500 or value != value.strip() or set(value) & {"\n", "\t"}:
+        raise reject(
+            f"{shown(value)} is not a line of text",
+            "write at most 500 characters on one line, with no space at an end",
+        )
+    return value
+
+
+def _plain(value: str) -> str:
+    if "${{" in value:
+        raise reject(
+            f"{shown(value)} has an expression, which GitHub takes for text here", "write it out"
+        )
+    return value
+
+
+Seen = Annotated[PlainText, AfterValidator(_seen)]
+"""A text that an editor shows as it is. Of any length, and of many lines."""
+Line = Annotated[Seen, AfterValidator(_line), AfterValidator(_plain)]
+
+
+def _once(value: list[T]) -> list[T]:
+    reject_all(
+        ((position,), f"{shown(item)} stands here twice", "give it once")
+        for position, item in enumerate(value)
+        if str(item).lower() in {str(other).lower() for other in value[:position]}
+    )
+    return value
+
+
+Once = AfterValidator(_once)
+"""A list in which nothing stands twice, in whatever case."""
+
+
+def _distinct(value: M) -> M:
+    """GitHub takes two keys that differ in nothing but their case for the same."""
+    count = Counter(key.lower() for key in value)
+    reject_all(
+        ((key,), f"'{key}' stands here twice: GitHub does not tell A from a", "rename one")
+        for key in value
+        if count[key.lower()] > 1
+    )
+    return value
+
+
+Distinct = AfterValidator(_distinct)
 
 # --- names ----------------------------------------------------------------------------------------
 
 _WORKFLOW_FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}\.ya?ml")
 _JOB = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,99}")
 _SECRET = re.compile(r"[A-Z_][A-Z0-9_]{0,99}")
-_ENVIRONMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.-]{0,99}")
-_BRANCH = re.compile(r"[A-Za-z0-9*!][A-Za-z0-9_./*?+!-]{0,199}")
+_ENVIRONMENT = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9 _.-]{0,98}[A-Za-z0-9_])?")
+_BRANCH = re.compile(r"!?[A-Za-z0-9_*][A-Za-z0-9_./*?+-]{0,199}")
 _ACTION = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*/[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*")
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.-]{0,99}")
 _REVIEWER = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9]|-(?=[A-Za-z0-9])){0,38}(/[a-z0-9_-]{1,100})?")
@@ -67,6 +137,21 @@ SecretName = Annotated[str, AfterValidator(_secret_name)]
 """The name of a secret or a variable on GitHub."""
 
 
+def _secret_reference(value: str) -> str:
+    if not _SECRET.fullmatch(value) or value.startswith("GITHUB_"):
+        # It may be the secret itself.
+        raise reject(
+            "this is not a name that GitHub takes for a secret or a variable",
+            "write its name here, such as 'DOCKER_PASSWORD': capital letters, digits and '_'."
+            " The value goes into tiers:github.secrets",
+        )
+    return value
+
+
+SecretReference = Annotated[str, AfterValidator(_secret_reference)]
+"""The name of a secret where people might write the secret: it is never repeated."""
+
+
 def _environment_name(value: str) -> str:
     if not _ENVIRONMENT.fullmatch(value):
         raise reject(
@@ -90,21 +175,49 @@ def _branch(value: str) -> str:
 
 
 Branch = Annotated[str, AfterValidator(_branch)]
-"""A branch, or GitHub's pattern of some: ``release/**``."""
+"""A branch, or GitHub's pattern of some: ``release/**``. With ``!`` in front: not those."""
+
+
+def _wanted_branch(value: str) -> str:
+    if value.startswith("!"):
+        raise reject(f"{shown(value)} leaves branches out", "name those that are meant")
+    return value
+
+
+def _one_branch(value: str) -> str:
+    if set(value) & set("*?+!"):
+        raise reject(f"{shown(value)} is a pattern, and is compared here", "name each branch")
+    return value
+
+
+BranchPattern = Annotated[Branch, AfterValidator(_wanted_branch)]
+"""A branch, or a pattern of some."""
+BranchName = Annotated[Branch, AfterValidator(_one_branch)]
+"""One branch."""
 
 
 def _repository_path(value: str) -> str:
     parts = value.split("/")
-    wrong = value.startswith("/") or ".." in parts or "" in parts
-    if not value or len(value) > 500 or wrong or not value.isprintable() or value != value.strip():
+    # One spelling of each. Compose and Docker take what has a ':' for something else, and a shell's
+    # command what begins with '-'; expressions are no paths.
+    wrong = {"", ".."} & {*parts} or ("." in parts and value != ".") or value.startswith("-")
+    wrong = wrong or {"\\", ":"} & {*value} or "${{" in value
+    if len(value) > 500 or wrong or not value.isprintable() or value != value.strip():
         raise reject(
             f"{shown(value)} is not a path inside the repository",
-            "write it from the repository's root on, such as 'backend/Dockerfile', or '.'",
+            "write it from the repository's root on, such as 'backend/Dockerfile', or '.': without"
+            " '..', ':' and '\\', and not beginning with '-'",
         )
     return value
 
 
-RepositoryPath = Annotated[PlainText, AfterValidator(_repository_path)]
+def _one_path(value: str) -> str:
+    if set(value) & {*"*?[]!"}:
+        raise reject(f"{shown(value)} is a pattern of files", "name the file, or the folder")
+    return value
+
+
+RepositoryPath = Annotated[PlainText, AfterValidator(_repository_path), AfterValidator(_one_path)]
 """A file or a folder, from the repository's root on."""
 
 
@@ -168,43 +281,44 @@ ImageRepository = Annotated[PlainText, AfterValidator(_repository)]
 
 # --- expressions ----------------------------------------------------------------------------------
 
-_EXPRESSION = re.compile(r"\$\{\{(.*?)\}\}", re.DOTALL)
-_SECRET_USE = re.compile(r"(?<![\w.-])(secrets|vars)\b(?:\.([A-Za-z_][\w-]*))?")
 _GIVEN = frozenset({"GITHUB_TOKEN"})
 """GitHub itself gives it to every run."""
 
 
-def uses_of(text: str, context: str) -> list[str]:
-    """What a text uses of `context`: ``secrets`` or ``vars``. An empty name: all of it."""
-    return [
-        match[2] or ""
-        for expression in _EXPRESSION.findall(text)
-        for match in _SECRET_USE.finditer(expression)
-        if match[1] == context
-    ]
-
-
 def _expressions(value: str) -> str:
-    rest = _EXPRESSION.sub("", value)
-    if "${{" in rest:
-        raise reject(f"{shown(value)} has an expression without an end", "close it with '}}'")
-    if "" in uses_of(value, "secrets"):
-        raise reject(
-            f"{shown(value)} uses all secrets at once", "name the one that is needed: secrets.NAME"
-        )
+    check_expressions(value)
+    for context in ("secrets", "vars"):
+        if "" in uses_of(value, context):
+            raise reject(
+                f"{shown(value)} uses all {context} at once",
+                f"name the one that is needed: {context}.NAME",
+            )
     return value
 
 
-Expressions = Annotated[PlainText, AfterValidator(_expressions)]
+Expressions = Annotated[Seen, AfterValidator(_expressions)]
 """A text that may hold GitHub's expressions: ``${{ secrets.NAME }}``."""
 
 
+def _label(value: str) -> str:
+    if uses_of(_expressions(value), "secrets"):
+        raise reject(f"{shown(value)} uses a secret, and everybody reads it", "leave it out")
+    return value
+
+
+Label = Annotated[Seen, AfterValidator(_line), AfterValidator(_label)]
+"""A line that GitHub shows. It may hold expressions, without secrets."""
+
+
 def _condition(value: str) -> str:
+    if not value:
+        return value
     if "${{" in value:
         raise reject(
             f"{shown(value)} is an expression in an expression", "leave out '${{' and '}}'"
         )
-    if "secrets." in value:
+    check_expression(value)
+    if used_by(value, "secrets"):
         raise reject(
             f"{shown(value)} uses a secret, which GitHub gives to no condition",
             "put whether it is set into 'env' of a step, and write that as the step's output",
@@ -212,8 +326,20 @@ def _condition(value: str) -> str:
     return value
 
 
-Condition = Annotated[PlainText, AfterValidator(_condition)]
+Condition = Annotated[Seen, AfterValidator(_condition)]
 """An expression of GitHub's that is true or false, without ``${{`` and ``}}``."""
+
+
+def _list_expression(value: str) -> str:
+    if not re.fullmatch(r"\$\{\{[^}]*\}\}", value):
+        raise reject(
+            f"{shown(value)} is not an expression of a list",
+            "write it like ${{ fromJSON(needs.find.outputs.stacks) }}",
+        )
+    return value
+
+
+ListExpression = Annotated[Expressions, AfterValidator(_list_expression)]
 
 
 def _script(value: str) -> str:
@@ -227,7 +353,7 @@ def _script(value: str) -> str:
     return value
 
 
-Script = Annotated[PlainText, AfterValidator(_script)]
+Script = Annotated[Seen, AfterValidator(_script)]
 """Lines for bash, which stops at the first one that fails."""
 
 # --- triggers -------------------------------------------------------------------------------------
@@ -237,21 +363,37 @@ class Push(Model):
     """Commits that are pushed."""
 
     #: Default: every branch.
-    branches: list[Branch] = []
+    branches: Annotated[list[Branch], Once] = []
     #: Only if one of these files changed. Default: whatever changed.
-    paths: list[PathFilter] = []
+    paths: Annotated[list[PathFilter], Once] = []
     #: Tags that are pushed. Default: none.
-    tags: list[Branch] = []
+    tags: Annotated[list[Branch], Once] = []
+
+
+_ACTIVITIES = (
+    *("assigned", "unassigned", "labeled", "unlabeled", "opened", "edited", "closed", "reopened"),
+    *("synchronize", "converted_to_draft", "locked", "unlocked", "milestoned", "demilestoned"),
+    *("ready_for_review", "review_requested", "review_request_removed", "auto_merge_enabled"),
+    *("auto_merge_disabled", "enqueued", "dequeued"),
+)
+
+
+def _activity(value: str) -> str:
+    if value not in _ACTIVITIES:
+        raise reject(
+            f"{shown(value)} is nothing that happens to pull requests", nearest(value, _ACTIVITIES)
+        )
+    return value
 
 
 class PullRequest(Model):
     """Pull requests, also those from forks: they get no secrets."""
 
     #: That they are to be merged into. Default: every one.
-    branches: list[Branch] = []
-    paths: list[PathFilter] = []
+    branches: Annotated[list[Branch], Once] = []
+    paths: Annotated[list[PathFilter], Once] = []
     #: Default: GitHub's own, which are opened, synchronize and reopened.
-    types: list[Name] = []
+    types: Annotated[list[Annotated[str, AfterValidator(_activity)]], Once] = []
 
 
 class Triggers(Model):
@@ -262,9 +404,9 @@ class Triggers(Model):
     #: By hand, with GitHub's button.
     dispatch: Flag = False
     #: In UTC. GitHub runs it on the default branch.
-    schedule: list[Cron] = []
+    schedule: Annotated[list[Cron], Once] = []
     #: After runs of other workflows, by their `name`: on the default branch, whatever those ran on.
-    after: list[PlainText] = []
+    after: Annotated[list[Line], Once] = []
 
     @model_validator(mode="after")
     def _some(self) -> "Triggers":
@@ -275,8 +417,8 @@ class Triggers(Model):
         if not (self.push or self.pull_request or self.dispatch or self.schedule or self.after):
             yield (), "nothing starts the workflow", "add push, pull_request, dispatch or schedule"
         for key, trigger in (("push", self.push), ("pull_request", self.pull_request)):
-            for field in ("branches", "paths"):
-                patterns: list[str] = getattr(trigger, field) if trigger else []
+            for field in ("branches", "paths", "tags"):
+                patterns: list[str] = getattr(trigger, field, [])
                 if patterns and all(pattern.startswith("!") for pattern in patterns):
                     why = "all patterns leave something out, so nothing is left"
                     yield (key, field), why, "begin with what is meant, such as '**'"
@@ -305,18 +447,30 @@ class When(Word):
     ALWAYS = "always"
 
 
+Env = Annotated[dict[Variable, Expressions], Distinct]
+
+
+def _input_name(value: str) -> str:
+    if not _JOB.fullmatch(value):
+        raise reject(
+            f"{shown(value)} is not a name for an input of an action",
+            "use letters, digits, '-' and '_', beginning with a letter or '_'",
+        )
+    return value
+
+
 class Step(Model):
     """One step of a job: an action that is used, or a script that is run."""
 
-    name: PlainText | None = None
+    name: Label | None = None
     id: JobId | None = None
     #: Why it is there, for who reads the file.
-    comment: PlainText = ""
+    comment: Seen = ""
     uses: ActionName | None = None
     #: Of the action.
-    inputs: dict[PlainText, Expressions] = {}
+    inputs: Annotated[dict[Annotated[str, AfterValidator(_input_name)], Expressions], Distinct] = {}
     run: Script | None = None
-    env: dict[Variable, Expressions] = {}
+    env: Env = {}
     #: Default: the repository's root.
     working_directory: RepositoryPath | None = None
     when: When = When.SUCCESS
@@ -352,12 +506,27 @@ class ImageTag(Model):
     #: ``{branch}`` and ``{sha}`` stand for those of the commit.
     name: Annotated[PlainText, AfterValidator(_tag)]
     #: On which it is given. Default: all that the workflow runs on.
-    branches: list[Branch] = []
+    branches: Annotated[list[BranchName], Once] = []
 
     @property
     def immutable(self) -> bool:
         """No later commit gets the same one."""
         return "{sha}" in self.name
+
+
+def _stage(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}", value):
+        raise reject(f"{shown(value)} is not a stage of a Dockerfile", "write what stands after AS")
+    return value
+
+
+def _argument(value: str) -> str:
+    if "\n" in value:
+        raise reject(
+            "an argument of a build is one line: the next would be another argument",
+            "write it on one line",
+        )
+    return value
 
 
 class ImageBuild(Model):
@@ -367,8 +536,8 @@ class ImageBuild(Model):
     context: RepositoryPath = "."
     #: Default: the context's.
     dockerfile: RepositoryPath | None = None
-    target: PlainText | None = None
-    args: dict[Variable, Expressions] = {}
+    target: Annotated[str, AfterValidator(_stage)] | None = None
+    args: dict[Variable, Annotated[Expressions, AfterValidator(_argument)]] = {}
     #: False: it is built only, which fills the cache for a job that pushes it.
     push: Flag = True
     #: One of them has ``{sha}``: that one is deployed.
@@ -392,15 +561,44 @@ class ImageBuild(Model):
         return next(tag.name for tag in self.tags if tag.immutable and not tag.branches)
 
 
+def _url_path(value: str) -> str:
+    if not re.fullmatch(r"/[!-~]{0,500}", value) or "${{" in value:
+        raise reject(
+            f"{shown(value)} is not a path of a URL", "write it from the host on, such as '/health'"
+        )
+    return value
+
+
+def _url(value: str) -> str:
+    # What stands before '@' may be a password.
+    if "@" in value:
+        raise reject("a URL with an '@' would show who logs in, and how", "leave that out")
+    if not re.fullmatch(r"https?://[A-Za-z0-9\[$][!-~ ]{0,500}", value) or value != value.strip():
+        raise reject(f"{shown(value)} is not a URL", "write it like 'https://example.com/health'")
+    if " " in re.sub(r"\$\{\{.*?\}\}", "", value):
+        raise reject(f"{shown(value)} is a URL with a space", "write %20")
+    return value
+
+
+_SERVICE = re.compile(r"[a-z][a-z0-9-]*/[a-z][a-z0-9-]*")
+_COMPOSE_SERVICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def _service(value: str) -> str:
+    if not _SERVICE.fullmatch(value):
+        raise reject(f"{shown(value)} is not a service of a stack", "write it <system>/<service>")
+    return value
+
+
 class Health(Model):
     """What is asked after a deployment, until it answers with 200."""
 
     #: Below the URL that the deployment tells.
-    path: PlainText = "/"
+    path: Annotated[str, AfterValidator(_url_path)] = "/"
     #: The whole URL, where no deployment tells one.
-    url: PlainText | None = None
+    url: Annotated[Label, AfterValidator(_url)] | None = None
     #: Pulumi: ``<system>/<service>`` in the stack's output `urls`.
-    service: PlainText | None = None
+    service: Annotated[str, AfterValidator(_service)] | None = None
     #: Minutes until it is given up.
     timeout_minutes: Annotated[Whole, Field(ge=1, le=60)] = 5
 
@@ -426,20 +624,29 @@ class KubectlDeployment(Model):
     #: Service whose load balancer is asked for the health.
     service: Name
     #: Secret that holds the cluster's ID.
-    cluster: SecretName = "K8S_CLUSTER_ID"
+    cluster: SecretReference = "K8S_CLUSTER_ID"
     #: Secret that holds DigitalOcean's token.
-    token: SecretName = "DIGITALOCEAN_ACCESS_TOKEN"  # noqa: S105 - a name
+    token: SecretReference = "DIGITALOCEAN_ACCESS_TOKEN"  # noqa: S105 - a name
 
 
 class ComposeDeployment(Model):
     """Docker Compose on the runner itself, which is the host: a self-hosted one."""
 
-    files: Annotated[list[RepositoryPath], Field(min_length=1)] = ["docker-compose.yml"]
+    files: Annotated[list[RepositoryPath], Field(min_length=1), Once] = ["docker-compose.yml"]
     #: Of Compose: what runs under that name is replaced.
     project: Name
     #: Given to Compose, which puts them where its files name them: no file holds them.
-    env: dict[Variable, Expressions] = {}
-    profiles: list[Name] = []
+    env: Env = {}
+    profiles: Annotated[list[Name], Once] = []
+
+    @model_validator(mode="after")
+    def _own_names(self) -> "ComposeDeployment":
+        reject_all(
+            (("env", name), f"'{name}' is Compose's own", "use 'files', 'project', 'profiles'")
+            for name in self.env
+            if name.upper() in ("COMPOSE_FILE", "COMPOSE_PROJECT_NAME", "COMPOSE_PROFILES")
+        )
+        return self
 
 
 class Deployment(Model):
@@ -458,19 +665,47 @@ class Deployment(Model):
 
     @model_validator(mode="after")
     def _one_way(self) -> "Deployment":
-        if sum(way is not None for way in (self.pulumi, self.kubectl, self.compose)) != 1:
-            raise reject("there is one way to deploy", "give one of pulumi, kubectl and compose")
-        if not self.images and not (self.pulumi and self.pulumi.program_only):
-            raise reject("no image is deployed", "name the images of its services in 'images'")
-        if self.images and self.pulumi and self.pulumi.program_only:
-            raise reject("'program_only' deploys no images", "remove it, or 'images'")
-        if self.kubectl and len(self.images) != 1:
-            raise reject("kubectl sets one image", "give one, or deploy by pulumi")
-        if self.compose and any(not health.url for health in self.health):
-            raise reject("Compose tells no URL", "give each 'health' its 'url'")
-        if self.pulumi and any(not (health.url or health.service) for health in self.health):
-            raise reject("it isn't said what is asked", "give each 'health' a 'service' or a 'url'")
+        reject_all(self._mistakes())
         return self
+
+    def _mistakes(self) -> Iterator[tuple[tuple[str | int, ...], str, str]]:
+        if sum(way is not None for way in (self.pulumi, self.kubectl, self.compose)) != 1:
+            yield (), "there is one way to deploy", "give one of pulumi, kubectl and compose"
+            return
+        program_only = self.pulumi is not None and self.pulumi.program_only
+        if not self.images and not program_only:
+            yield (), "no image is deployed", "name the images of its services in 'images'"
+        if self.images and program_only:
+            yield (), "'program_only' deploys no images", "remove it, or 'images'"
+        if self.kubectl and len(self.images) > 1:
+            yield (), "kubectl sets one image", "give one, or deploy by pulumi"
+        word = "a service of a stack" if self.pulumi else "a service"
+        form, remedy = (
+            (_SERVICE, "write it <system>/<service>")
+            if self.pulumi
+            else (_COMPOSE_SERVICE, "use letters, digits, '.', '-' and '_'")
+        )
+        for service in self.images:
+            if not form.fullmatch(service):
+                yield ("images", service), f"{shown(service)} is not {word}", remedy
+        for position, health in enumerate(self.health):
+            place = ("health", position)
+            if self.compose and not health.url:
+                yield place, "Compose tells no URL", "give it its 'url'"
+            if self.pulumi and not (health.url or health.service):
+                yield place, "it isn't said what is asked", "give it a 'service' or a 'url'"
+            if self.kubectl and (health.url or health.service):
+                why = "kubectl asks the load balancer of its own 'service'"
+                yield place, why, "give 'path' alone"
+            elif health.url and health.service:
+                yield place, "'url' and 'service' both say what is asked", "remove one"
+
+    @property
+    def longest_minutes(self) -> int:
+        """How long it takes until what fails is seen."""
+        program_only = self.pulumi is not None and self.pulumi.program_only
+        health = sum(item.timeout_minutes for item in self.health)
+        return health if program_only else self.timeout_minutes + health
 
 
 class Access(Word):
@@ -501,25 +736,25 @@ class Job(Model):
     Its steps come in this order: the checkout, `steps`, `images`, `deploy`.
     """
 
-    name: PlainText | None = None
-    comment: PlainText = ""
-    needs: list[JobId] = []
-    runs_on: Annotated[list[RunnerLabel], Field(min_length=1)] = ["ubuntu-latest"]
+    name: Label | None = None
+    comment: Seen = ""
+    needs: Annotated[list[JobId], Once] = []
+    runs_on: Annotated[list[RunnerLabel], Field(min_length=1), Once] = ["ubuntu-latest"]
     environment: EnvironmentName | None = None
     #: Only on these branches.
-    branches: list[Branch] = []
+    branches: Annotated[list[BranchName], Once] = []
     #: Only on these events.
-    events: list[Event] = []
+    events: Annotated[list[Event], Once] = []
     condition: Condition = ""
     #: Besides those that its parts need.
     permissions: dict[Permission, Access] = {}
     timeout_minutes: Annotated[Whole, Field(ge=1, le=360)] = 15
     #: Jobs of the same group wait for each other. Default: of deployments to the same place.
-    concurrency: PlainText | None = None
+    concurrency: Label | None = None
     #: Name -> expression of a list: the job runs once for each item, as ``${{ matrix.NAME }}``.
-    matrix: dict[Variable, Expressions] = {}
-    outputs: dict[JobId, Expressions] = {}
-    env: dict[Variable, Expressions] = {}
+    matrix: Annotated[dict[Variable, ListExpression], Distinct] = {}
+    outputs: Annotated[dict[JobId, Expressions], Distinct] = {}
+    env: Env = {}
     #: False: it needs no files of the repository.
     checkout: Flag = True
     steps: list[Step] = []
@@ -536,42 +771,94 @@ class Job(Model):
             raise reject(
                 "a job that awaits does nothing else", "give its steps a job that needs it"
             )
+        reject_all(self._mistakes())
         return self
+
+    def _mistakes(self) -> Iterator[tuple[tuple[str | int, ...], str, str]]:
+        taken = {"deploy", "before"} if self.deploy else set[str]()
+        for position, step in enumerate(self.steps):
+            if step.id and step.id.lower() in taken:
+                why = f"another step of the job has the id '{step.id}'"
+                yield ("steps", position, "id"), why, "choose another"
+            taken |= {step.id.lower()} if step.id else set()
+        pushed = [image.image for image in self.images if image.push]
+        for position, image in enumerate(self.images):
+            if image.push and pushed.count(image.image) > 1:
+                why = f"the job pushes '{image.image}' twice: one would take the other's place"
+                yield ("images", position, "image"), why, "give each its own name"
+        if self.deploy and self.deploy.longest_minutes >= self.timeout_minutes:
+            why = (
+                f"the deployment may take {self.deploy.longest_minutes} minutes with what is asked"
+                f" afterwards, and the job ends after {self.timeout_minutes}: nothing would go back"
+            )
+            yield ("timeout_minutes",), why, "give the job more"
+
+    @property
+    def group(self) -> str | None:
+        """Whose jobs wait for each other: two deployments would not know of each other."""
+        match self.deploy:
+            case _ if self.concurrency:
+                return self.concurrency
+            case Deployment(pulumi=PulumiDeployment(stack=stack)):
+                return f"pulumi-{stack}"
+            case Deployment(kubectl=KubectlDeployment(namespace=namespace)):
+                return f"kubectl-{namespace}"
+            case Deployment(compose=ComposeDeployment(project=project)):
+                return f"compose-{project}"
+            case _:
+                return None
 
     @property
     def texts(self) -> Iterator[tuple[tuple[str | int, ...], str]]:
         """Everything that may hold expressions, with its place."""
         maps: list[tuple[tuple[str | int, ...], Mapping[str, str]]] = [
+            ((), {"name": self.name or "", "concurrency": self.concurrency or ""}),
+            # A condition is an expression without the signs of one.
+            ((), {"condition": f"${{{{ {self.condition} }}}}"}),
             (("matrix",), self.matrix),
             (("outputs",), self.outputs),
             (("env",), self.env),
         ]
         for position, step in enumerate(self.steps):
+            at = ("steps", position)
+            condition = f"${{{{ {step.condition} }}}}"
+            maps.append((at, {"name": step.name or "", "condition": condition}))
             maps.append((("steps", position, "env"), step.env))
             maps.append((("steps", position, "inputs"), step.inputs))
         for position, image in enumerate(self.images):
             maps.append((("images", position, "args"), image.args))
         if self.deploy and self.deploy.compose:
             maps.append((("deploy", "compose", "env"), self.deploy.compose.env))
+        for position, health in enumerate(self.deploy.health if self.deploy else []):
+            maps.append((("deploy", "health", position), {"url": health.url or ""}))
         for place, texts in maps:
             for key, text in texts.items():
                 yield (*place, key), text
+
+
+_HOSTED = re.compile(r"(?:ubuntu|windows|macos)-[a-z0-9.-]+", re.IGNORECASE)
+"""Labels of GitHub's own runners: any other may be that of a machine of one's own."""
+
+
+def _excludes(patterns: list[str], branch: str) -> bool:
+    """Whether the branch is certainly none of these."""
+    return bool(patterns) and not set("".join(patterns)) & {*"*?+!"} and branch not in patterns
 
 
 class Workflow(Model):
     """One file below ``.github/workflows``."""
 
     #: As GitHub shows it.
-    name: PlainText
+    name: Line
     #: What it is for, for who reads the file.
-    comment: PlainText = ""
+    comment: Seen = ""
     on: Triggers
     #: Runs of the same group wait for each other. Default: of the same pull request, or commit.
-    concurrency: PlainText | None = None
+    concurrency: Label | None = None
     #: A newer run of the group ends the older one. Default: only what deploys nothing.
     cancel_in_progress: Flag | None = None
-    env: dict[Variable, Expressions] = {}
-    jobs: Annotated[dict[JobId, Job], Field(min_length=1)]
+    env: Env = {}
+    jobs: Annotated[dict[JobId, Job], Field(min_length=1), Distinct]
 
     @model_validator(mode="after")
     def _consistent(self) -> "Workflow":
@@ -585,12 +872,17 @@ class Workflow(Model):
                 if need not in self.jobs:
                     why = f"there is no job '{need}' in this workflow"
                     yield ("jobs", name, "needs", position), why, nearest(need, self.jobs)
-            if self.on.pull_request and "self-hosted" in job.runs_on and not self._is_kept(job):
+            own = any(not _HOSTED.fullmatch(label) for label in job.runs_on)
+            if self.on.pull_request and own and not self._is_kept(job):
                 yield (
                     ("jobs", name, "runs_on"),
                     "anybody's pull request would run its code on your own machine",
                     "give the job 'events' without pull_request, or take a runner of GitHub's",
                 )
+            group = job.group
+            if group and self.concurrency and group.lower() == self.concurrency.lower():
+                why = f"the job would wait for its own workflow: both are of the group '{group}'"
+                yield ("jobs", name, "concurrency"), why, "name another group"
         if cycle := self._cycle():
             why = "these jobs wait for each other: " + " -> ".join(cycle)
             yield ("jobs", cycle[0], "needs"), why, "remove one of these needs"
@@ -598,18 +890,42 @@ class Workflow(Model):
     def _reachable(self, name: str, job: Job) -> Iterator[tuple[tuple[str | int, ...], str, str]]:
         """What a pull request, or a branch that was chosen by hand, must not start."""
         pushed = [image for image in job.images if image.push]
-        if self.on.pull_request and (pushed or job.deploy) and not self._is_kept(job):
-            what = "push images" if pushed else "be deployed"
-            why = f"every pull request would {what}"
-            yield ("jobs", name, "events"), why, "set it to [push]"
-        branches = [*(self.on.push.branches if self.on.push else []), *job.branches]
+        if self.on.pull_request and not self._is_kept(job):
+            if pushed or job.deploy:
+                what = "push images" if pushed else "be deployed"
+                why = f"every pull request would {what}"
+                yield ("jobs", name, "events"), why, "set it to [push]"
+            if job.awaits:
+                why = "a pull request's own commit is never pushed: the job would wait in vain"
+                yield ("jobs", name, "events"), why, "set it to [push]"
+        for position, event in enumerate(job.events):
+            if event not in self.events:
+                why = f"{event} does not start this workflow, so not this job either"
+                yield ("jobs", name, "events", position), why, nearest(event, self.events)
+        started = self.on.push.branches if self.on.push else []
+        for position, branch in enumerate(job.branches):
+            if self.events == [Event.PUSH] and _excludes(started, branch):
+                why = f"the workflow does not run on '{branch}', so not this job either"
+                yield ("jobs", name, "branches", position), why, nearest(branch, started)
         for position, image in enumerate(job.images):
             if any("{branch}" in tag.name for tag in image.tags):
-                for branch in branches:
+                for branch in job.branches or started or ["**"]:
                     if not _TAG.fullmatch(branch):
                         place = ("jobs", name, "images", position, "tags")
                         why = f"the branch '{branch}' makes no tag of an image"
                         yield place, why, "leave {branch} out of its tags, or the branch"
+
+    @property
+    def events(self) -> list[Event]:
+        """What starts it."""
+        given = {
+            Event.PUSH: self.on.push,
+            Event.PULL_REQUEST: self.on.pull_request,
+            Event.WORKFLOW_DISPATCH: self.on.dispatch,
+            Event.SCHEDULE: self.on.schedule,
+            Event.WORKFLOW_RUN: self.on.after,
+        }
+        return [event for event, trigger in given.items() if trigger]
 
     @staticmethod
     def _is_kept(job: Job) -> bool:
@@ -691,7 +1007,7 @@ class PipelineSecret(Model):
     """A secret that workflows use."""
 
     #: What it is for.
-    purpose: PlainText = ""
+    purpose: Seen = ""
     scope: Scope = Scope.REPOSITORY
     source: SecretSource = SecretSource.GIVEN
     #: The workflows do without it.
@@ -701,11 +1017,14 @@ class PipelineSecret(Model):
 class PipelineVariable(Model):
     """A variable that workflows use: no secret."""
 
-    purpose: PlainText = ""
+    purpose: Seen = ""
     scope: Scope = Scope.REPOSITORY
     #: Default: `tiers:github.variables`.
     value: PlainText | None = None
     optional: Flag = False
+
+
+Reviewers = Annotated[list[Reviewer], Field(max_length=6), Once]
 
 
 class DeploymentEnvironment(Model):
@@ -714,20 +1033,20 @@ class DeploymentEnvironment(Model):
     #: Whose stack makes it.
     environment: Environment
     #: At most six. One of them has to approve.
-    reviewers: Annotated[list[Reviewer], Field(max_length=6)] = []
+    reviewers: Reviewers = []
     prevent_self_review: Flag = False
     wait_minutes: Annotated[Whole, Field(ge=0, le=43200)] = 0
     #: From which something may be deployed. Default: every one.
-    branches: list[Branch] = []
+    branches: Annotated[list[BranchPattern], Once] = []
 
 
 class Protection(Model):
     """What a branch demands before something is merged into it."""
 
-    branches: Annotated[list[Branch], Field(min_length=1)] = ["main"]
+    branches: Annotated[list[BranchPattern], Field(min_length=1), Once] = ["main"]
     #: Jobs that must have succeeded, by the names that GitHub shows. Default: all that every pull
     #: request runs.
-    checks: list[PlainText] = []
+    checks: Annotated[list[Line], Once] = []
     #: Approvals.
     reviews: Annotated[Whole, Field(ge=0, le=10)] = 1
 
@@ -748,12 +1067,18 @@ class PushedTo(Model):
 
     login: RegistryAccess = RegistryAccess.SECRETS
     #: Default: Docker Hub.
-    host: PlainText | None = None
-    username: SecretName = "DOCKER_USERNAME"
-    password: SecretName = "DOCKER_PASSWORD"  # noqa: S105 - a name
+    host: Registry | None = None
+    username: SecretReference = "DOCKER_USERNAME"
+    password: SecretReference = "DOCKER_PASSWORD"  # noqa: S105 - a name
     #: AWS: variables that hold the role's ARN and the region.
-    role: SecretName = "AWS_ROLE_ARN"
-    region: SecretName = "AWS_REGION"
+    role: SecretReference = "AWS_ROLE_ARN"
+    region: SecretReference = "AWS_REGION"
+
+    @model_validator(mode="after")
+    def _two_secrets(self) -> "PushedTo":
+        if self.username == self.password:
+            raise reject("'username' and 'password' are the same secret", "name two")
+        return self
 
 
 class Backend(Word):
@@ -787,11 +1112,19 @@ WEBHOOKS = {Channel.SLACK: "SLACK_WEBHOOK_URL", Channel.DISCORD: "DISCORD_WEBHOO
 """The secrets that hold the addresses."""
 
 
+NOTIFY = "notify"
+"""The job that tells how a delivery ended."""
+
+
+def _stem(file: str) -> str:
+    return file.rpartition(".")[0].lower()
+
+
 class Pipeline(Model):
     """A system's delivery."""
 
     workflows: Annotated[dict[WorkflowFile, Workflow], Field(min_length=1)]
-    environments: dict[EnvironmentName, DeploymentEnvironment] = {}
+    environments: Annotated[dict[EnvironmentName, DeploymentEnvironment], Distinct] = {}
     secrets: dict[SecretName, PipelineSecret] = {}
     variables: dict[SecretName, PipelineVariable] = {}
     registry: PushedTo = PushedTo()
@@ -799,7 +1132,7 @@ class Pipeline(Model):
     cluster: ClusterAccess = ClusterAccess.DIGITALOCEAN
     #: Default: nothing is demanded.
     protection: Protection | None = None
-    notify: list[Channel] = []
+    notify: Annotated[list[Channel], Once] = []
     #: Images bear how they were built, and of what (provenance, SBOM).
     attest: Flag = True
 
@@ -810,8 +1143,18 @@ class Pipeline(Model):
 
     def _mistakes(self) -> Iterator[tuple[tuple[str | int, ...], str, str]]:
         titles = [workflow.name for workflow in self.workflows.values()]
+        stems = [_stem(file) for file in self.workflows]
         for file, workflow in self.workflows.items():
             at = ("workflows", file)
+            if stems.count(_stem(file)) > 1:
+                why = f"another file is called '{file}' but for its case or its ending"
+                yield at, why, "rename one: many machines would take them for the same"
+            if titles.count(workflow.name) > 1:
+                why = f"another workflow is called '{workflow.name}' too"
+                yield (*at, "name"), why, "rename one: GitHub finds workflows by their names"
+            if cycle := self._circle(file):
+                why = "these workflows wait for each other: " + " -> ".join(cycle)
+                yield at, why, "remove one of these 'awaits'"
             for position, title in enumerate(workflow.on.after):
                 if title not in titles:
                     why = f"there is no workflow '{title}'"
@@ -820,6 +1163,11 @@ class Pipeline(Model):
                 yield from self._unknown((*at, "env", key), text)
             for name, job in workflow.jobs.items():
                 place = (*at, "jobs", name)
+                if name.lower() == NOTIFY and self.notify and workflow.deploys:
+                    why = "the job that tells how it ended has this name"
+                    yield place, why, "choose another, or remove the pipeline's 'notify'"
+                if job.deploy and workflow.events == [Event.WORKFLOW_DISPATCH]:
+                    yield from self._from_anywhere(place, job)
                 if job.environment and job.environment not in self.environments:
                     why = f"there is no environment '{job.environment}'"
                     yield (*place, "environment"), why, nearest(job.environment, self.environments)
@@ -850,6 +1198,28 @@ class Pipeline(Model):
             why = f"{job.awaits} does not run on all branches of this workflow"
             yield why, "add them there"
 
+    def _circle(self, file: str) -> list[str]:
+        """The workflows that a workflow waits for, if it is one of them and the first."""
+        paths = [[file]]
+        while paths:
+            path = paths.pop()
+            awaited = {job.awaits for job in self.workflows[path[-1]].jobs.values() if job.awaits}
+            for other in sorted(awaited & self.workflows.keys()):
+                if other == file:
+                    return [*path, file] if file == min(path) and len(path) > 1 else []
+                if other not in path:
+                    paths.append([*path, other])
+        return []
+
+    def _from_anywhere(
+        self, place: tuple[str | int, ...], job: Job
+    ) -> Iterator[tuple[tuple[str | int, ...], str, str]]:
+        """By hand, a workflow is started on any branch, with what that branch has of it."""
+        environment = self.environments.get(job.environment or "")
+        if not job.branches and not (environment and environment.branches):
+            why = "started by hand, it would deploy any branch"
+            yield (*place, "branches"), why, "name those that may be deployed"
+
     def _unknown(
         self, place: tuple[str | int, ...], text: str
     ) -> Iterator[tuple[tuple[str | int, ...], str, str]]:
@@ -865,27 +1235,42 @@ class Pipeline(Model):
     def _without_build(
         self, place: tuple[str | int, ...], file: str, name: str
     ) -> Iterator[tuple[tuple[str | int, ...], str, str]]:
-        deploy = self.workflows[file].jobs[name].deploy
-        built = self.built_before(file, name)
-        for service, image in deploy.images.items() if deploy else ():
+        job = self.workflows[file].jobs[name]
+        push = self.workflows[file].on.push
+        branches = job.branches or (push.branches if push else [])
+        built = self._builders(file, name)
+        for service, image in job.deploy.images.items() if job.deploy else ():
+            at = (*place, "deploy", "images", service)
             if image not in built:
                 yield (
-                    (*place, "deploy", "images", service),
+                    at,
                     f"no job before this one builds '{image}'",
                     "let it need the job that does, or a job that awaits its workflow",
                 )
+                continue
+            builder = built[image][0]
+            without = [branch for branch in branches if _excludes(builder.branches, branch)]
+            if without:
+                why = f"'{image}' is not built on the branch '{without[0]}', where this runs"
+                yield at, why, "give both jobs the same 'branches'"
+            elif push and builder.events and Event.PUSH not in builder.events and not job.events:
+                why = f"'{image}' is not built on pushes, where this runs"
+                yield at, why, "give both jobs the same 'events'"
 
     def built_before(self, file: str, name: str) -> dict[str, ImageBuild]:
         """The images that are there when a job runs, by their names."""
+        return {image: build for image, (_, build) in self._builders(file, name).items()}
+
+    def _builders(self, file: str, name: str) -> dict[str, tuple[Job, ImageBuild]]:
         workflow = self.workflows[file]
-        found: dict[str, ImageBuild] = {}
+        found: dict[str, tuple[Job, ImageBuild]] = {}
         for before in workflow.before(name):
             job = workflow.jobs[before]
             jobs = [job]
             if job.awaits in self.workflows:
                 jobs += self.workflows[job.awaits].jobs.values()
             for item in jobs:
-                found |= {image.image: image for image in item.images if image.push}
+                found |= {image.image: (item, image) for image in item.images if image.push}
         return found
 
 
@@ -904,7 +1289,7 @@ class PipelineOptions(Model):
     #: Default: yes, except where the document calls it future.
     enabled: Flag | None = None
     owner: Owner = Owner.PULUMI
-    notify: list[Channel] = []
+    notify: Annotated[list[Channel], Once] = []
     attest: Flag = True
     #: What the branch demands before something is merged. Default: the description's.
     protection: Protection | None = None
@@ -920,9 +1305,17 @@ class PipelineOptions(Model):
     #: Where `pulumi up` runs. Stacks on Docker need a runner of your own, on their host.
     runs_on: Annotated[list[RunnerLabel], Field(min_length=1)] = ["ubuntu-latest"]
     #: Environment on GitHub -> who approves.
-    reviewers: dict[EnvironmentName, list[Reviewer]] = {}
+    reviewers: dict[EnvironmentName, Reviewers] = {}
     #: Also workflows that preview pull requests and bring up what is merged.
     stack_workflows: Flag = True
+
+    @model_validator(mode="after")
+    def _two_stacks(self) -> "PipelineOptions":
+        one, other = (self.stack(environment) for environment in Environment)
+        if one == other:
+            why = f"both environments are the stack '{one}'"
+            reject_all([(("stacks",), why, "name two: each has its own secrets and approvals")])
+        return self
 
     def stack(self, environment: Environment) -> str:
         """The stack of an environment."""

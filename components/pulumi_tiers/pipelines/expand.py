@@ -7,6 +7,7 @@ process of the machine could read it.
 from collections.abc import Iterator, Mapping
 
 from pulumi_tiers.model.pipeline import (
+    NOTIFY,
     WEBHOOKS,
     Access,
     Backend,
@@ -23,7 +24,6 @@ from pulumi_tiers.model.pipeline import (
     Pipeline,
     PipelineSecret,
     PipelineVariable,
-    PulumiDeployment,
     RegistryAccess,
     Scope,
     SecretSource,
@@ -34,8 +34,6 @@ from pulumi_tiers.model.pipeline import (
 )
 
 PYTHON = "3.11"
-NOTIFY = "notify"
-"""The job that tells how a delivery ended."""
 PIPELINES_TOKEN = "PIPELINES_TOKEN"  # noqa: S105 - a name
 """GitHub's own token may neither write workflows nor secrets; names with GITHUB_ are refused."""
 _IMAGES = "$RUNNER_TEMP/images"
@@ -83,11 +81,12 @@ def _known_secrets(pipeline: Pipeline) -> dict[str, PipelineSecret]:
         name: PipelineSecret(purpose=purpose, source=source)
         for name, (purpose, source) in bucket.items()
     }
+    clusters = {"KUBECONFIG": SecretSource.KUBECONFIG, "K8S_CLUSTER_ID": SecretSource.CLUSTER_ID}
+    for kubectl in _by_kubectl(pipeline):
+        clusters[kubectl.cluster] = SecretSource.CLUSTER_ID
+        found[kubectl.token] = found["DIGITALOCEAN_ACCESS_TOKEN"]
     # Each stack has a cluster of its own.
-    for name, source in (
-        ("K8S_CLUSTER_ID", SecretSource.CLUSTER_ID),
-        ("KUBECONFIG", SecretSource.KUBECONFIG),
-    ):
+    for name, source in clusters.items():
         found[name] = PipelineSecret(purpose="the cluster", source=source, scope=Scope.ENVIRONMENT)
     found[PIPELINES_TOKEN] = PipelineSecret(
         purpose="writes what the stack keeps on GitHub: files, secrets, environments"
@@ -95,6 +94,13 @@ def _known_secrets(pipeline: Pipeline) -> dict[str, PipelineSecret]:
     for channel, webhook in WEBHOOKS.items():
         found[webhook] = PipelineSecret(purpose=f"where {channel} is told", optional=True)
     return found
+
+
+def _by_kubectl(pipeline: Pipeline) -> Iterator[KubectlDeployment]:
+    for workflow in pipeline.workflows.values():
+        for job in workflow.jobs.values():
+            if job.deploy and job.deploy.kubectl:
+                yield job.deploy.kubectl
 
 
 def _workflow(pipeline: Pipeline, file: str) -> Workflow:
@@ -123,7 +129,7 @@ def _job(pipeline: Pipeline, file: str, name: str) -> Job:
     steps: list[Step] = []
     minutes = job.timeout_minutes
     if job.awaits:
-        permissions[Permission.ACTIONS] = Access.READ
+        permissions.setdefault(Permission.ACTIONS, Access.READ)
         # The other run may wait for a free machine, too.
         minutes = min(360, pipeline.workflows[job.awaits].longest_minutes + 10)
         steps.append(_gate(job.awaits, minutes - 5))
@@ -145,27 +151,10 @@ def _job(pipeline: Pipeline, file: str, name: str) -> Job:
         "condition": _condition(workflow, job),
         "branches": [],
         "events": [],
-        "concurrency": job.concurrency or _place(job),
+        "concurrency": job.group,
         "timeout_minutes": minutes,
     }
     return job.model_copy(update=update)
-
-
-def _place(job: Job) -> str | None:
-    """What a deployment goes to: two at a time would not know of each other."""
-    match job.deploy:
-        case Deployment(pulumi=PulumiDeployment(stack=stack)):
-            return stack_group(stack)
-        case Deployment(kubectl=KubectlDeployment(namespace=namespace)):
-            return f"kubectl-{namespace}"
-        case Deployment(compose=ComposeDeployment(project=project)):
-            return f"compose-{project}"
-    return None
-
-
-def stack_group(stack: str) -> str:
-    """The group of everything that runs `pulumi up` on a stack."""
-    return f"pulumi-{stack}"
 
 
 def _condition(workflow: Workflow, job: Job) -> str:
@@ -458,7 +447,9 @@ def log_in(
         case RegistryAccess.SECRETS:
             user = {"username": _secret(registry.username), "password": _secret(registry.password)}
         case RegistryAccess.GITHUB:
-            permissions[Permission.PACKAGES] = access
+            # A job that pushes and deploys logs in twice.
+            if permissions.get(Permission.PACKAGES) is not Access.WRITE:
+                permissions[Permission.PACKAGES] = access
             host = {"registry": registry.host or "ghcr.io"}
             user = {"username": "${{ github.actor }}", "password": _secret("GITHUB_TOKEN")}
         case RegistryAccess.AWS:

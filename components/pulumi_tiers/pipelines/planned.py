@@ -80,19 +80,44 @@ def _check(
             why = f"the pipeline has no environment '{name}'"
             yield Mistake(f"{place}.reviewers.{name}", why, nearest(name, pipeline.environments))
     built = {
-        image.image.rpartition("/")[2]
+        image.image
         for workflow in pipeline.workflows.values()
         for job in workflow.jobs.values()
         for image in job.images
     }
     for name, image in options.images.items():
-        if image.rpartition("/")[2] not in built:
+        if image not in built:
             why = f"the pipeline builds no image of a service '{name}'"
             yield Mistake(f"{place}.images.{name}", why, nearest(name, system.workloads))
+    yield from _unknown_services(place, system, pipeline)
     if settings.github and settings.github.strict:
         for doubt in unapproved(pipeline):
             remedy = f"name who approves in {place}.reviewers"
             yield Mistake(place, doubt, remedy)
+
+
+def _unknown_services(place: str, system: System, pipeline: Pipeline) -> Iterator[Mistake]:
+    """What `pulumi up` is to deploy, and is not there. Another environment may have others."""
+    known = [f"{system.name}/{name}" for name in (*system.workloads, *system.disabled)]
+    asked = [*known, *(f"{system.name}/{name}" for name in system.edges)]
+    for file, workflow in pipeline.workflows.items():
+        for name, job in workflow.jobs.items():
+            place_on_github = pipeline.environments.get(job.environment or "")
+            elsewhere = place_on_github and place_on_github.environment != system.environment
+            if elsewhere or job.deploy is None or job.deploy.pulumi is None:
+                continue
+            at = f"{place}: workflows.{file}.jobs.{name}.deploy"
+            services = [(f"{at}.images.{service}", service, known) for service in job.deploy.images]
+            services += [
+                (f"{at}.health[{position}].service", health.service, asked)
+                for position, health in enumerate(job.deploy.health)
+                if health.service
+            ]
+            for where, service, there in services:
+                if service not in there:
+                    yield Mistake(
+                        where, f"there is no service '{service}'", nearest(service, there)
+                    )
 
 
 def check_github(settings: Settings, systems: list[System]) -> Iterator[Mistake]:
