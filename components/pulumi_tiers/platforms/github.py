@@ -35,7 +35,6 @@ _REMEDIES = {
     "404": f"check the name, and the token: {_RIGHTS}",
     "429": "GitHub takes no more requests for now: wait some minutes",
     "rate limit": "GitHub takes no more requests for now: wait up to an hour",
-    "deadline": "GitHub took no more requests, or didn't answer: wait up to an hour",
 }
 
 
