@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from events import SHA, Event
+from expressions import expand
 from pulumi_tiers.model.pipeline import Channel, Owner
 from pulumi_tiers.systems.pipelines import PIPELINES
 from repository import CHANGES, OLD, GitHub, ci, digest
@@ -101,7 +102,9 @@ def test_encontros_tech_is_deployed_when_its_commit_is_tested(
     image = digest(f"{EN}:{branch}-{SHA}")
     asked = words(run, "gh run list")
     assert len(asked) == 3, "it asks again until the run has ended"
-    assert all(f"--workflow ci.yaml --commit {SHA}" in line for line in asked)
+    # A merge without a commit of its own leaves one commit on both branches.
+    which = f"--workflow ci.yaml --branch {branch} --commit {SHA} "
+    assert all(which in line for line in asked)
     assert words(run, "docker", "tiers", "pulumi", "kubectl", "doctl") == [
         f"docker buildx imagetools inspect {EN}:{branch}-{SHA} --format '{{{{.Manifest.Digest}}}}'",
         f"pulumi stack output --json --stack {stack}",
@@ -116,6 +119,18 @@ def test_encontros_tech_is_deployed_when_its_commit_is_tested(
     up = run.calls("pulumi up")[0].env
     assert up["PULUMI_BACKEND_URL"] == "the-pulumi_backend_url-itself"
     assert up["DIGITALOCEAN_TOKEN"] == "the-digitalocean_access_token-itself"
+
+
+def test_one_commit_on_two_branches_is_tested_on_each(opened: Opened) -> None:
+    ci_text = opened("encontros-tech").texts["ci.yaml"]
+    groups = {
+        expand(loaded(ci_text)["concurrency"]["group"], {"github": github})
+        for github in (
+            {"ref": "refs/heads/develop", "sha": SHA, "run_id": "1"},
+            {"ref": "refs/heads/main", "sha": SHA, "run_id": "2"},
+        )
+    }
+    assert len(groups) == 2
 
 
 @pytest.mark.parametrize(("branch", "file", "namespace", "_stack"), BRANCHES)

@@ -254,7 +254,7 @@ class WorkflowArgs(TypedDict):
     on: TriggersArgs
     """When it runs."""
     concurrency: NotRequired[str]
-    """Runs of the same group wait for each other. Default: of the same pull request, or commit."""
+    """Runs of a group wait for each other. Default: a pull request, or a branch to deploy."""
     cancel_in_progress: NotRequired[bool]
     """A newer run of the group ends the older one. Default: only what deploys nothing."""
     env: NotRequired[dict[str, str]]

@@ -853,7 +853,7 @@ class Workflow(Model):
     #: What it is for, for who reads the file.
     comment: Seen = ""
     on: Triggers
-    #: Runs of the same group wait for each other. Default: of the same pull request, or commit.
+    #: Runs of a group wait for each other. Default: a pull request, or a branch to deploy.
     concurrency: Label | None = None
     #: A newer run of the group ends the older one. Default: only what deploys nothing.
     cancel_in_progress: Flag | None = None

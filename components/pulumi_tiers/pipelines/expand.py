@@ -112,8 +112,9 @@ def _workflow(pipeline: Pipeline, file: str) -> Workflow:
     if cancel is None:
         cancel = not workflow.deploys
     if group is None:
-        # Deployments of a branch in the order of its commits; everything else side by side.
-        which = "github.ref" if workflow.deploys else "github.sha"
+        # Deployments of a branch in the order of its commits; everything else side by side: one
+        # commit can be pushed to two branches, each of which waits for its own run.
+        which = "github.ref" if workflow.deploys else "github.run_id"
         if workflow.on.pull_request:
             which = f"github.event.pull_request.number || {which}"
         group = f"{file.rpartition('.')[0]}-${{{{ {which} }}}}"
@@ -386,7 +387,8 @@ def _gate(file: str, minutes: int) -> Step:
             [
                 f"for attempt in $(seq {minutes * 4}); do",
                 '  state=$(gh run list --repo "$GITHUB_REPOSITORY" --workflow "$WORKFLOW" \\',
-                '    --commit "$GITHUB_SHA" --limit 20 --json event,status,conclusion |',
+                '    --branch "$GITHUB_REF_NAME" --commit "$GITHUB_SHA" --limit 20 \\',
+                "    --json event,status,conclusion |",
                 # A pull request's run of the same commit tests, and builds nothing.
                 '    jq -r \'map(select(.event == "push" or .event == "workflow_dispatch")) |'
                 ' .[:1][] | "\\(.status) \\(.conclusion)"\')',
