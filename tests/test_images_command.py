@@ -215,6 +215,31 @@ def test_a_program_that_names_its_images_itself_is_told(project: Path) -> None:
         assert "__main__.py does not take tiers:images" in said
 
 
+@pytest.mark.parametrize("target", ["docker", "kubernetes"])
+def test_a_program_of_ones_own_may_take_them(project: Path, target: str) -> None:
+    (project / "__main__.py").write_text(
+        "import pulumi\n"
+        "from pulumi_tiers import AppTier, Site\n"
+        "images = pulumi.Config('tiers').get_object('images') or {}\n"
+        "services = {\n"
+        "    'web': {'image': images.get('shop/web', 'web:1')},\n"
+        "    'fixed': {'image': 'fixed:1'},\n"
+        "}\n"
+        f"site = Site('shop', {{'target': '{target}'}})\n"
+        "AppTier('shop-app', {'site': site.ref, 'services': services})\n"
+    )
+    configure(project)
+    [web] = rows(project).values()
+    assert (web["service"], web["image"], web["why"]) == ("web", "web:1", "description")
+    image = f"ghcr.io/me/web:3@{DIGEST}"
+    [web] = rows(project, f"shop/web={image}").values()
+    assert (web["image"], web["why"], web["described"]) == (image, KEY, "web:1")
+    written = yaml.safe_load((project / "Pulumi.prod.yaml").read_text())
+    assert written["config"][KEY] == {"shop/web": image}
+    said = tiers("images", "fixed=fixed:2", "-s", "prod", cwd=project, code=2).stderr
+    assert "'fixed' that has an image" in said
+
+
 # --- what was deployed ----------------------------------------------------------------------------
 
 

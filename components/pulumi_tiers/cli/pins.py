@@ -22,6 +22,7 @@ from pulumi_tiers.model.errors import DescriptionError, Mistake, nearest, shown
 from pulumi_tiers.model.image import Mirrors, check_image
 from pulumi_tiers.model.system import Target
 from pulumi_tiers.plan import Plan, make_plan
+from pulumi_tiers.render.picture import picture
 from pulumi_tiers.render.recorder import Json, Recording, bare
 from pulumi_tiers.settings import NAMESPACE, Settings, read_settings
 
@@ -31,6 +32,8 @@ OUTPUT = "images"
 _STACK_NOT_FOUND = 6
 """Pulumi's exit code."""
 _ENGINE_SECONDS = 120
+_PROBE = "tiers.invalid/probe:1"
+"""No program has it by itself."""
 
 
 class Why(StrEnum):
@@ -127,12 +130,38 @@ def _described(
     with suppress(DescriptionError):
         services = _services(stack, _settings(project, stack, mine), carried)
     made = made_services(recording)
-    if not services or not any(item.key in made for item in services):
+    if not any(item.key in made for item in services):
+        services = _taken(project, stack, mine, carried)
+    if not services:
         raise Stop(
-            f"{project.main} does not take {KEY}: it names its images itself.\n  Change them there",
+            f"{project.main} does not take {KEY}: it names its images itself.\n"
+            "  Change them there, or let it look them up in"
+            f" pulumi.Config('{NAMESPACE}').get_object('images')",
             EXIT_INPUT,
         )
     return recording, services
+
+
+def _taken(
+    project: Project, stack: str, overrides: Mapping[str, Json], carried: Mapping[str, str]
+) -> list[Service]:
+    """Of a program of somebody's own: the services whose images follow `KEY`."""
+
+    def images(**changed: Json) -> dict[str, str]:
+        recording = project.record(stack, {**overrides, **changed})
+        return {node.key: node.image for node in picture(recording).nodes if node.image}
+
+    configured = bare({**project.config(stack), **overrides}).get(KEY) or {}
+    described = images(**{KEY: {}})
+    probed = images(**{KEY: dict.fromkeys(described, _PROBE)})
+    found: list[Service] = []
+    for key, image in sorted(images().items()):
+        if probed.get(key) == _PROBE:
+            given = Why.DEPLOYED if key in carried else Why.STACK
+            why = given if key in configured else Why.DESCRIPTION
+            system, _, name = key.partition("/")
+            found.append(Service(system, name, image, why, described.get(key)))
+    return found
 
 
 def _services(stack: str, settings: Settings, carried: Mapping[str, str]) -> list[Service]:
