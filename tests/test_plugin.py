@@ -198,6 +198,14 @@ def test_names_are_nobody_elses() -> None:
         assert f"{PACKAGE}:index:{component.__name__}" in SCHEMA["resources"]
 
 
+def test_no_property_has_a_name_that_the_engine_keeps_for_itself() -> None:
+    for kind in (*TYPES.values(), *RESOURCES.values()):
+        assert not {"pulumi", "urn"} & {
+            *kind.get("properties", {}),
+            *kind.get("inputProperties", {}),
+        }
+
+
 # --- arguments ------------------------------------------------------------------------------------
 
 PLACE = {"target": "docker", "name": "dev-shop", "network": "dev-shop"}
@@ -517,3 +525,20 @@ def test_the_mistake_that_is_shown_is_what_is_told() -> None:
     told = mistakes("AppTier", {"site": PLACE, "services": {}}, connections={"db": CONNECTION})
     expected = shown(PAGE, "text").replace("shop-app:", "shop-apptier:")
     assert textwrap.dedent(told.partition("\n")[2]) == textwrap.dedent(expected).rstrip()
+
+
+def test_a_pipeline_takes_its_deployments_under_another_name() -> None:
+    """The engine keeps the name `pulumi` for itself."""
+    deploy = {"pulumiUp": {"stack": "prod"}, "images": {"shop/web": "ghcr.io/me/web"}}
+    jobs = {
+        "build": {"images": [{"image": "ghcr.io/me/web"}]},
+        "deploy": {"needs": ["build"], "deploy": deploy},
+    }
+    workflow = {"name": "Deploy", "on": {"push": {"branches": ["main"]}}, "jobs": jobs}
+    recording = recorded("CIPipeline", {"system": "shop", "workflows": {"deploy.yml": workflow}})
+    [text] = recording.outputs["files"].values()
+    assert "STACK: prod" in text
+    deploy["pulumi"] = deploy.pop("pulumiUp")
+    told = mistakes("CIPipeline", {"system": "shop", "workflows": {"deploy.yml": workflow}})
+    assert "deploy.pulumi: there is no key 'pulumi' here" in told
+    assert "did you mean 'pulumiUp'" in told

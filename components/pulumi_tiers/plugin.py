@@ -6,7 +6,7 @@ import re
 import sys
 from collections.abc import Mapping
 from importlib.metadata import version
-from typing import Any
+from typing import Any, TypeVar
 
 import pulumi
 from pulumi.errors import InputPropertiesError
@@ -27,6 +27,11 @@ from pulumi_tiers import (
 )
 from pulumi_tiers.component import PACKAGE, refuse
 from pulumi_tiers.model.errors import Mistake, nearest
+
+T = TypeVar("T")
+
+_RESERVED = {"pulumi": "pulumiUp"}
+"""What no property may be called in a schema -> what it is called outside of Python."""
 
 
 class Plugin(ComponentProvider):
@@ -53,7 +58,14 @@ class Plugin(ComponentProvider):
         super().__init__(components, PACKAGE, version=version("pulumi-tiers"))
         # Most languages make `StoreArgs` of `Store` by themselves.
         schema = re.sub(rf"({PACKAGE}:index:\w+)Args\b", r"\1", str(self.schema))
-        self.schema = json.dumps(json.loads(schema, object_hook=_without_indentation))
+        whole = json.loads(schema, object_hook=_without_indentation)
+        for kind in whole["types"].values():
+            if "properties" in kind:
+                kind["properties"] = _renamed(kind["properties"])
+        self.schema = json.dumps(whole)
+        for definition in self._type_defs.values():
+            definition.properties = _renamed(definition.properties)
+            definition.properties_mapping = _renamed(definition.properties_mapping)
 
     def construct(
         self,
@@ -129,6 +141,10 @@ class _Arguments:
                         f"{place}.", value, known.properties, known.properties_mapping
                     )
         return value
+
+
+def _renamed(properties: Mapping[str, T]) -> dict[str, T]:
+    return {_RESERVED.get(key, key): value for key, value in properties.items()}
 
 
 def _without_indentation(part: dict[str, Any]) -> dict[str, Any]:
