@@ -9,7 +9,11 @@ from typing import Any, TypeAlias
 import yaml
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
-from ruamel.yaml.scalarstring import LiteralScalarString, SingleQuotedScalarString
+from ruamel.yaml.scalarstring import (
+    DoubleQuotedScalarString,
+    LiteralScalarString,
+    SingleQuotedScalarString,
+)
 
 from pulumi_tiers.model.pipeline import Job, Pipeline, Step, Workflow
 from pulumi_tiers.pipelines.actions import pin
@@ -179,8 +183,8 @@ def _workflow(workflow: Mapping[str, Json]) -> CommentedMap:
     for key, value in _ordered(workflow, _WORKFLOW):
         made[key] = _jobs(value) if key == "jobs" else _node(value, 2)
         _above(made, key, _comment(value), 0, blank=len(made) > 1 and key != "run-name")
-    if comment := _comment(workflow):
-        made.yaml_set_start_comment("\n".join(_wrapped(comment, 0)))
+    if lines := _wrapped(_comment(workflow), 0):
+        made.yaml_set_start_comment("\n".join(lines))
     return made
 
 
@@ -249,7 +253,9 @@ def _list(values: list[Json], indent: int) -> CommentedSeq:
 
 def _text(value: str) -> str:
     if "\n" in value:
-        return LiteralScalarString(value)
+        # Empty lines at its end would take those between two steps for their own.
+        is_block = value.strip() and value.rstrip() in (value, value.removesuffix("\n"))
+        return LiteralScalarString(value) if is_block else DoubleQuotedScalarString(value)
     if Dumper(io.StringIO()).resolve(yaml.ScalarNode, value, (True, False)) != _IS_TEXT:
         return SingleQuotedScalarString(value)
     return value
@@ -278,7 +284,11 @@ def _wrapped(comment: str, indent: int) -> list[str]:
     return [
         line
         for paragraph in comment.splitlines()
+        # The writer takes every space off before it looks for a '#'; YAML knows but two of them.
         for line in textwrap.wrap(
-            paragraph, _WIDTH - indent - 2, break_long_words=False, break_on_hyphens=False
+            re.sub(r"\s", " ", paragraph),
+            _WIDTH - indent - 2,
+            break_long_words=False,
+            break_on_hyphens=False,
         )
     ]
