@@ -216,6 +216,7 @@ GATE = {"gate": {"awaits": "ci.yml"}}
             "would wait for its own workflow",
         ),
         (by_pulumi(timeout_minutes=15), "the job ends after 15"),
+        (in_job(permissions={"id-token": "read"}), "nobody reads this: it is made"),
         # What would take another's place, or be started by anybody.
         (
             {
@@ -414,6 +415,12 @@ def test_a_stack_may_say_anything_and_gets_an_answer() -> None:
         ({**GITHUB, "secrets": {"A": TOKEN * 2000}}, PIPELINES, "tiers:github.secrets.A"),
         ({**GITHUB, "secrets": {"GITHUB_A": TOKEN}}, PIPELINES, "tiers:github.secrets.GITHUB_A"),
         ({**GITHUB, "branch": "release/**"}, PIPELINES, "tiers:github.branch"),
+        # The job that pushes images is in no environment.
+        (
+            {**GITHUB, "scopes": {"REGISTRY_TOKEN": "environment"}},
+            PIPELINES,
+            "tiers:github.scopes.REGISTRY_TOKEN",
+        ),
         (GITHUB, {"encontros-tech": {"stacks": {"development": "prod"}}}, "stacks"),
         (GITHUB, {"encontros-tech": {"reviewers": {"production": list("abcdefg")}}}, "production"),
         (GITHUB, {"encontros-tech": {"images": {"encontros": "a/encontros-tech"}}}, "encontros"),
@@ -428,6 +435,7 @@ def test_mistakes_of_a_stack_are_told_without_its_secrets(
 def test_what_only_the_engine_can_read_passes() -> None:
     secrets = {"encontros-tech/REGISTRY_TOKEN": "__secret.tiers.github__"}
     assert told({**GITHUB, "secrets": secrets}, PIPELINES) == []
+    assert told({**GITHUB, "base_url": "__secret.tiers.github.base_url__"}, PIPELINES) == []
     # As the engine hands it over.
     assert told(json.dumps(GITHUB), json.dumps(PIPELINES)) == []
 

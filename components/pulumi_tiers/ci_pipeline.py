@@ -13,7 +13,7 @@ from pulumi_tiers.model.github import Delivery, Edits, RepositoryName
 from pulumi_tiers.model.pipeline import (
     Access,
     Backend,
-    Branch,
+    BranchName,
     Channel,
     ClusterAccess,
     EnvironmentName,
@@ -353,6 +353,8 @@ class CIPipelineArgs(TypedDict):
     """Where the state of stacks is: bucket (default), cloud or cloud_oidc."""
     cluster: NotRequired[ClusterAccess]
     """How a run reaches the cluster: by DigitalOcean's token (default) or a kubeconfig."""
+    spaces: NotRequired[bool]
+    """The program makes buckets on DigitalOcean, which takes keys of its own. Default: false."""
     protection: NotRequired[ProtectionArgs]
     """What branches demand of a merge. Default: nothing."""
     notify: NotRequired[list[Channel]]
@@ -385,7 +387,7 @@ class CIPipelineSpec(Pipeline):
 
     system: Name
     repository: RepositoryName | None = None
-    branch: Branch = "main"
+    branch: BranchName = "main"
     delivery: Delivery = Delivery.PULL_REQUEST
     edits: Edits = Edits.REFUSE
     repository_wide: Flag = True

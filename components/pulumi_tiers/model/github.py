@@ -8,13 +8,14 @@ from pydantic import AfterValidator
 from pulumi_tiers.model.base import Flag, Model, Name, PlainText, Text, Word
 from pulumi_tiers.model.errors import reject, shown
 from pulumi_tiers.model.pipeline import BranchName, Scope, SecretName
+from pulumi_tiers.model.unknown import is_unknown
 
 _OWNER = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9]|-(?=[A-Za-z0-9])){0,38}")
 _REPOSITORY = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9_.-]{1,100}")
 
 
 def _owner(value: str) -> str:
-    if not _OWNER.fullmatch(value):
+    if not _OWNER.fullmatch(value) and not is_unknown(value):
         raise reject(
             f"{shown(value)} is neither a user of GitHub nor an organisation",
             "write its name as it stands in the repositories' addresses, such as 'octocat'",
@@ -85,6 +86,8 @@ def _value(value: object) -> object:
 
 
 def _base_url(value: str) -> str:
+    if is_unknown(value):
+        return value
     remedy = "write it like 'https://github.example.com/'"
     if "@" in value:  # what stands before it may be a password
         raise reject("the address holds an '@'", f"{remedy}: the token is GITHUB_TOKEN")

@@ -16,7 +16,7 @@ from pulumi_tiers.model.cron import Cron
 from pulumi_tiers.model.environment import Environment
 from pulumi_tiers.model.errors import nearest, reject, reject_all, shown
 from pulumi_tiers.model.expression import check_expression, check_expressions, used_by, uses_of
-from pulumi_tiers.model.image import Image, Registry
+from pulumi_tiers.model.image import DOCKER_HUB, Image, Registry
 
 T = TypeVar("T")
 M = TypeVar("M", bound=Mapping[str, object])
@@ -781,6 +781,8 @@ class Job(Model):
                 why = f"another step of the job has the id '{step.id}'"
                 yield ("steps", position, "id"), why, "choose another"
             taken |= {step.id.lower()} if step.id else set()
+        if self.permissions.get(Permission.ID_TOKEN) is Access.READ:
+            yield ("permissions", "id-token"), "nobody reads this: it is made", "set it to write"
         pushed = [image.image for image in self.images if image.push]
         for position, image in enumerate(self.images):
             if image.push and pushed.count(image.image) > 1:
@@ -1074,6 +1076,23 @@ class PushedTo(Model):
     role: SecretReference = "AWS_ROLE_ARN"
     region: SecretReference = "AWS_REGION"
 
+    def refuses(self, image: str) -> str | None:
+        """Why nobody could push an image: it goes where nobody has logged in."""
+        registry = Image.parse(image).registry
+        match self.login:
+            case RegistryAccess.AWS:
+                right = registry.endswith(".amazonaws.com") and self.host in (None, registry)
+                there = self.host or "Amazon's"
+            case RegistryAccess.GITHUB:
+                there = self.host or "ghcr.io"
+                right = registry == there
+            case RegistryAccess.SECRETS:
+                there = self.host or DOCKER_HUB
+                right = registry == there
+        if right:
+            return None
+        return f"'{image}' would be pushed to {registry}, and the login is for {there}"
+
     @model_validator(mode="after")
     def _two_secrets(self) -> "PushedTo":
         if self.username == self.password:
@@ -1130,6 +1149,8 @@ class Pipeline(Model):
     registry: PushedTo = PushedTo()
     backend: Backend = Backend.BUCKET
     cluster: ClusterAccess = ClusterAccess.DIGITALOCEAN
+    #: The program makes buckets on DigitalOcean, which takes keys of its own.
+    spaces: Flag = False
     #: Default: nothing is demanded.
     protection: Protection | None = None
     notify: Annotated[list[Channel], Once] = []
@@ -1176,6 +1197,10 @@ class Pipeline(Model):
                 for why, remedy in self._awaiting(file, job):
                     yield (*place, "awaits"), why, remedy
                 yield from self._without_build(place, file, name)
+                for position, image in enumerate(job.images):
+                    if image.push and (why := self.registry.refuses(image.image)):
+                        at_image = (*place, "images", position, "image")
+                        yield at_image, why, "name an image there, or another 'registry'"
 
     def _awaiting(self, file: str, job: Job) -> Iterator[tuple[str, str]]:
         """Whether each push that starts a workflow also starts the one that it waits for."""

@@ -1,19 +1,19 @@
 """The documented pipelines, as a stack has them."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from pulumi_tiers.model.errors import Mistake, mistakes_of, nearest
 from pulumi_tiers.model.github import Delivery
-from pulumi_tiers.model.pipeline import Owner, Pipeline, PipelineOptions
+from pulumi_tiers.model.pipeline import Owner, Pipeline, PipelineOptions, Scope, uses_of
 from pulumi_tiers.model.system import System, Target
 from pulumi_tiers.model.workload import ImageOwner, Workload
 from pulumi_tiers.pipelines.approval import unapproved
 from pulumi_tiers.pipelines.checkout import check_checkout
-from pulumi_tiers.pipelines.expand import completed
-from pulumi_tiers.pipelines.stack import stack_workflows
+from pulumi_tiers.pipelines.expand import completed, expanded
+from pulumi_tiers.pipelines.stack import PREVIEW, stack_workflows
 from pulumi_tiers.settings import Settings
 from pulumi_tiers.systems.pipelines import FUTURE, PIPELINES
 
@@ -145,10 +145,12 @@ def check_github(settings: Settings, systems: list[System]) -> Iterator[Mistake]
                 why = "no pipeline of the stack uses it"
                 yield Mistake(f"tiers:github.{kind}.{key}", why, nearest(key, known))
     every = {name for pipeline in pipelines.values() for name in pipeline.secrets}
-    for name in github.scopes:
+    for name, scope in github.scopes.items():
         if name not in every:
             why = "no pipeline of the stack uses it"
             yield Mistake(f"tiers:github.scopes.{name}", why, nearest(name, every))
+        elif scope is Scope.ENVIRONMENT:
+            yield from _out_of_reach(name, pipelines)
     for name, pipeline in pipelines.items():
         guarded = pipeline.protection.branches if pipeline.protection else []
         if github.delivery is Delivery.DIRECT and github.branch in guarded:
@@ -157,6 +159,22 @@ def check_github(settings: Settings, systems: list[System]) -> Iterator[Mistake]
     if github.state_bucket and settings.target is not Target.DIGITALOCEAN:
         why = f"there are no buckets of DigitalOcean on {settings.target}"
         yield Mistake("tiers:github.state_bucket", why, "remove it, and give PULUMI_BACKEND_URL")
+
+
+def _out_of_reach(secret: str, pipelines: Mapping[str, Pipeline]) -> Iterator[Mistake]:
+    """Jobs that use a secret of environments, and are in none: GitHub gives them an empty text."""
+    jobs = [
+        f"{system}: {file}: {name}"
+        for system, pipeline in pipelines.items()
+        for file, workflow in expanded(pipeline).items()
+        for name, job in workflow.jobs.items()
+        # A preview without its secrets is rendered.
+        if job.environment is None and file != PREVIEW
+        if any(secret in uses_of(text, "secrets") for _, text in job.texts)
+    ]
+    if jobs:
+        why = f"jobs use it that are in no environment: {', '.join(jobs)}"
+        yield Mistake(f"tiers:github.scopes.{secret}", why, "keep it in the repository")
 
 
 def _left_alone(system: System, pipeline: Pipeline) -> System:
