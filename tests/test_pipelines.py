@@ -102,7 +102,7 @@ def test_every_documented_system_has_a_pipeline() -> None:
     assert {"nutrifitcoach"} == FUTURE
 
 
-OC, VI, NF, PI, EN = PIPELINES
+OC, VI, NF, PI, EN = "ocolecionador", "vision", "nutrifitcoach", "pigmeu", "encontros-tech"
 NAMES: dict[tuple[str, str], str] = {
     (OC, "BuildExpoReactNativeAPK.yml"): "Build Expo React Native APK",
     (OC, "DeployDockerHub.yml"): "Deploy Docker Hub",
