@@ -557,8 +557,20 @@ BUILDS = st.fixed_dictionaries(
 )
 
 
+AMAZON = "1.dkr.ecr.eu-west-1.amazonaws.com"
+PUSHED = st.sampled_from(
+    [
+        ({"login": "secrets"}, "octo/no"),
+        ({"login": "secrets", "host": "registry.example.com:5000"}, "registry.example.com:5000/no"),
+        ({"login": "github"}, "ghcr.io/octo/no"),
+        ({"login": "aws"}, f"{AMAZON}/no"),
+    ]
+)
+
+
 @st.composite
 def pipelines(draw: st.DrawFn) -> dict[str, Any]:
+    registry, image = draw(PUSHED)
     jobs: dict[str, Any] = {
         name: {"steps": steps}
         for name, steps in draw(
@@ -566,10 +578,11 @@ def pipelines(draw: st.DrawFn) -> dict[str, Any]:
         ).items()
         if name not in ("no", "null")
     }
-    jobs["no"] = {"images": [draw(BUILDS)], "comment": draw(TEXTS)}
+    jobs["no"] = {"images": [draw(BUILDS) | {"image": image}], "comment": draw(TEXTS)}
+    deploy: dict[str, Any] = draw(DEPLOYED)
     jobs["null"] = {
         "needs": ["no"],
-        "deploy": draw(DEPLOYED),
+        "deploy": deploy | {"images": dict.fromkeys(deploy["images"], image)},
         "name": draw(LINES),
         "env": draw(ENV),
     }
@@ -590,7 +603,7 @@ def pipelines(draw: st.DrawFn) -> dict[str, Any]:
         },
         secrets={"OWN": {}},
         variables={"OWN": {}},
-        registry={"login": draw(st.sampled_from(["secrets", "github", "aws"]))},
+        registry=registry,
         backend=draw(st.sampled_from(["bucket", "cloud", "cloud_oidc"])),
         cluster=draw(st.sampled_from(["digitalocean", "kubeconfig"])),
         notify=draw(st.sampled_from([[], ["slack", "discord"]])),

@@ -352,8 +352,11 @@ def test_patterns_are_githubs(glob: str, path: str, *, matches: bool) -> None:
 
 
 def delivered(**more: Any) -> Pipeline:
-    deploy = {"pulumi": {"stack": "prod"}, "images": {"shop/web": IMAGE}}
-    jobs = {"build": BUILD, "deploy": {"needs": ["build"], "deploy": deploy}}
+    hosts = {"github": "ghcr.io/", "aws": "1.dkr.ecr.eu-west-1.amazonaws.com/"}
+    image = hosts.get(more.get("registry", {}).get("login"), "") + IMAGE
+    deploy = {"pulumi": {"stack": "prod"}, "images": {"shop/web": image}}
+    build = {"images": [{"image": image}]}
+    jobs = {"build": build, "deploy": {"needs": ["build"], "deploy": deploy}}
     return Pipeline.model_validate(described({"cd.yml": workflow(jobs)}, **more))
 
 
