@@ -10,6 +10,26 @@ import pulumi_tiers
 import pytest
 import typer.main
 from pulumi_tiers.app_tier import AppTier, AppTierArgs, WorkloadArgs
+from pulumi_tiers.ci_pipeline import (
+    CIPipeline,
+    CIPipelineArgs,
+    ComposeDeploymentArgs,
+    DeploymentArgs,
+    DeploymentEnvironmentArgs,
+    HealthArgs,
+    ImageBuildArgs,
+    ImageTagArgs,
+    JobArgs,
+    KubectlDeploymentArgs,
+    PipelineSecretArgs,
+    PullRequestArgs,
+    PulumiDeploymentArgs,
+    PushArgs,
+    PushedToArgs,
+    StepArgs,
+    TriggersArgs,
+    WorkflowArgs,
+)
 from pulumi_tiers.cli import console
 from pulumi_tiers.cli.main import Format, app
 from pulumi_tiers.cli.stack import Runner
@@ -207,8 +227,20 @@ def test_the_arguments_of_the_components_are_explained() -> None:
     page = set(re.findall(r"`([\w-]+)`", text(DOCS / "components.md")))
     for arguments in (SiteArgs, DataTierArgs, AppTierArgs, ConnectionArgs, EndpointArgs):
         assert page >= set(arguments.__annotations__), arguments.__name__
-    for component in (Site, Cluster, DataTier, AppTier):
+    for arguments in (CIPipelineArgs, DeploymentEnvironmentArgs, PipelineSecretArgs, PushedToArgs):
+        assert page >= set(arguments.__annotations__), arguments.__name__
+    for component in (Site, Cluster, DataTier, AppTier, CIPipeline):
         assert page >= set(component.__annotations__), component.__name__
+
+
+def test_the_words_of_a_pipeline_are_explained() -> None:
+    page = set(re.findall(r"`([\w-]+)`", text(DOCS / "pipelines.md")))
+    for arguments in (
+        *(WorkflowArgs, TriggersArgs, PushArgs, PullRequestArgs, JobArgs, StepArgs),
+        *(ImageBuildArgs, ImageTagArgs, DeploymentArgs, PulumiDeploymentArgs, HealthArgs),
+        *(KubectlDeploymentArgs, ComposeDeploymentArgs),
+    ):
+        assert page >= set(arguments.__annotations__), arguments.__name__
 
 
 def test_the_arguments_of_an_edge_are_explained() -> None:
