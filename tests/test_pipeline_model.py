@@ -248,7 +248,7 @@ def test_what_no_pipeline_uses_is_refused() -> None:
         "secrets": {"DOCKER_PASWORD": "x", "encontros-tech/K8S_CLUSTER_ID": "x"},
         "variables": {"NOTHING": "x"},
         "scopes": {"NONE": "organization"},
-        "state_bucket": True,
+        "state_bucket": "octo-state",
     }
     pipelines = {"encontros-tech": {"reviewers": {"prod": ["octocat"]}, "images": {"app": "a/b"}}}
     assert told(github=json.dumps(github), pipelines=json.dumps(pipelines)) == [
@@ -268,6 +268,23 @@ def test_a_protected_branch_takes_no_direct_writes() -> None:
     assert told(github='{"owner": "octo", "delivery": "direct"}', pipelines=pipelines) == [
         "tiers:github.delivery:"
         " 'encontros-tech' protects 'main', which refuses files that are just written"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("registry", "there"),
+    [
+        ({"login": "github"}, "ghcr.io"),
+        ({"login": "aws"}, "Amazon's"),
+        ({"host": "registry.example.com"}, "registry.example.com"),
+    ],
+)
+def test_images_go_where_jobs_log_in(registry: dict[str, str], there: str) -> None:
+    image = "marcospaulo1991/encontros-tech"
+    pipelines = {"encontros-tech": {"registry": registry}}
+    assert told(github='{"owner": "octo"}', pipelines=json.dumps(pipelines)) == [
+        "tiers:pipelines.encontros-tech: workflows.ci.yaml.jobs.build.images[0].image:"
+        f" '{image}' would be pushed to docker.io, and the login is for {there}"
     ]
 
 
@@ -373,6 +390,18 @@ def test_what_deployments_need_is_declared_by_itself() -> None:
     assert proved.variables.keys() == {"PULUMI_ORGANIZATION", "AWS_ROLE_ARN", "AWS_REGION"}
     told = completed(delivered(notify=["discord"]))
     assert told.secrets["DISCORD_WEBHOOK_URL"].optional
+
+
+def test_a_program_that_makes_buckets_gets_the_keys_for_that() -> None:
+    keys = {"SPACES_ACCESS_KEY_ID", "SPACES_SECRET_ACCESS_KEY"}
+    assert completed(delivered(spaces=True)).secrets.keys() >= keys
+    assert not keys & completed(delivered()).secrets.keys()
+    github = '{"owner": "octo", "state_bucket": "octo-state"}'
+    production = {"tiers:environment": "production", "tiers:target": "digitalocean"}
+    plan = make_plan("prod", read_settings({**production, "tiers:github": github}))
+    pipeline = plan.systems[0].pipeline
+    assert pipeline is not None
+    assert pipeline.secrets.keys() >= keys
 
 
 def test_jobs_may_do_what_they_need_and_no_more() -> None:

@@ -796,7 +796,9 @@ def test_images_go_to_githubs_registry_without_a_secret(opened: Opened) -> None:
 
 
 def test_images_go_to_amazons_registry_without_a_secret(opened: Opened) -> None:
-    github = opened("pigmeu", registry={"login": "aws"})
+    host = "1.dkr.ecr.sa-east-1.amazonaws.com"
+    images = {name: f"{host}/acme/{name}" for name in ("api", "worker")}
+    github = opened("pigmeu", registry={"login": "aws"}, images=images)
     github.runner.variables = {"AWS_ROLE_ARN": "arn:aws:iam::1:role/x", "AWS_REGION": "sa-east-1"}
     run = github.run("deploy.yml")
     assert run.result == "success", run.log

@@ -361,6 +361,7 @@ def test_the_judges_that_have_to_be_built_do_look(tmp_path: Path) -> None:
 # --- the systems' pipelines -----------------------------------------------------------------------
 
 REVIEWERS = {"production": ["octocat", "company/platform"]}
+AWS = "1.dkr.ecr.sa-east-1.amazonaws.com"
 OPTIONS = {
     "usual": PipelineOptions(reviewers=REVIEWERS),
     "kubectl-and-messages": PipelineOptions(
@@ -371,19 +372,38 @@ OPTIONS = {
     ),
     "without-secrets": PipelineOptions(
         backend=Backend.CLOUD_OIDC,
-        registry=PushedTo(login=RegistryAccess.AWS, host="a.example.com"),
+        registry=PushedTo(login=RegistryAccess.AWS, host=AWS),
     ),
     "GitHub's-registry": PipelineOptions(
         backend=Backend.CLOUD, registry=PushedTo(login=RegistryAccess.GITHUB), folder="."
     ),
 }
+HOSTS = {RegistryAccess.AWS: AWS, RegistryAccess.GITHUB: "ghcr.io"}
+
+
+def _builds(system: str, images: dict[str, str]) -> bool:
+    """Whether these are images that the system's pipeline builds."""
+    described = PIPELINES[system](PipelineOptions(images=images))
+    built = [
+        image.image
+        for workflow in described.workflows.values()
+        for job in workflow.jobs.values()
+        for image in job.images
+    ]
+    return set(images.values()) <= set(built)
 
 
 def pipeline_of(system: str, options: PipelineOptions) -> Pipeline:
     """As a stack has it, with the workflows of the stack itself."""
     mistakes: list[Mistake] = []
+    production = Environment.PRODUCTION
+    if host := HOSTS.get(options.registry.login):
+        # Images have to be where the login is for.
+        named = {name: f"{host}/octo/{name}" for name in SYSTEMS[system](production).workloads}
+        images = {name: image for name, image in named.items() if _builds(system, {name: image})}
+        options = options.model_copy(update={"images": images})
     settings = Settings(pipelines={system: options})
-    made = with_pipeline(SYSTEMS[system](Environment.PRODUCTION), settings, mistakes).pipeline
+    made = with_pipeline(SYSTEMS[system](production), settings, mistakes).pipeline
     assert not mistakes
     assert made is not None
     return made

@@ -28,6 +28,7 @@ from pulumi_tiers.model.pipeline import (
     Workflow,
     uses_of,
 )
+from pulumi_tiers.pipelines.checks import check_registry
 from pulumi_tiers.pipelines.expand import completed, expanded
 from pulumi_tiers.pipelines.picture import page
 from pulumi_tiers.pipelines.workflows import workflow_files
@@ -438,6 +439,7 @@ def _check(kind: str, spec: CIPipelineSpec, pipeline: Pipeline) -> Iterator[Mist
             if name not in known:
                 why = f"the pipeline has no {word} '{name}'"
                 yield Mistake(f"{kind}: {key}", why, nearest(name, known))
+    yield from check_registry(kind, pipeline)
     protected = pipeline.protection.branches if pipeline.protection else []
     if spec.delivery is Delivery.DIRECT and spec.repository_wide and spec.branch in protected:
         yield Mistake(

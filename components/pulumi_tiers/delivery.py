@@ -64,7 +64,11 @@ def _state(plan: Plan, github: GitHub) -> Mapping[SecretSource, pulumi.Output[st
 
     bucket = StateBucket(
         "state",
-        {"region": plan.settings.digitalocean.region, "protect": plan.settings.protects},
+        {
+            "name": github.state_bucket,
+            "region": plan.settings.digitalocean.region,
+            "protect": plan.settings.protects,
+        },
     )
     return {
         SecretSource.STATE_URL: bucket.backend_url,

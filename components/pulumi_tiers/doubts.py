@@ -16,7 +16,7 @@ from pulumi_tiers.model.edge import TlsMode
 from pulumi_tiers.model.system import PROFILE_OFF, Environment, System, Target
 from pulumi_tiers.model.workload import Workload
 from pulumi_tiers.nginx.workloads import edges_workloads
-from pulumi_tiers.pipelines.approval import unapproved
+from pulumi_tiers.pipelines.checks import unapproved
 
 
 def doubts(systems: Iterable[System], target: Target, cloud: Cloud | None = None) -> Iterator[str]:

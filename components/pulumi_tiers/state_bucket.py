@@ -1,24 +1,13 @@
 """StateBucket: where Pulumi keeps the state of stacks, on DigitalOcean's Spaces."""
 
-import re
-from typing import Annotated, NotRequired, TypedDict
+from typing import NotRequired, TypedDict
 
 import pulumi
-from pydantic import AfterValidator
 
 from pulumi_tiers.component import Component, refuse, validated
 from pulumi_tiers.model.base import Flag, Model
-from pulumi_tiers.model.cloud import Region
-from pulumi_tiers.model.errors import Mistake, reject, shown
-
-_BUCKET = re.compile(r"[a-z0-9]([a-z0-9-]{1,61}[a-z0-9])")
-_NAMING = "use 3 to 63 lower-case letters, digits and hyphens, without a hyphen at either end"
-
-
-def _bucket(value: str) -> str:
-    if not _BUCKET.fullmatch(value):
-        raise reject(f"{shown(value)} is not a name for a bucket", _NAMING)
-    return value
+from pulumi_tiers.model.cloud import SPACES_NAMING, Region, SpacesName, is_spaces_name
+from pulumi_tiers.model.errors import Mistake
 
 
 class StateBucketArgs(TypedDict):
@@ -38,7 +27,7 @@ class StateBucketSpec(Model):
     """StateBucketArgs, checked."""
 
     region: Region = "nyc3"
-    name: Annotated[str, AfterValidator(_bucket)] | None = None
+    name: SpacesName | None = None
     versioning: Flag = True
     protect: Flag = True
 
@@ -65,9 +54,9 @@ class StateBucket(Component):
         kind = f"StateBucket {name}"
         spec = validated(StateBucketSpec, args, kind)
         bucket = spec.name or f"{pulumi.get_stack()}-{name}"
-        if not _BUCKET.fullmatch(bucket):
+        if not is_spaces_name(bucket):
             why = f"the bucket would be called '{bucket}', after the stack and the component"
-            refuse([Mistake(kind, why, f"give a 'name': {_NAMING}")])
+            refuse([Mistake(kind, why, f"give a 'name': {SPACES_NAMING}")])
         super().__init__(name, opts)
         from pulumi_tiers.platforms.digitalocean import make_state_bucket
 

@@ -43,6 +43,25 @@ Region = Annotated[Slug, AfterValidator(_region)]
 """A region of DigitalOcean."""
 
 
+_SPACES_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{1,61}[a-z0-9])")
+SPACES_NAMING = "use 3 to 63 lower-case letters, digits and hyphens, without a hyphen at either end"
+
+
+def is_spaces_name(text: str) -> bool:
+    """Whether DigitalOcean takes it as the name of a bucket."""
+    return _SPACES_NAME.fullmatch(text) is not None
+
+
+def _spaces_name(value: str) -> str:
+    if not is_spaces_name(value):
+        raise reject(f"{shown(value)} is not a name for a bucket", SPACES_NAMING)
+    return value
+
+
+SpacesName = Annotated[str, AfterValidator(_spaces_name)]
+"""The name of a bucket, which must be free in its whole region."""
+
+
 def _registry_tier(value: str) -> str:
     if value not in REGISTRY_TIERS:
         raise reject(f"there is no tier {shown(value)}", nearest(value, REGISTRY_TIERS))

@@ -6,6 +6,7 @@ from typing import Annotated
 from pydantic import AfterValidator
 
 from pulumi_tiers.model.base import Flag, Model, Name, PlainText, Text, Word
+from pulumi_tiers.model.cloud import SpacesName
 from pulumi_tiers.model.errors import reject, shown
 from pulumi_tiers.model.pipeline import BranchName, Scope, SecretName
 from pulumi_tiers.model.unknown import is_unknown
@@ -119,8 +120,9 @@ class GitHub(Model):
     variables: dict[ValueKey, Annotated[PlainText, AfterValidator(_value)]] = {}
     #: Name -> where it is kept. Default: the description's.
     scopes: dict[SecretName, Scope] = {}
-    #: DigitalOcean: a bucket for the state of stacks, whose address and keys pipelines get.
-    state_bucket: Flag = False
+    #: DigitalOcean: name of a bucket to make for the state of stacks, free in its whole region;
+    #: pipelines get its address and keys.
+    state_bucket: SpacesName | None = None
     #: What is only told otherwise is a mistake: production that nobody has to approve.
     strict: Flag = False
     #: Of GitHub Enterprise: ``https://github.example.com/``.

@@ -1197,10 +1197,6 @@ class Pipeline(Model):
                 for why, remedy in self._awaiting(file, job):
                     yield (*place, "awaits"), why, remedy
                 yield from self._without_build(place, file, name)
-                for position, image in enumerate(job.images):
-                    if image.push and (why := self.registry.refuses(image.image)):
-                        at_image = (*place, "images", position, "image")
-                        yield at_image, why, "name an image there, or another 'registry'"
 
     def _awaiting(self, file: str, job: Job) -> Iterator[tuple[str, str]]:
         """Whether each push that starts a workflow also starts the one that it waits for."""

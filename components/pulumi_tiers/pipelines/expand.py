@@ -34,6 +34,8 @@ from pulumi_tiers.model.pipeline import (
 )
 
 PYTHON = "3.11"
+SPACES = ("SPACES_ACCESS_KEY_ID", "SPACES_SECRET_ACCESS_KEY")
+"""Secrets with which DigitalOcean's provider makes buckets."""
 PIPELINES_TOKEN = "PIPELINES_TOKEN"  # noqa: S105 - a name
 """GitHub's own token may neither write workflows nor secrets; names with GITHUB_ are refused."""
 _IMAGES = "$RUNNER_TEMP/images"
@@ -73,6 +75,8 @@ def _known_secrets(pipeline: Pipeline) -> dict[str, PipelineSecret]:
         "AWS_SECRET_ACCESS_KEY": ("its secret part", SecretSource.STATE_KEY),
         "PULUMI_CONFIG_PASSPHRASE": ("opens the secrets of the stacks", SecretSource.GIVEN),
         "PULUMI_ACCESS_TOKEN": ("logs in to Pulumi Cloud", SecretSource.GIVEN),
+        SPACES[0]: ("the key that makes buckets", SecretSource.GIVEN),
+        SPACES[1]: ("its secret part", SecretSource.GIVEN),
         "DIGITALOCEAN_ACCESS_TOKEN": ("reaches DigitalOcean", SecretSource.DIGITALOCEAN_TOKEN),
         registry.username: ("logs in to the registry", SecretSource.REGISTRY_USERNAME),
         registry.password: ("its token", SecretSource.REGISTRY_PASSWORD),
@@ -244,6 +248,8 @@ def backend_variables(pipeline: Pipeline) -> dict[str, str]:
     given = state_variables(pipeline)
     if pipeline.cluster is ClusterAccess.DIGITALOCEAN:
         given["DIGITALOCEAN_TOKEN"] = _secret("DIGITALOCEAN_ACCESS_TOKEN")
+    if pipeline.spaces:
+        given |= {name: _secret(name) for name in SPACES}
     return {**given, "GITHUB_TOKEN": _secret(PIPELINES_TOKEN)}
 
 

@@ -10,8 +10,8 @@ from pulumi_tiers.model.github import Delivery
 from pulumi_tiers.model.pipeline import Owner, Pipeline, PipelineOptions, Scope, uses_of
 from pulumi_tiers.model.system import System, Target
 from pulumi_tiers.model.workload import ImageOwner, Workload
-from pulumi_tiers.pipelines.approval import unapproved
 from pulumi_tiers.pipelines.checkout import check_checkout
+from pulumi_tiers.pipelines.checks import check_registry, unapproved
 from pulumi_tiers.pipelines.expand import completed, expanded
 from pulumi_tiers.pipelines.stack import PREVIEW, stack_workflows
 from pulumi_tiers.settings import Settings
@@ -29,7 +29,7 @@ def with_pipeline(system: System, settings: Settings, mistakes: list[Mistake]) -
     if not enabled or (settings.github is None and given is None) or name not in PIPELINES:
         return system
     try:
-        pipeline = _with_options(PIPELINES[name](options), options)
+        pipeline = _with_options(PIPELINES[name](options), options, settings)
     except ValidationError as error:
         mistakes.extend(mistakes_of(error, place))
         return system
@@ -42,7 +42,7 @@ def with_pipeline(system: System, settings: Settings, mistakes: list[Mistake]) -
     return system
 
 
-def _with_options(pipeline: Pipeline, options: PipelineOptions) -> Pipeline:
+def _with_options(pipeline: Pipeline, options: PipelineOptions, settings: Settings) -> Pipeline:
     """The pipeline with what a stack may say about any of them. Raises ValidationError."""
     environments = {
         name: environment.model_copy(
@@ -59,6 +59,7 @@ def _with_options(pipeline: Pipeline, options: PipelineOptions) -> Pipeline:
         "registry": options.registry,
         "backend": options.backend,
         "cluster": options.cluster,
+        "spaces": bool(settings.github and settings.github.state_bucket),
     }
     made = Pipeline.model_validate(own)
     if options.stack_workflows:
@@ -90,6 +91,7 @@ def _check(
             why = f"the pipeline builds no image of a service '{name}'"
             yield Mistake(f"{place}.images.{name}", why, nearest(name, system.workloads))
     yield from _unknown_services(place, system, pipeline)
+    yield from check_registry(place, pipeline)
     if settings.github and settings.github.strict:
         for doubt in unapproved(pipeline):
             remedy = f"name who approves in {place}.reviewers"
