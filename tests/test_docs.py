@@ -9,6 +9,7 @@ from typing import Any
 import pulumi_tiers
 import pytest
 import typer.main
+import yaml
 from pulumi_tiers.app_tier import AppTier, AppTierArgs, WorkloadArgs
 from pulumi_tiers.ci_pipeline import (
     CIPipeline,
@@ -209,6 +210,27 @@ def test_every_key_stands_there_with_its_default(page: Path) -> None:
 def test_every_key_is_explained() -> None:
     for key in Settings.model_fields:
         assert f"## `{NAMESPACE}:{key}`" in text(DOCS / "configuration.md")
+
+
+def test_the_shown_pipelines_are_taken() -> None:
+    config: dict[str, Any] = {
+        "tiers:environment": "production",
+        "tiers:target": "digitalocean",
+        "tiers:systems": ["encontros-tech", "ocolecionador", "pigmeu"],
+        "tiers:domains": {"pigmeu": "pigmeu.example.com"},
+        "tiers:tls": {"pigmeu": {"mode": "off"}},
+    }
+    for key in ("github", "pipelines"):
+        part = text(DOCS / "configuration.md").split(f"## `{NAMESPACE}:{key}`")[1]
+        [shown_, *_] = re.findall(r"^```yaml\n(.*?)^```$", part, re.MULTILINE | re.DOTALL)
+        config |= yaml.safe_load(shown_.replace("{secure: ...}", "a-token"))["config"]
+    recording = record(main, project="tiers", stack="prod", config=config)
+    delivered = recording.of_type("tiers-components:index:CIPipeline")
+    assert [item.name for item in delivered] == [
+        "encontros-tech-ci",
+        "ocolecionador-ci",
+        "pigmeu-ci",
+    ]
 
 
 def test_the_words_of_a_description_are_explained() -> None:
