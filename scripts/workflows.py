@@ -9,16 +9,8 @@ from pathlib import Path
 
 from pulumi_tiers.cli.project import Project
 from pulumi_tiers.cli.render import render
-from pulumi_tiers.model.pipeline import (
-    Event,
-    Job,
-    Pipeline,
-    PullRequest,
-    Push,
-    Step,
-    Triggers,
-    Workflow,
-)
+from pulumi_tiers.model.pipeline import Pipeline
+from pulumi_tiers.model.workflow import Event, Job, PullRequest, Push, Step, Triggers, Workflow
 from pulumi_tiers.pipelines.expand import completed, expanded
 from pulumi_tiers.pipelines.stack import COMMENT, PREVIEW, comment_workflow, preview_workflow
 from pulumi_tiers.pipelines.workflows import workflow_data, workflow_text

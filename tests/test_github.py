@@ -7,7 +7,7 @@ import pytest
 from pulumi_tiers import ci_pipeline
 from pulumi_tiers.ci_pipeline import CIPipeline, CIPipelineArgs, CIPipelineSpec, required_checks
 from pulumi_tiers.component import validated
-from pulumi_tiers.model import pipeline
+from pulumi_tiers.model import deployment, pipeline, workflow
 from pulumi_tiers.model.base import Model
 from pulumi_tiers.model.errors import DescriptionError
 from pulumi_tiers.pipelines.seal import is_edited
@@ -145,9 +145,14 @@ def test_a_wrong_value_of_a_secret_is_not_repeated() -> None:
 
 
 MODELS = [
-    *(pipeline.Push, pipeline.PullRequest, pipeline.Triggers, pipeline.Step, pipeline.ImageTag),
-    *(pipeline.ImageBuild, pipeline.Health, pipeline.PulumiDeployment, pipeline.KubectlDeployment),
-    *(pipeline.ComposeDeployment, pipeline.Deployment, pipeline.Job, pipeline.Workflow),
+    *(workflow.Push, workflow.PullRequest, workflow.Triggers, workflow.Step, deployment.ImageTag),
+    *(
+        deployment.ImageBuild,
+        deployment.Health,
+        deployment.PulumiDeployment,
+        deployment.KubectlDeployment,
+    ),
+    *(deployment.ComposeDeployment, deployment.Deployment, workflow.Job, workflow.Workflow),
     *(pipeline.PipelineSecret, pipeline.PipelineVariable, pipeline.DeploymentEnvironment),
     *(pipeline.Protection, pipeline.PushedTo),
 ]
@@ -190,7 +195,7 @@ def test_only_what_every_pull_request_runs_can_be_demanded() -> None:
         "lint",
     ]
     assert checks(ci=on({"tests": job}, branches=["main", "develop"])) == ["tests"]
-    for workflow in (
+    for described in (
         on({"tests": job}, branches=["develop"]),
         on({"tests": job}, paths=["backend/**"]),
         on({"tests": {**job, "events": ["push"]}}),
@@ -199,4 +204,4 @@ def test_only_what_every_pull_request_runs_can_be_demanded() -> None:
         on({"tests": {**job, "matrix": {"version": "${{ fromJSON('[1]') }}"}}}),
         {key: value for key, value in DEPLOY.items() if key != "env"},
     ):
-        assert checks(ci=workflow) == []
+        assert checks(ci=described) == []

@@ -4,26 +4,22 @@ import re
 
 import pytest
 from mermaid_judge import mermaid_errors
-from pulumi_tiers.model.environment import Environment
-from pulumi_tiers.model.pipeline import (
+from pulumi_tiers.model.deployment import (
     ComposeDeployment,
     Deployment,
-    DeploymentEnvironment,
-    Event,
     ImageBuild,
     ImageTag,
-    Job,
     KubectlDeployment,
+    PulumiDeployment,
+)
+from pulumi_tiers.model.environment import Environment
+from pulumi_tiers.model.pipeline import (
+    DeploymentEnvironment,
     Pipeline,
     PipelineOptions,
     PipelineSecret,
-    PullRequest,
-    PulumiDeployment,
-    Push,
-    Step,
-    Triggers,
-    Workflow,
 )
+from pulumi_tiers.model.workflow import Event, Job, PullRequest, Push, Step, Triggers, Workflow
 from pulumi_tiers.pipelines.expand import expanded
 from pulumi_tiers.pipelines.picture import mermaid, page
 from pulumi_tiers.systems.pipelines import PIPELINES

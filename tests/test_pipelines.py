@@ -13,8 +13,6 @@ from pulumi_tiers.cli.project import Project
 from pulumi_tiers.cli.render import render
 from pulumi_tiers.model.pipeline import (
     ClusterAccess,
-    Event,
-    Job,
     Owner,
     Pipeline,
     PipelineOptions,
@@ -22,6 +20,7 @@ from pulumi_tiers.model.pipeline import (
     Scope,
 )
 from pulumi_tiers.model.system import Environment
+from pulumi_tiers.model.workflow import Event, Job
 from pulumi_tiers.pipelines.checkout import check_checkout
 from pulumi_tiers.pipelines.expand import completed, expanded
 from pulumi_tiers.pipelines.picture import mermaid, page

@@ -11,19 +11,21 @@ from hypothesis import strategies as st
 from pulumi_tiers.model.environment import Environment
 from pulumi_tiers.model.errors import Mistake
 from pulumi_tiers.model.pipeline import (
-    Access,
     Backend,
     Channel,
     ClusterAccess,
-    Job,
     Owner,
-    Permission,
     Pipeline,
     PipelineOptions,
-    PullRequest,
-    Push,
     PushedTo,
     RegistryAccess,
+)
+from pulumi_tiers.model.workflow import (
+    Access,
+    Job,
+    Permission,
+    PullRequest,
+    Push,
     Step,
     Triggers,
     Workflow,

@@ -14,18 +14,16 @@ if TYPE_CHECKING:
     from pulumi_tiers.model.github import Delivery, Edits
     from pulumi_tiers.model.ml import Sharing
     from pulumi_tiers.model.pipeline import (
-        Access,
         Backend,
         Channel,
         ClusterAccess,
-        Event,
         RegistryAccess,
         Scope,
         SecretSource,
-        When,
     )
     from pulumi_tiers.model.store import DeadLetterStrategy, Overflow, PolicyTarget, QueueType
     from pulumi_tiers.model.system import Target
+    from pulumi_tiers.model.workflow import Access, Event, When
     from pulumi_tiers.model.workload import Condition, ImageOwner, PullPolicy, RestartPolicy
     from pulumi_tiers.observability.component import Observability
     from pulumi_tiers.site import Site
@@ -69,7 +67,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Access": "model.pipeline",
+    "Access": "model.workflow",
     "AppTier": "app_tier",
     "Backend": "model.pipeline",
     "Balance": "model.edge",
@@ -84,7 +82,7 @@ _HOMES = {
     "EdgeProxy": "edge_proxy",
     "Edits": "model.github",
     "Environment": "model.system",
-    "Event": "model.pipeline",
+    "Event": "model.workflow",
     "Family": "model.observability",
     "ImageOwner": "model.workload",
     "MLTier": "ml_tier",
@@ -103,7 +101,7 @@ _HOMES = {
     "StateBucket": "state_bucket",
     "Target": "model.system",
     "TlsMode": "model.edge",
-    "When": "model.pipeline",
+    "When": "model.workflow",
 }
 
 

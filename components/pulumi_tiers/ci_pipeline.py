@@ -9,25 +9,19 @@ from pulumi_tiers.component import Component, refuse, validated
 from pulumi_tiers.model.base import Flag, Name, Text
 from pulumi_tiers.model.environment import Environment
 from pulumi_tiers.model.errors import Mistake, nearest
+from pulumi_tiers.model.expression import uses_of
 from pulumi_tiers.model.github import Delivery, Edits, RepositoryName
+from pulumi_tiers.model.github_texts import BranchName, EnvironmentName, SecretName
 from pulumi_tiers.model.pipeline import (
-    Access,
     Backend,
-    BranchName,
     Channel,
     ClusterAccess,
-    EnvironmentName,
-    Event,
-    Job,
     Pipeline,
     RegistryAccess,
     Scope,
-    SecretName,
     SecretSource,
-    When,
-    Workflow,
-    uses_of,
 )
+from pulumi_tiers.model.workflow import Access, Event, Job, When, Workflow
 from pulumi_tiers.pipelines.checks import check_registry
 from pulumi_tiers.pipelines.expand import completed, expanded
 from pulumi_tiers.pipelines.picture import page

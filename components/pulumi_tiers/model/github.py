@@ -8,7 +8,8 @@ from pydantic import AfterValidator
 from pulumi_tiers.model.base import Flag, Model, Name, PlainText, Text, Word
 from pulumi_tiers.model.cloud import SpacesName
 from pulumi_tiers.model.errors import reject, shown
-from pulumi_tiers.model.pipeline import BranchName, Scope, SecretName
+from pulumi_tiers.model.github_texts import BranchName, SecretName
+from pulumi_tiers.model.pipeline import Scope
 from pulumi_tiers.model.unknown import is_unknown
 
 _OWNER = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9]|-(?=[A-Za-z0-9])){0,38}")

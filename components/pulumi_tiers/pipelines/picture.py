@@ -2,15 +2,9 @@
 
 from collections.abc import Iterator
 
-from pulumi_tiers.model.pipeline import (
-    Deployment,
-    DeploymentEnvironment,
-    Event,
-    Job,
-    Pipeline,
-    Triggers,
-    Workflow,
-)
+from pulumi_tiers.model.deployment import Deployment
+from pulumi_tiers.model.pipeline import DeploymentEnvironment, Pipeline
+from pulumi_tiers.model.workflow import Event, Job, Triggers, Workflow
 from pulumi_tiers.pipelines.expand import completed, expanded
 from pulumi_tiers.render.markdown import table, text
 from pulumi_tiers.render.mermaid import Ids, label

@@ -6,8 +6,9 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from pulumi_tiers.model.errors import Mistake, mistakes_of, nearest
+from pulumi_tiers.model.expression import uses_of
 from pulumi_tiers.model.github import Delivery
-from pulumi_tiers.model.pipeline import Owner, Pipeline, PipelineOptions, Scope, uses_of
+from pulumi_tiers.model.pipeline import Owner, Pipeline, PipelineOptions, Scope
 from pulumi_tiers.model.system import System, Target
 from pulumi_tiers.model.workload import ImageOwner, Workload
 from pulumi_tiers.pipelines.checkout import check_checkout

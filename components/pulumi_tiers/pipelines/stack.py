@@ -9,30 +9,20 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from pulumi_tiers.model.deployment import Deployment, Health, PulumiDeployment
 from pulumi_tiers.model.environment import Environment
-from pulumi_tiers.model.pipeline import (
+from pulumi_tiers.model.pipeline import Backend, ClusterAccess, Pipeline, PipelineOptions
+from pulumi_tiers.model.workflow import (
     Access,
-    Backend,
-    ClusterAccess,
-    Deployment,
-    Health,
     Job,
     Permission,
-    Pipeline,
-    PipelineOptions,
     PullRequest,
-    PulumiDeployment,
     Push,
     Step,
     Triggers,
     Workflow,
 )
-from pulumi_tiers.pipelines.expand import (
-    backend_variables,
-    checkout,
-    install_program,
-    reach_backend,
-)
+from pulumi_tiers.pipelines.steps import backend_variables, checkout, install_program, reach_backend
 
 PREVIEW = "infra-preview.yaml"
 COMMENT = "infra-comment.yaml"

@@ -15,7 +15,8 @@ from ruamel.yaml.scalarstring import (
     SingleQuotedScalarString,
 )
 
-from pulumi_tiers.model.pipeline import Job, Pipeline, Step, Workflow
+from pulumi_tiers.model.pipeline import Pipeline
+from pulumi_tiers.model.workflow import Job, Step, Workflow
 from pulumi_tiers.pipelines.actions import pin
 from pulumi_tiers.pipelines.expand import expanded
 from pulumi_tiers.pipelines.seal import sealed

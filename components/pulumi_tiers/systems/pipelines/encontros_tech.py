@@ -4,28 +4,26 @@ Source: "PROJETO ENCONTROS TECH - DOCUMENTAÇÃO" 1.0 of 2025-11-09; the numbers
 its lines.
 """
 
-from pulumi_tiers.model.pipeline import (
-    ClusterAccess,
+from pulumi_tiers.model.deployment import (
     Deployment,
-    DeploymentEnvironment,
     Health,
     ImageBuild,
     ImageTag,
-    Job,
     KubectlDeployment,
+    PulumiDeployment,
+)
+from pulumi_tiers.model.pipeline import (
+    ClusterAccess,
+    DeploymentEnvironment,
     Owner,
     Pipeline,
     PipelineOptions,
     PipelineSecret,
-    PulumiDeployment,
-    Push,
     Scope,
     SecretSource,
-    Step,
-    Triggers,
-    Workflow,
 )
 from pulumi_tiers.model.system import Environment
+from pulumi_tiers.model.workflow import Job, Push, Step, Triggers, Workflow
 from pulumi_tiers.systems.pipelines.steps import python
 
 _NAME = "encontros-tech"

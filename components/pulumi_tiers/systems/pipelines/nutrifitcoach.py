@@ -4,25 +4,23 @@ Source: "Arquitetura de Infraestrutura - NFC/NFV". It draws the stages, and name
 command or secret: those are ours.
 """
 
-from pulumi_tiers.model.pipeline import (
+from pulumi_tiers.model.deployment import (
     ComposeDeployment,
     Deployment,
-    DeploymentEnvironment,
     Health,
     ImageBuild,
     ImageTag,
-    Job,
+    PulumiDeployment,
+)
+from pulumi_tiers.model.pipeline import (
+    DeploymentEnvironment,
     Pipeline,
     PipelineOptions,
     PipelineSecret,
-    PulumiDeployment,
-    Push,
     Scope,
-    Step,
-    Triggers,
-    Workflow,
 )
 from pulumi_tiers.model.system import Environment
+from pulumi_tiers.model.workflow import Job, Push, Step, Triggers, Workflow
 from pulumi_tiers.systems.pipelines.steps import node
 
 _STAGING = "http://localhost:8080"

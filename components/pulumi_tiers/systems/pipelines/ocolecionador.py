@@ -4,25 +4,23 @@ Source: "OColecionador - Arquitetura de Deploy". The numbers in the comments are
 document.
 """
 
-from pulumi_tiers.model.pipeline import (
+from pulumi_tiers.model.deployment import (
     ComposeDeployment,
     Deployment,
-    DeploymentEnvironment,
     Health,
     ImageBuild,
     ImageTag,
-    Job,
+)
+from pulumi_tiers.model.pipeline import (
+    DeploymentEnvironment,
     Pipeline,
     PipelineOptions,
     PipelineSecret,
     PipelineVariable,
-    Push,
     Scope,
-    Step,
-    Triggers,
-    Workflow,
 )
 from pulumi_tiers.model.system import Environment
+from pulumi_tiers.model.workflow import Job, Push, Step, Triggers, Workflow
 
 _MOBILE = "OColecionadorMobile"
 _PUSHES = "DeployDockerHub.yml"

@@ -4,22 +4,10 @@ Source: "Infraestrutura - Pigmeu Copilot". The numbers in the comments are the l
 document.
 """
 
-from pulumi_tiers.model.pipeline import (
-    Deployment,
-    DeploymentEnvironment,
-    Health,
-    ImageBuild,
-    ImageTag,
-    Job,
-    Pipeline,
-    PipelineOptions,
-    PulumiDeployment,
-    Push,
-    Step,
-    Triggers,
-    Workflow,
-)
+from pulumi_tiers.model.deployment import Deployment, Health, ImageBuild, ImageTag, PulumiDeployment
+from pulumi_tiers.model.pipeline import DeploymentEnvironment, Pipeline, PipelineOptions
 from pulumi_tiers.model.system import Environment
+from pulumi_tiers.model.workflow import Job, Push, Step, Triggers, Workflow
 
 _COMPOSE = "docker compose -f infra/docker-compose.yml"
 

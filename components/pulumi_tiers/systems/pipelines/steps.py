@@ -1,6 +1,6 @@
 """Steps that several of the documented pipelines take."""
 
-from pulumi_tiers.model.pipeline import Step
+from pulumi_tiers.model.workflow import Step
 
 
 def python(version: str, *requirements: str) -> Step:

@@ -4,24 +4,10 @@ Source: "Vision - Fase 4: Deploy e Infraestrutura". The numbers in the comments 
 document.
 """
 
-from pulumi_tiers.model.pipeline import (
-    Deployment,
-    DeploymentEnvironment,
-    Event,
-    Health,
-    ImageBuild,
-    ImageTag,
-    Job,
-    Pipeline,
-    PipelineOptions,
-    PullRequest,
-    PulumiDeployment,
-    Push,
-    Step,
-    Triggers,
-    Workflow,
-)
+from pulumi_tiers.model.deployment import Deployment, Health, ImageBuild, ImageTag, PulumiDeployment
+from pulumi_tiers.model.pipeline import DeploymentEnvironment, Pipeline, PipelineOptions
 from pulumi_tiers.model.system import Environment
+from pulumi_tiers.model.workflow import Event, Job, PullRequest, Push, Step, Triggers, Workflow
 from pulumi_tiers.systems.pipelines.steps import python
 
 _BRANCHES = ["main", "refactor-vision-architecture"]
