@@ -47,7 +47,7 @@ test-all: lint types ## Everything: also load, faults, cluster
 bench: .venv/.ready-dev ## Measure; prints one table
 	@.venv/bin/python -m bench
 
-workflows: .venv/.ready-dev ## Write .github/workflows
+workflows: .venv/.ready-dev ## Write .github/workflows, those of the examples, and their pictures
 	@.venv/bin/python scripts/workflows.py
 
 clean: ## Remove .venv and caches (not the stacks' state)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pulumi_tiers.doubts import doubts
 from pulumi_tiers.model.errors import DescriptionError, Mistake, mistakes_of
 from pulumi_tiers.model.pipeline import Pipeline
 from pulumi_tiers.pipelines.checkout import check_checkout, pattern
@@ -300,6 +301,22 @@ def test_production_that_nobody_approves_is_told_and_with_strict_refused() -> No
     pipeline = make_plan("prod", settings).systems[0].pipeline
     assert pipeline is not None
     assert pipeline.environments["production"].reviewers == ["octocat", "octo/ops"]
+
+
+def test_docker_that_ends_with_a_run_is_told() -> None:
+    def told_of(target: str, runs_on: str) -> list[str]:
+        pipelines = {"encontros-tech": {"runs_on": [runs_on]}}
+        given = {"tiers:github": '{"owner": "octo"}', "tiers:pipelines": json.dumps(pipelines)}
+        plan = make_plan("dev", read_settings({**given, "tiers:target": target}))
+        return [text for text in doubts(plan.systems, plan.target) if "ends with the run" in text]
+
+    told = told_of("docker", "ubuntu-latest")
+    assert [text.partition(" brings")[0] for text in told] == [
+        "encontros-tech: cd-homologacao.yaml: deploy-homologacao",
+        "encontros-tech: infra-up.yaml: up-dev",
+    ]
+    assert told_of("docker", "self-hosted") == []
+    assert told_of("kubernetes", "ubuntu-latest") == []
 
 
 def test_without_github_there_is_no_pipeline() -> None:

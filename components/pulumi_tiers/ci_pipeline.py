@@ -575,8 +575,8 @@ class _Delivered:
             names = ", ".join(dict.fromkeys(self._without))
             pulumi.log.warn(
                 f"workflows of {self._spec.system} use what has no value, so it isn't written:"
-                f" {names}. In a stack of tiers: pulumi config set --secret --path"
-                " 'tiers:github.secrets.NAME'",
+                f" {names}. Give it in 'secret_values' or 'variable_values'; in a stack of tiers:"
+                " pulumi config set --secret --path 'tiers:github.secrets.NAME'",
                 self._owner,
             )
 

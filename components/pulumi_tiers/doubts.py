@@ -16,7 +16,7 @@ from pulumi_tiers.model.edge import TlsMode
 from pulumi_tiers.model.system import PROFILE_OFF, Environment, System, Target
 from pulumi_tiers.model.workload import Workload
 from pulumi_tiers.nginx.workloads import edges_workloads
-from pulumi_tiers.pipelines.checks import unapproved
+from pulumi_tiers.pipelines.checks import lost, unapproved
 
 
 def doubts(systems: Iterable[System], target: Target, cloud: Cloud | None = None) -> Iterator[str]:
@@ -43,6 +43,9 @@ def doubts(systems: Iterable[System], target: Target, cloud: Cloud | None = None
         if system.pipeline:
             for doubt in unapproved(system.pipeline):
                 yield f"{system.name}: {doubt} (tiers:pipelines.{system.name}.reviewers)"
+            if target is Target.DOCKER:
+                for doubt in lost(system.pipeline, system.environment):
+                    yield f"{system.name}: {doubt} (tiers:pipelines.{system.name}.runs_on)"
         for name, why in system.disabled.items():
             if why != PROFILE_OFF:
                 yield f"{system.name}: {name} is left out on {target}: {why}"

@@ -14,6 +14,19 @@ def unapproved(pipeline: Pipeline) -> Iterator[str]:
             yield f"nobody has to approve what is deployed to the environment '{name}'"
 
 
+def lost(pipeline: Pipeline, environment: Environment) -> Iterator[str]:
+    """What is brought up on Docker, on a machine that is gone when the run ends."""
+    for file, workflow in pipeline.workflows.items():
+        for name, job in workflow.jobs.items():
+            placed = pipeline.environments.get(job.environment or "")
+            own = placed is not None and placed.environment is environment
+            if own and job.deploy and job.deploy.pulumi and "self-hosted" not in job.runs_on:
+                yield (
+                    f"{file}: {name} brings this stack up on a machine of GitHub's, and its Docker"
+                    " ends with the run: it needs a runner of your own"
+                )
+
+
 def check_registry(place: str, pipeline: Pipeline) -> Iterator[Mistake]:
     """Whether jobs log in to where they push."""
     for file, workflow in pipeline.workflows.items():

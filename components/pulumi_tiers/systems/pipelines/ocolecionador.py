@@ -40,15 +40,15 @@ _PATHS = [
     "docker-compose.yml",
 ]
 #: L281-290.
-_DOCUMENTED = (
-    "OC_AUTH_USER",
-    "OC_AUTH_PASSWORD",
-    "OC_GITHUB_CLIENT_ID",
-    "OC_GITHUB_CLIENT_SECRET",
-    "OC_GOOGLE_CLIENT_ID",
-    "OC_GOOGLE_CLIENT_SECRET",
-    "OC_NGROK_TOKEN",
-)
+_DOCUMENTED = {
+    "OC_AUTH_USER": "the administrator's name",
+    "OC_AUTH_PASSWORD": "the administrator's password",
+    "OC_GITHUB_CLIENT_ID": "the application at GitHub that people log in with",
+    "OC_GITHUB_CLIENT_SECRET": "its secret",
+    "OC_GOOGLE_CLIENT_ID": "the application at Google that people log in with",
+    "OC_GOOGLE_CLIENT_SECRET": "its secret",
+    "OC_NGROK_TOKEN": "the account at ngrok",
+}
 
 
 def ocolecionador(options: PipelineOptions) -> Pipeline:
@@ -68,9 +68,10 @@ def ocolecionador(options: PipelineOptions) -> Pipeline:
             # The ids are built into the frontend too, by a job without an environment.
             **{
                 name: PipelineSecret(
-                    scope=Scope.REPOSITORY if name.endswith("_ID") else Scope.ENVIRONMENT
+                    purpose=purpose,
+                    scope=Scope.REPOSITORY if name.endswith("_ID") else Scope.ENVIRONMENT,
                 )
-                for name in _DOCUMENTED
+                for name, purpose in _DOCUMENTED.items()
             },
             # OC-26, OC-27.
             "EXPO_TOKEN": PipelineSecret(purpose="the account at Expo that builds the app"),
