@@ -223,9 +223,11 @@ class Runner:
     def _download(self, uses: Uses) -> None:
         target = uses.workspace / uses.given.get("path", "")
         if pattern := uses.given.get("pattern"):
-            # Each into a folder of its own.
-            for source in self.artifacts.glob(pattern):
-                shutil.copytree(source, target / source.name, dirs_exist_ok=True)
+            # Each into a folder of its own, but not a single one: so says the action since its v5.
+            sources = list(self.artifacts.glob(pattern))
+            for source in sources:
+                folder = target / source.name if len(sources) > 1 else target
+                shutil.copytree(source, folder, dirs_exist_ok=True)
             return
         source = self.artifacts / uses.given["name"]
         if not source.is_dir():

@@ -508,12 +508,15 @@ def test_an_artifact_reaches_another_run(runner: Runner) -> None:
           steps:
             - {uses: actions/download-artifact@1, with: {name: report, path: got}}
             - run: cat got/report.md
+            - {uses: actions/download-artifact@1, with: {pattern: rep*, path: single}}
+            - run: cat single/report.md
+            - {uses: actions/upload-artifact@1, with: {name: replica, path: single/}}
             - {uses: actions/download-artifact@1, with: {pattern: rep*, path: all}}
-            - run: cat all/report/report.md
+            - run: cat all/report/report.md all/replica/report.md
             - {uses: actions/download-artifact@1, with: {name: missing}}
         """,
     )
-    assert run.log.count("hello") == 2
+    assert run.log.count("hello") == 4
     assert run.jobs["b"].result == "failure"
 
 

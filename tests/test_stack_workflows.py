@@ -296,6 +296,16 @@ def test_a_report_becomes_a_comment_and_then_the_same_comment(github: GitHub) ->
     assert said(again) == [("PATCH", "repos/acme/shop/issues/comments/41")]
 
 
+def test_the_report_of_one_stack_alone_becomes_a_comment(github: GitHub) -> None:
+    github.tools.answer("git diff", "Pulumi.dev.yaml\n")
+    happens(github, pull_request(fork=True, changed=("infra/Pulumi.dev.yaml",)), PREVIEW)
+    assert [path.name for path in github.runner.artifacts.iterdir()] == ["report-dev"]
+    github.tools.answer(HEADS, f"{SHA} open\n")
+    run = happens(github, ended(), COMMENT)
+    assert said(run) == [("POST", "repos/acme/shop/issues/7/comments")]
+    assert comment(run, github).count(REPORT.strip()) == 1
+
+
 def test_only_an_own_comment_is_edited(github: GitHub) -> None:
     artifact(github)
     github.tools.answer(HEADS, f"{SHA} open\n")

@@ -327,8 +327,9 @@ def _comment() -> Step:
         },
         run="\n".join(
             [
-                "shopt -s nullglob",
-                "reports=(reports/*/report.md)",
+                "shopt -s nullglob globstar",
+                "# The only artifact comes without a folder of its own.",
+                "reports=(reports/**/report.md)",
                 'if [ "${#reports[@]}" = 0 ]; then',
                 '  echo "nothing was rendered"',
                 "  exit 0",
