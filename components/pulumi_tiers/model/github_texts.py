@@ -82,57 +82,59 @@ Distinct = AfterValidator(_distinct)
 
 # --- names ----------------------------------------------------------------------------------------
 
-_WORKFLOW_FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}\.ya?ml")
 JOB_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,99}")
-_SECRET = re.compile(r"[A-Z_][A-Z0-9_]{0,99}")
-_ENVIRONMENT = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9 _.-]{0,98}[A-Za-z0-9_])?")
+_SECRET = re.compile(r"(?!GITHUB_)[A-Z_][A-Z0-9_]{0,99}")
 _BRANCH = re.compile(r"!?[A-Za-z0-9_*][A-Za-z0-9_./*?+-]{0,199}")
 _ACTION = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*/[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*")
-_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.-]{0,99}")
-_REVIEWER = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9]|-(?=[A-Za-z0-9])){0,38}(/[a-z0-9_-]{1,100})?")
 
 
-def _workflow_file(value: str) -> str:
-    if not _WORKFLOW_FILE.fullmatch(value):
-        raise reject(
-            f"{shown(value)} is not a name for a workflow's file",
-            "write it like 'deploy.yml': GitHub reads files below .github/workflows that end in"
-            " .yml or .yaml",
-        )
-    return value
+def _like(pattern: re.Pattern[str] | str, what: str, remedy: str) -> AfterValidator:
+    """Refuses texts that are not `what`."""
+
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise reject(f"{shown(value)} is not {what}", remedy)
+        return value
+
+    return AfterValidator(check)
 
 
-WorkflowFile = Annotated[str, AfterValidator(_workflow_file)]
+WorkflowFile = Annotated[
+    str,
+    _like(
+        r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}\.ya?ml",
+        "a name for a workflow's file",
+        "write it like 'deploy.yml': GitHub reads files below .github/workflows that end in .yml or"
+        " .yaml",
+    ),
+]
 """Name of a file below ``.github/workflows``."""
 
 
-def _job_id(value: str) -> str:
-    if not JOB_NAME.fullmatch(value):
-        raise reject(
-            f"{shown(value)} is not a name that GitHub takes for a job or a step",
-            "use letters, digits, '-' and '_', beginning with a letter or '_'",
-        )
-    return value
+JobId = Annotated[
+    str,
+    _like(
+        JOB_NAME,
+        "a name that GitHub takes for a job or a step",
+        "use letters, digits, '-' and '_', beginning with a letter or '_'",
+    ),
+]
+"""The name of a job, a step or an output."""
 
 
-JobId = Annotated[str, AfterValidator(_job_id)]
-
-
-def _secret_name(value: str) -> str:
-    if not _SECRET.fullmatch(value) or value.startswith("GITHUB_"):
-        raise reject(
-            f"{shown(value)} is not a name that GitHub takes for a secret or a variable",
-            "use capital letters, digits and '_', not beginning with a digit or GITHUB_",
-        )
-    return value
-
-
-SecretName = Annotated[str, AfterValidator(_secret_name)]
+SecretName = Annotated[
+    str,
+    _like(
+        _SECRET,
+        "a name that GitHub takes for a secret or a variable",
+        "use capital letters, digits and '_', not beginning with a digit or GITHUB_",
+    ),
+]
 """The name of a secret or a variable on GitHub."""
 
 
 def _secret_reference(value: str) -> str:
-    if not _SECRET.fullmatch(value) or value.startswith("GITHUB_"):
+    if not _SECRET.fullmatch(value):
         # It may be the secret itself.
         raise reject(
             "this is not a name that GitHub takes for a secret or a variable",
@@ -146,16 +148,15 @@ SecretReference = Annotated[str, AfterValidator(_secret_reference)]
 """The name of a secret where people might write the secret: it is never repeated."""
 
 
-def _environment_name(value: str) -> str:
-    if not _ENVIRONMENT.fullmatch(value):
-        raise reject(
-            f"{shown(value)} is not a name for an environment on GitHub",
-            "use at most 100 letters, digits, '-', '_', '.' and spaces",
-        )
-    return value
-
-
-EnvironmentName = Annotated[str, AfterValidator(_environment_name)]
+EnvironmentName = Annotated[
+    str,
+    _like(
+        r"[A-Za-z0-9](?:[A-Za-z0-9 _.-]{0,98}[A-Za-z0-9_])?",
+        "a name for an environment on GitHub",
+        "use at most 100 letters, digits, '-', '_', '.' and spaces",
+    ),
+]
+"""The name of an environment on GitHub."""
 
 
 def _branch(value: str) -> str:
@@ -238,28 +239,25 @@ ActionName = Annotated[str, AfterValidator(_action)]
 """An action without its version, such as ``actions/checkout``: `tiers actions` pins it."""
 
 
-def _runner(value: str) -> str:
-    if not _LABEL.fullmatch(value):
-        raise reject(
-            f"{shown(value)} is not a runner's label",
-            "write it like 'ubuntu-latest', 'self-hosted'",
-        )
-    return value
+RunnerLabel = Annotated[
+    str,
+    _like(
+        r"[A-Za-z0-9][A-Za-z0-9 _.-]{0,99}",
+        "a runner's label",
+        "write it like 'ubuntu-latest', 'self-hosted'",
+    ),
+]
+"""A label of the machine that a job runs on."""
 
 
-RunnerLabel = Annotated[str, AfterValidator(_runner)]
-
-
-def _reviewer(value: str) -> str:
-    if not _REVIEWER.fullmatch(value):
-        raise reject(
-            f"{shown(value)} is neither a user of GitHub nor a team",
-            "write 'octocat', or 'my-organisation/my-team'",
-        )
-    return value
-
-
-Reviewer = Annotated[str, AfterValidator(_reviewer)]
+Reviewer = Annotated[
+    str,
+    _like(
+        r"[A-Za-z0-9](?:[A-Za-z0-9]|-(?=[A-Za-z0-9])){0,38}(/[a-z0-9_-]{1,100})?",
+        "a user of GitHub, nor a team",
+        "write 'octocat', or 'my-organisation/my-team'",
+    ),
+]
 """A user, or a team as ``<organisation>/<team>``."""
 
 
