@@ -202,6 +202,7 @@ def test_only_what_every_pull_request_runs_can_be_demanded() -> None:
         on({"tests": {**job, "branches": ["main"]}}),
         on({"tests": {**job, "condition": "github.actor == 'me'"}}),
         on({"tests": {**job, "matrix": {"version": "${{ fromJSON('[1]') }}"}}}),
+        on({"tests": {**job, "name": "Tests for ${{ github.actor }}"}}),
         {key: value for key, value in DEPLOY.items() if key != "env"},
     ):
         assert checks(ci=described) == []

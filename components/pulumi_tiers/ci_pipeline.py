@@ -9,7 +9,7 @@ from pulumi_tiers.component import Component, refuse, validated
 from pulumi_tiers.model.base import Flag, Name, Text
 from pulumi_tiers.model.environment import Environment
 from pulumi_tiers.model.errors import Mistake, nearest
-from pulumi_tiers.model.expression import uses_of
+from pulumi_tiers.model.expression import expressions_in, uses_of
 from pulumi_tiers.model.github import Delivery, Edits, RepositoryName
 from pulumi_tiers.model.github_texts import BranchName, EnvironmentName, SecretName
 from pulumi_tiers.model.pipeline import (
@@ -604,7 +604,10 @@ def required_checks(pipeline: Pipeline, branches: list[str]) -> list[str]:
         if trigger.branches and not set(branches) <= set(trigger.branches):
             continue
         for key, job in workflow.jobs.items():
+            name = job.name or key
             always = not job.events or Event.PULL_REQUEST in job.events
+            # What an expression becomes in a name is another for each run.
+            always = always and not expressions_in(name)
             if always and not (job.branches or job.condition or job.matrix or job.environment):
-                found[job.name or key] = None
+                found[name] = None
     return list(found)
