@@ -316,6 +316,8 @@ def test_docker_that_ends_with_a_run_is_told() -> None:
         "encontros-tech: infra-up.yaml: up-dev",
     ]
     assert told_of("docker", "self-hosted") == []
+    # A label of a machine of one's own, without GitHub's word for those.
+    assert told_of("docker", "shop-host") == []
     assert told_of("kubernetes", "ubuntu-latest") == []
 
 

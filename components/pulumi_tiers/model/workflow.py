@@ -124,6 +124,9 @@ class Event(Word):
 
 # --- jobs -----------------------------------------------------------------------------------------
 
+_HOSTED = re.compile(r"(?:ubuntu|windows|macos)-[a-z0-9.-]+", re.IGNORECASE)
+"""Labels of GitHub's own runners: any other may be that of a machine of one's own."""
+
 
 class When(Word):
     """Whether a step runs."""
@@ -261,6 +264,11 @@ class Job(Model):
             yield ("timeout_minutes",), why, "give the job more"
 
     @property
+    def on_own_machine(self) -> bool:
+        """Whether it may run on a machine that is not GitHub's."""
+        return any(not _HOSTED.fullmatch(label) for label in self.runs_on)
+
+    @property
     def group(self) -> str | None:
         """Whose jobs wait for each other: two deployments would not know of each other."""
         match self.deploy:
@@ -303,10 +311,6 @@ class Job(Model):
                 yield (*place, key), text
 
 
-_HOSTED = re.compile(r"(?:ubuntu|windows|macos)-[a-z0-9.-]+", re.IGNORECASE)
-"""Labels of GitHub's own runners: any other may be that of a machine of one's own."""
-
-
 def excludes(patterns: list[str], branch: str) -> bool:
     """Whether the branch is certainly none of these."""
     return bool(patterns) and not set("".join(patterns)) & {*"*?+!"} and branch not in patterns
@@ -339,8 +343,7 @@ class Workflow(Model):
                 if need not in self.jobs:
                     why = f"there is no job '{need}' in this workflow"
                     yield ("jobs", name, "needs", position), why, nearest(need, self.jobs)
-            own = any(not _HOSTED.fullmatch(label) for label in job.runs_on)
-            if self.on.pull_request and own and not self._is_kept(job):
+            if self.on.pull_request and job.on_own_machine and not self._is_kept(job):
                 yield (
                     ("jobs", name, "runs_on"),
                     "anybody's pull request would run its code on your own machine",

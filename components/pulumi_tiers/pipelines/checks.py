@@ -20,7 +20,7 @@ def lost(pipeline: Pipeline, environment: Environment) -> Iterator[str]:
         for name, job in workflow.jobs.items():
             placed = pipeline.environments.get(job.environment or "")
             own = placed is not None and placed.environment is environment
-            if own and job.deploy and job.deploy.pulumi and "self-hosted" not in job.runs_on:
+            if own and job.deploy and job.deploy.pulumi and not job.on_own_machine:
                 yield (
                     f"{file}: {name} brings this stack up on a machine of GitHub's, and its Docker"
                     " ends with the run: it needs a runner of your own"
