@@ -27,7 +27,7 @@ from pulumi_tiers.pipelines.seal import is_edited, is_same
 _WORKFLOWS = ".github/workflows"
 _RIGHTS = (
     "a fine-grained token needs, for this repository, read and write of: Administration, Contents,"
-    " Environments, Pull requests, Secrets, Variables, Workflows"
+    " Environments, Pull requests, Secrets, Variables, Workflows, and to read Actions"
 )
 _REMEDIES = {
     "401": "GITHUB_TOKEN (or github:token) holds no valid token: make a new one",
@@ -223,9 +223,11 @@ def _number(owner: Component, what: str, endpoint: str) -> int:
     found = _ask(owner, endpoint)
     if found is None:
         name = endpoint.partition("/")[2].replace("/teams/", "/")
+        # GitHub says the same of a team that the token may not see.
+        seen = ", or let the token read the organisation's members" if what == "team" else ""
         raise pulumi.RunError(
             f"{_title(owner)}: GitHub has no {what} '{name}', who is to approve deployments:"
-            " correct 'reviewers'"
+            f" correct 'reviewers'{seen}"
         )
     return int(found["id"])
 
