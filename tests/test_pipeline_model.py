@@ -363,6 +363,29 @@ def test_paths_that_a_repository_does_not_have_are_told(tmp_path: Path) -> None:
     assert found[0].remedy == "did you mean 'app/**'? valid: app/**"
 
 
+def test_a_stack_of_any_target_names_its_checkout(tmp_path: Path) -> None:
+    infra = tmp_path / "infra"
+    infra.mkdir()
+
+    def told(checkout: str, **more: str) -> list[str]:
+        pipelines = {"encontros-tech": {"checkout": checkout}} if checkout else {}
+        given = {"tiers:github": '{"owner": "octo"}', "tiers:pipelines": json.dumps(pipelines)}
+        settings = read_settings({"tiers:target": "digitalocean", **given, **more})
+        with pytest.raises(DescriptionError) as caught:
+            make_plan("prod", settings, infra)
+        return [str(item) for item in caught.value.mistakes]
+
+    path = "workflows.ci.yaml.on.push.paths[0]: '02-encontros-tech/**' matches no file of"
+    assert any(f"{path} {tmp_path}" in line for line in told(".."))
+    [missing] = told("nowhere")
+    assert (
+        f"tiers:pipelines.encontros-tech.checkout: there is no folder '{infra}/nowhere'" in missing
+    )
+    # The other folder is no reason for a traceback either.
+    lines = told("", **{"tiers:target": "docker", "tiers:sources": '{"encontros-tech": "nowhere"}'})
+    assert any(f"there is no folder '{infra}/nowhere'" in line for line in lines)
+
+
 @pytest.mark.parametrize(
     ("glob", "path", "matches"),
     [

@@ -115,19 +115,29 @@ def make_plan(stack: str, settings: Settings, root: Path | None = None) -> Plan:
 
 def _with_folders(settings: Settings, root: Path) -> tuple[Settings, list[Mistake]]:
     """The settings with whole paths, and those that lead to no folder."""
-    folders = {
-        system: posixpath.normpath(root / folder) for system, folder in settings.sources.items()
+    mistakes: list[Mistake] = []
+
+    def whole(place: str, folder: str) -> str:
+        path = posixpath.normpath(root / folder)
+        if not os.path.isdir(path):  # noqa: PTH112 - Path's raises where a name is too long
+            why = f"there is no folder {shown(path)}"
+            remedy = "give the one of the checkout: its whole path, or from the project's folder on"
+            mistakes.append(Mistake(place, why, remedy))
+        return path
+
+    sources = {
+        system: whole(f"tiers:sources.{system}", folder)
+        for system, folder in settings.sources.items()
     }
-    mistakes = [
-        Mistake(
-            f"tiers:sources.{system}",
-            f"there is no folder {shown(folder)}",
-            "give the one of the checkout: its whole path, or from the project's folder on",
+    pipelines = {
+        system: options.model_copy(
+            update={"checkout": whole(f"tiers:pipelines.{system}.checkout", options.checkout)}
         )
-        for system, folder in folders.items()
-        if not os.path.isdir(folder)  # noqa: PTH112 - Path's raises where a name is too long
-    ]
-    return settings.model_copy(update={"sources": folders}), mistakes
+        if options.checkout
+        else options
+        for system, options in settings.pipelines.items()
+    }
+    return settings.model_copy(update={"sources": sources, "pipelines": pipelines}), mistakes
 
 
 def _in_its_tier(mistake: Mistake, systems: list[System]) -> Mistake:

@@ -374,6 +374,9 @@ class PipelineOptions(Model):
     stacks: dict[Environment, Name] = {}
     #: Folder of the Pulumi project.
     folder: RepositoryPath = "infra"
+    #: The repository's checkout on this machine, from the project's folder on: all that the
+    #: pipeline names has to be there. Default: that of `tiers:sources`, else nobody looks.
+    checkout: PlainText | None = None
     #: Where `pulumi up` runs. Stacks on Docker need a runner of your own, on their host.
     runs_on: Annotated[list[RunnerLabel], Field(min_length=1)] = ["ubuntu-latest"]
     #: Environment on GitHub -> who approves.

@@ -1,5 +1,7 @@
 """The documented pipelines, as a stack has them."""
 
+import os
+import posixpath
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -35,7 +37,9 @@ def with_pipeline(system: System, settings: Settings, mistakes: list[Mistake]) -
         mistakes.extend(mistakes_of(error, place))
         return system
     mistakes.extend(_check(place, system, pipeline, options, settings))
-    if checkout := settings.sources.get(name):
+    checkout = options.checkout or settings.sources.get(name, "")
+    # One that isn't there is told already, and one that isn't whole is looked for by nobody.
+    if posixpath.isabs(checkout) and os.path.isdir(checkout):  # noqa: PTH112
         mistakes.extend(check_checkout(place, pipeline, Path(checkout)))
     system = system.model_copy(update={"pipeline": pipeline})
     if options.owner is Owner.KUBECTL and settings.target is not Target.DOCKER:
