@@ -145,7 +145,7 @@ class PulumiDeploymentArgs(TypedDict):
 
 
 class KubectlDeploymentArgs(TypedDict):
-    """doctl and kubectl: `apply`, `set image`, `rollout restart`, `rollout status`."""
+    """doctl and kubectl: `apply`, `set image`, a patch of `restartedAt`, `rollout status`."""
 
     namespace: str
     """Where it runs."""

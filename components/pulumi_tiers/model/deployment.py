@@ -145,7 +145,7 @@ class PulumiDeployment(Model):
 
 
 class KubectlDeployment(Model):
-    """doctl and kubectl: `apply`, `set image`, `rollout restart`, `rollout status`."""
+    """doctl and kubectl: `apply`, `set image`, a patch of `restartedAt`, `rollout status`."""
 
     namespace: Name
     deployment: Name
