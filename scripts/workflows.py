@@ -13,6 +13,7 @@ from pulumi_tiers.model.pipeline import Pipeline
 from pulumi_tiers.model.workflow import Event, Job, PullRequest, Push, Step, Triggers, Workflow
 from pulumi_tiers.pipelines.expand import completed, expanded
 from pulumi_tiers.pipelines.stack import COMMENT, PREVIEW, comment_workflow, preview_workflow
+from pulumi_tiers.pipelines.steps import PULUMI
 from pulumi_tiers.pipelines.workflows import workflow_data, workflow_text
 
 _ROOT = Path(__file__).parent.parent
@@ -115,7 +116,7 @@ def _ci() -> Workflow:
 
 def _engine() -> list[Step]:
     return [
-        Step(name="Install Pulumi", uses="pulumi/actions"),
+        Step(name="Install Pulumi", uses="pulumi/actions", inputs={"pulumi-version": PULUMI}),
         Step(name="Install the library", run="make lint"),
         Step(name="Install the plugins of Pulumi", run="pulumi install"),
     ]

@@ -440,7 +440,7 @@ def test_visions_images_have_their_commit() -> None:
     """VI-13: `latest` alone named none."""
     [found] = tags(VI, "deploy.yml", "build")
     assert found == [
-        "${{ github.ref_name == 'main' && 'vision/api:latest' || '' }}",
+        "${{ github.ref == 'refs/heads/main' && 'vision/api:latest' || '' }}",
         "vision/api:${{ github.ref_name }}",
         "vision/api:${{ github.sha }}",
     ]
@@ -530,9 +530,9 @@ def test_encontros_tech_tests_and_tags_as_documented() -> None:
     [found] = tags(EN, "ci.yaml", "build")
     image = "marcospaulo1991/encontros-tech"
     assert found == [
-        f"${{{{ github.ref_name == 'develop' && '{image}:develop' || '' }}}}",
-        f"${{{{ github.ref_name == 'main' && '{image}:main' || '' }}}}",
-        f"${{{{ github.ref_name == 'main' && '{image}:latest' || '' }}}}",
+        f"${{{{ github.ref == 'refs/heads/develop' && '{image}:develop' || '' }}}}",
+        f"${{{{ github.ref == 'refs/heads/main' && '{image}:main' || '' }}}}",
+        f"${{{{ github.ref == 'refs/heads/main' && '{image}:latest' || '' }}}}",
         f"{image}:${{{{ github.ref_name }}}}-${{{{ github.sha }}}}",
     ]
 

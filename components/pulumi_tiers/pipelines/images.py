@@ -25,12 +25,12 @@ def _tag_lines(image: ImageBuild) -> Iterator[str]:
             yield name
         elif "${{" not in name:
             # The action leaves out empty lines.
-            only = any_of("github.ref_name", [*tag.branches])
+            only = any_of("github.ref", [f"refs/heads/{branch}" for branch in tag.branches])
             only = f"({only})" if len(tag.branches) > 1 else only
             yield f"${{{{ {only} && '{name}' || '' }}}}"
         else:
             short = tag.name.replace("{branch}", "{0}").replace("{sha}", "{1}")
-            only = any_of("github.ref_name", [*tag.branches])
+            only = any_of("github.ref", [f"refs/heads/{branch}" for branch in tag.branches])
             text = f"format('{image.image}:{short}', github.ref_name, github.sha)"
             yield f"${{{{ ({only}) && {text} || '' }}}}"
 

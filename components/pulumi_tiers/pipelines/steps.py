@@ -11,6 +11,8 @@ from pulumi_tiers.model.pipeline import Backend, ClusterAccess, Pipeline
 from pulumi_tiers.model.workflow import Access, Permission, Step
 
 PYTHON = "3.11"
+PULUMI = "3.259.0"
+"""The release that this library was tried with."""
 SPACES = ("SPACES_ACCESS_KEY_ID", "SPACES_SECRET_ACCESS_KEY")
 """Secrets with which DigitalOcean's provider makes buckets."""
 PIPELINES_TOKEN = "PIPELINES_TOKEN"  # noqa: S105 - a name
@@ -53,7 +55,7 @@ def install_program(folder: str) -> list[Step]:
             ),
             working_directory=None if folder == "." else folder,
         ),
-        Step(name="Install Pulumi", uses="pulumi/actions"),
+        Step(name="Install Pulumi", uses="pulumi/actions", inputs={"pulumi-version": PULUMI}),
     ]
 
 
