@@ -1330,7 +1330,6 @@ def test_a_password_never_appears_in_a_message(
         (watching.DiscordArgs, observability.Discord),
         (watching.EmailArgs, observability.Email),
         (watching.GrafanaArgs, observability.Grafana),
-        (watching.LogsArgs, observability.Logs),
         (watching.ProgramMetricsArgs, observability.ProgramMetrics),
         (watching.ThresholdsArgs, observability.Thresholds),
         (watching.RuleArgs, observability.Rule),

@@ -3,7 +3,7 @@
 import json
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,19 +12,19 @@ import pytest
 import yaml
 from containers import stand_in
 from pulumi_tiers.app_tier import AppTier, WorkloadArgs
-from pulumi_tiers.data_tier import DataTier, StoreArgs
+from pulumi_tiers.data_tier import DataTier, IndexArgs, StoreArgs
 from pulumi_tiers.engines import ENGINES
 from pulumi_tiers.model.base import seconds
 from pulumi_tiers.model.edge import Edge, Route, Tls, TlsMode, Upstream
 from pulumi_tiers.model.errors import mistakes_of
-from pulumi_tiers.model.observability import Family, Observability, Severity
+from pulumi_tiers.model.observability import Family, Logs, Observability, Severity
 from pulumi_tiers.model.store import Store
 from pulumi_tiers.model.system import Environment, System, Target
 from pulumi_tiers.model.workload import Autoscale, Healthcheck, Metrics, Port, Workload
 from pulumi_tiers.observability import check_observability, observability_workloads, watched
 from pulumi_tiers.observability.alertmanager import IMAGE as ALERTMANAGER_IMAGE
+from pulumi_tiers.observability.component import LogsArgs, ObservabilityArgs
 from pulumi_tiers.observability.component import Observability as WatchingComponent
-from pulumi_tiers.observability.component import ObservabilityArgs
 from pulumi_tiers.observability.exporters import EXPORTERS
 from pulumi_tiers.observability.metrics import CATALOGUE, exported
 from pulumi_tiers.observability.prometheus import IMAGE as PROMETHEUS_IMAGE
@@ -837,10 +837,10 @@ def test_every_alert_fires_and_resolves(tmp_path: Path) -> None:
 # --- the component, in somebody else's program ----------------------------------------------------
 
 
-def program(**arguments: Any) -> Recording:
+def program(more: Mapping[str, StoreArgs] | None = None, **arguments: Any) -> Recording:
     def run() -> None:
         site = Site("shop", {"target": Target.DOCKER})
-        stores: dict[str, StoreArgs] = {"db": {"engine": "postgres"}}
+        stores: dict[str, StoreArgs] = {"db": {"engine": "postgres"}, **(more or {})}
         data = DataTier("shop-data", {"site": site.ref, "stores": stores})
         web: WorkloadArgs = {"image": "web:1", "ports": [{"target": 80}, {"target": 9000}]}
         app = AppTier("shop-app", {"site": site.ref, "services": {"web": web}})
@@ -880,6 +880,25 @@ def test_the_component_watches_what_it_is_told() -> None:
         assert part in text, part
 
 
+def test_the_component_ships_logs_into_the_data_tiers_store() -> None:
+    index: IndexArgs = {"name": "logs", "owner": "logs", "retention": 14}
+    recording = program(
+        {"search": {"engine": "elasticsearch", "indices": [index]}}, logs={"store": "search"}
+    )
+    found = {
+        item.name.removeprefix("shop-watching-"): item.inputs
+        for item in recording.of_type("docker:index/container:Container")
+    }
+    assert {"logstash", "kibana", "filebeat", "search-exporter"} <= set(found)
+    assert "ELASTICSEARCH=http://search:9200" in found["logstash"]["envs"]
+    assert "LOGS_USER=logs" in found["logstash"]["envs"]
+
+
+def test_the_arguments_of_logs_are_the_models_without_what_its_store_says() -> None:
+    assert set(LogsArgs.__annotations__) == set(Logs.model_fields) - {"retention_days", "size"}
+    assert LogsArgs.__required_keys__ == frozenset()
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
@@ -890,6 +909,10 @@ def test_the_component_watches_what_it_is_told() -> None:
         ({"extra_rules": {"Mine": {**RULE, "expr": "up =="}}}, "this is not PromQL"),
         ({"extra_rules": {"Mine": {**RULE, "expr": "orders > 1"}}}, "the metric 'orders'"),
         ({"stores": {"db": {"engine": "postgers"}}}, "did you mean 'postgres'?"),
+        ({"logs": {}}, "logs.store: there is no 'elasticsearch' in 'stores'"),
+        ({"logs": {"store": "db"}}, "logs.store: 'db' has no index 'logs' with the owner 'logs'"),
+        ({"logs": {"store": "db", "size": "3Gi"}}, "logs.size: the store 'db' is the DataTier's"),
+        ({"logs": {"store": "db", "retention_days": 3}}, "logs.retention_days: the store 'db' is"),
     ],
 )
 def test_the_component_refuses_what_it_cannot_watch(arguments: dict[str, Any], told: str) -> None:

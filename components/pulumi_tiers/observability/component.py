@@ -18,6 +18,7 @@ from pulumi_tiers.model.place import Place
 from pulumi_tiers.model.store import Store
 from pulumi_tiers.model.system import Environment, System
 from pulumi_tiers.model.workload import Healthcheck, Metrics, Port, Workload
+from pulumi_tiers.observability.logs import INDEX
 from pulumi_tiers.observability.workloads import check_observability, observability_workloads
 from pulumi_tiers.platforms.base import ConnectionArgs, EndpointArgs, SiteRef, placed, system_of
 
@@ -144,11 +145,8 @@ class LogsArgs(TypedDict):
     version: NotRequired[str]
     """Of Elastic's images. Default: 8.8.0."""
     store: NotRequired[str]
-    """The DataTier's store for the logs. Default: elasticsearch."""
-    retention_days: NotRequired[int]
-    """Days until logs are deleted. Default: 14."""
-    size: NotRequired[str]
-    """Not used here: the store has its own."""
+    """The DataTier's store for the logs, whose index `logs` has the owner `logs`, and says how long
+    they are kept. Default: elasticsearch."""
     collect: NotRequired[bool]
     """Filebeat reads what all containers of a machine print. Default: true."""
     published: NotRequired[int]
@@ -365,6 +363,7 @@ def _check(kind: str, spec: ObservabilitySpec) -> Iterator[Mistake]:
         if store.engine not in ENGINES:
             why = f"there is no engine {shown(store.engine)}"
             yield Mistake(f"{kind}: stores.{name}.engine", why, nearest(store.engine, ENGINES))
+    yield from _check_logs(kind, spec)
     for name, target in spec.targets.items():
         at = f"{kind}: targets.{name}"
         if name not in spec.endpoints:
@@ -379,6 +378,24 @@ def _check(kind: str, spec: ObservabilitySpec) -> Iterator[Mistake]:
             yield Mistake(
                 f"{at}.port", f"'{name}' does not listen on {target.port}", f"it does on {listing}"
             )
+
+
+def _check_logs(kind: str, spec: ObservabilitySpec) -> Iterator[Mistake]:
+    """The store of the logs is not made here, unlike in a plan: it has to be right already."""
+    logs = spec.logs
+    if logs is None:
+        return
+    for key in sorted({"retention_days", "size"} & logs.model_fields_set):
+        why = f"the store '{logs.store}' is the DataTier's, and says this itself"
+        yield Mistake(f"{kind}: logs.{key}", why, "set its size, and its index's retention")
+    store = spec.stores.get(logs.store)
+    if store is None:
+        why = f"there is no '{logs.store}' in 'stores'"
+        yield Mistake(f"{kind}: logs.store", why, nearest(logs.store, spec.stores))
+    elif not any(index.name == index.owner == INDEX for index in store.indices):
+        why = f"'{logs.store}' has no index '{INDEX}' with the owner '{INDEX}'"
+        remedy = f"add {{name: {INDEX}, owner: {INDEX}, retention: 14}} to its indices"
+        yield Mistake(f"{kind}: logs.store", why, f"{remedy}; docs/logs.md has its fields")
 
 
 def _as_system(kind: str, name: str, spec: ObservabilitySpec) -> System:
