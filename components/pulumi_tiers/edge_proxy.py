@@ -12,10 +12,12 @@ from pulumi_tiers.collisions import check_networks, members
 from pulumi_tiers.component import Component, check_provider, refuse, validated
 from pulumi_tiers.data_tier import ResourcesArgs
 from pulumi_tiers.model.base import Model, Name, PortNumber, Text
-from pulumi_tiers.model.edge import Balance, Edge, TlsMode, is_address
+from pulumi_tiers.model.edge import Balance, Edge
+from pulumi_tiers.model.edge_texts import is_address
 from pulumi_tiers.model.errors import Mistake
 from pulumi_tiers.model.place import Place
 from pulumi_tiers.model.system import Target
+from pulumi_tiers.model.tls import TlsMode
 from pulumi_tiers.nginx import Address, Ports
 from pulumi_tiers.nginx.workloads import Pair, check_edge, edge_workloads, logs_name, too_long
 from pulumi_tiers.platforms import platform_for

@@ -13,7 +13,7 @@ from pydantic_core import PydanticKnownError
 
 from pulumi_tiers.model.base import Flag, LabelValue, Model, Name, Text, Whole, Word
 from pulumi_tiers.model.cloud import Cloud, SourceRange
-from pulumi_tiers.model.edge import HostName, Tls
+from pulumi_tiers.model.edge_texts import HostName
 from pulumi_tiers.model.errors import (
     DescriptionError,
     Mistake,
@@ -31,6 +31,7 @@ from pulumi_tiers.model.observability import Observability
 from pulumi_tiers.model.pipeline import PipelineOptions
 from pulumi_tiers.model.store import Managed
 from pulumi_tiers.model.system import Environment, Target
+from pulumi_tiers.model.tls import Tls
 from pulumi_tiers.model.workload import Autoscale, Given, HostAddress
 from pulumi_tiers.systems import SYSTEMS
 

@@ -6,9 +6,10 @@ from types import MappingProxyType
 from typing import Any
 
 from pulumi_tiers.model.base import LONGEST_TEXT
-from pulumi_tiers.model.edge import Edge, EdgePorts, TlsMode
+from pulumi_tiers.model.edge import Edge, EdgePorts
 from pulumi_tiers.model.errors import Mistake, nearest, shown
 from pulumi_tiers.model.system import System, Target
+from pulumi_tiers.model.tls import TlsMode
 from pulumi_tiers.model.workload import (
     CONFIGS,
     Healthcheck,

@@ -12,11 +12,13 @@ from pulumi_tiers.data_tier import ResourcesArgs, StoreArgs
 from pulumi_tiers.engines import ENGINES
 from pulumi_tiers.model import observability as model
 from pulumi_tiers.model.base import Flag, Model, Name, PortNumber, Whole
-from pulumi_tiers.model.edge import Edge, HostName, Route, Tls, TlsMode, Upstream
+from pulumi_tiers.model.edge import Edge, Route, Upstream
+from pulumi_tiers.model.edge_texts import HostName
 from pulumi_tiers.model.errors import Mistake, mistakes_of, nearest, reject, shown
 from pulumi_tiers.model.place import Place
 from pulumi_tiers.model.store import Store
 from pulumi_tiers.model.system import Environment, System
+from pulumi_tiers.model.tls import Tls, TlsMode
 from pulumi_tiers.model.workload import Healthcheck, Metrics, Port, Workload
 from pulumi_tiers.observability.logs import INDEX
 from pulumi_tiers.observability.workloads import check_observability, observability_workloads
