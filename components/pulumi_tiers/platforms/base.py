@@ -161,6 +161,9 @@ class Server:
 After = Sequence[pulumi.Output[list[pulumi.Resource]]]
 """What must be ready before."""
 
+JOB_SECONDS = 60 * 60
+"""How long a job may take; what depends on it waits."""
+
 
 class Platform(ABC):
     """How a description becomes resources on one target. They belong to the `owner`."""

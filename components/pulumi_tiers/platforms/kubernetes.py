@@ -26,6 +26,7 @@ from pulumi_tiers.model.workload import (
     Workload,
 )
 from pulumi_tiers.platforms.base import (
+    JOB_SECONDS,
     After,
     ConnectionArgs,
     Platform,
@@ -64,6 +65,8 @@ _GPU = "nvidia.com/gpu"
 #: There is no such day, and the schedule is suspended: only its template is used.
 _NEVER = "0 0 31 2 *"
 _DAY = 24 * 3600
+#: Seconds of grace that fit into the engine's usual patience.
+_QUICK = 60
 #: Of those that ended well, and of the others: how many are kept with their logs, for a day.
 _RUNS = 3
 _PULL_SECRET = "registries"  # noqa: S105 - a name
@@ -243,14 +246,11 @@ class KubernetesPlatform(Platform):
         part_of: str,
     ) -> pulumi.Resource:
         child = owner.child(name)
-        # The documented "rollout status" waits as long ("PIPELINE CI/CD" of Encontros Tech). For a
-        # GPU, a node may have to be made first.
-        patience = "30m" if workload.gpu else "5m"
         options = owner.child_options(
             depends_on=depends_on(after),
             # The number is the autoscaler's, who takes over what there is.
             ignore_changes=["spec.replicas"] if workload.autoscale else [],
-            custom_timeouts=pulumi.CustomTimeouts(create=patience, update=patience),
+            custom_timeouts=_timeouts(workload),
         )
         template = _template(site, name, workload, self.gpu_label)
         annotations = _annotations(workload)
@@ -991,6 +991,23 @@ def _quantity(size: str) -> str:
     """A size in Compose's spelling as Kubernetes writes it."""
     count = int(size) if size.isdecimal() else size_in_bytes(size)
     return str(count) if count % 1024**2 else f"{count // 1024**2}Mi"
+
+
+def _timeouts(workload: Workload) -> pulumi.CustomTimeouts:
+    """How long the engine waits."""
+    # The documented "rollout status" waits as long ("PIPELINE CI/CD" of Encontros Tech). For a GPU,
+    # a node may have to be made first.
+    start = 30 * 60 if workload.gpu else 5 * 60
+    grace = math.ceil(seconds(workload.stop_grace_period))
+    # What goes may finish its work, and some wait for that before the next one begins.
+    in_turn = workload.stateful or workload.per_node or workload.gpu or _claimed(workload)
+    update = start + grace if in_turn and grace > _QUICK else start
+    return pulumi.CustomTimeouts(
+        create=f"{JOB_SECONDS if workload.job else start}s",
+        update=f"{update}s",
+        # The engine's own are 10 minutes.
+        delete=f"{10 * 60 + grace}s" if grace > _QUICK else None,
+    )
 
 
 def _claimed(workload: Workload) -> list[Volume]:
