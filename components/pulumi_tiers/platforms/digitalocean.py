@@ -15,12 +15,9 @@ from pulumi_tiers.model.cloud import CREDENTIAL_VERSION, LATEST, Cloud
 from pulumi_tiers.model.store import Store
 from pulumi_tiers.model.workload import Workload
 from pulumi_tiers.platforms.base import ClusterRef, Server, SiteRef, ready
-from pulumi_tiers.platforms.kubernetes import (
-    EVERYWHERE,
-    KubernetesPlatform,
-    metadata_of,
-    network_label,
-)
+from pulumi_tiers.platforms.kubernetes import KubernetesPlatform
+from pulumi_tiers.platforms.kubernetes.metadata import metadata_of, network_label
+from pulumi_tiers.platforms.kubernetes.network import EVERYWHERE
 from pulumi_tiers.platforms.labels import LABEL_SERVICE, tag_key
 
 #: What people read who run kubectl or Pulumi where the command isn't on PATH.

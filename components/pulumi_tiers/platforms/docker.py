@@ -28,6 +28,7 @@ from pulumi_tiers.model.workload import (
     Workload,
 )
 from pulumi_tiers.platforms.base import (
+    JOB_SECONDS,
     After,
     ConnectionArgs,
     NetworkRef,
@@ -404,7 +405,9 @@ class DockerPlatform(Platform):
             # Each line says whose it is, for who reads the files: the daemon need not be asked.
             log_opts={"max-size": "10m", "max-file": "3", "labels": ",".join(LABELS_OF_LINES)},
             opts=owner.child_options(
-                depends_on=depends_on(after), ignore_changes=None if exact else ["cpus"]
+                depends_on=depends_on(after),
+                ignore_changes=None if exact else ["cpus"],
+                custom_timeouts=_timeouts(workload, grace),
             ),
         )
 
@@ -434,6 +437,10 @@ only() {
 }"""
 _LITTLE = Resources(cpus=0.5, memory="32m")
 _TEMPORARY = ("/tmp", "/var/tmp")  # noqa: S108
+_PROVIDER_SECONDS = 20 * 60
+"""How long the provider waits for what it deletes, unless it is told otherwise."""
+_MARGIN = 5 * 60
+"""For a slow machine to remove what has ended."""
 _SOCKET = "/var/run/docker.sock"
 
 
@@ -568,6 +575,16 @@ def _cpus_as_read(cpus: float) -> str:
     """
     text = f"{cpus:.9f}"
     return f"{cpus:.1f}" if text.count("0") == 9 else text.rstrip("0")
+
+
+def _timeouts(workload: Workload, grace: int) -> pulumi.CustomTimeouts | None:
+    """Where the provider's own 20 minutes would end a job, or the grace of what finishes its work.
+
+    `grace`: in seconds.
+    """
+    ends = f"{grace + _MARGIN}s" if grace + _MARGIN > _PROVIDER_SECONDS else None
+    done = f"{JOB_SECONDS}s" if workload.job else None
+    return pulumi.CustomTimeouts(create=done, delete=ends) if done or ends else None
 
 
 def _patience(health: Healthcheck) -> int:

@@ -3,7 +3,7 @@
 It is somebody else's: it runs in the cluster already, in the namespace that its chart calls so.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, cast
 
@@ -17,6 +17,7 @@ from pulumi_tiers.model.references import substitute
 from pulumi_tiers.model.store import Store
 from pulumi_tiers.model.workload import Autoscale
 from pulumi_tiers.platforms.base import ConnectionArgs, SiteRef
+from pulumi_tiers.platforms.kubernetes.metadata import metadata_of, selector_of
 from pulumi_tiers.platforms.labels import CLUSTER_DOMAIN, LABEL_NAMESPACE
 
 _NAMESPACE = "keda"
@@ -31,13 +32,8 @@ def scale_by_queue(
     name: str,
     autoscale: Autoscale,
     queue: pulumi.Input[ConnectionArgs],
-    metadata: Callable[[str], kubernetes.meta.v1.ObjectMetaArgsDict],
-    pods_of: Callable[[pulumi.Input[str]], Mapping[str, pulumi.Input[str]]],
 ) -> None:
-    """What KEDA needs for the Deployment of this name: the queue, a login, and a way to the store.
-
-    `metadata`: of an object of the workload's. `pods_of`: what selects the pods of a workload.
-    """
+    """What KEDA needs for the Deployment: the queue, a login, and a way to the store."""
     helper = f"{name}-scaler"
     known = {field: _field(queue, field) for field in _FIELDS}
     namespace = pulumi.Output.from_input(site.get("namespace", ""))
@@ -46,7 +42,7 @@ def scale_by_queue(
     parameters = scaler.apply(lambda found: dict(found.secrets))
     secret = kubernetes.core.v1.Secret(
         owner.child(helper),
-        metadata=metadata(helper),
+        metadata=metadata_of(site, name, helper),
         string_data=_login(known, host, parameters),
         opts=owner.child_options(),
     )
@@ -54,7 +50,7 @@ def scale_by_queue(
         owner.child(name),
         api_version=_API,
         kind="TriggerAuthentication",
-        metadata={**metadata(name), "annotations": _ANNOTATIONS},
+        metadata=metadata_of(site, name, name, _ANNOTATIONS),
         spec={
             "secretTargetRef": parameters.apply(
                 lambda found: [
@@ -67,9 +63,11 @@ def scale_by_queue(
     )
     kubernetes.networking.v1.NetworkPolicy(
         owner.child(helper),
-        metadata=metadata(helper),
+        metadata=metadata_of(site, name, helper),
         # Where the store is outside, these are no pods.
-        spec=_way_in(pods_of(known["host"].apply(_first_label)), known["port"].apply(int)),
+        spec=_way_in(
+            selector_of(site, known["host"].apply(_first_label)), known["port"].apply(int)
+        ),
         opts=owner.child_options(),
     )
     triggers: list[Any] = [
@@ -86,7 +84,7 @@ def scale_by_queue(
         owner.child(name),
         api_version=_API,
         kind="ScaledObject",
-        metadata={**metadata(name), "annotations": _ANNOTATIONS},
+        metadata=metadata_of(site, name, name, _ANNOTATIONS),
         spec={
             "scaleTargetRef": {"name": name},
             "minReplicaCount": autoscale.min,
