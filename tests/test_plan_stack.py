@@ -395,15 +395,33 @@ def test_one_system_can_be_moved_alone() -> None:
 
 
 def test_the_number_of_jobs_needs_a_number() -> None:
-    worker = api(command=["work", "${concurrency}"], environment={"N": "${concurrency}"})
+    worker = api(
+        entrypoint=["run", "--n=${concurrency}"],
+        command=["work", "${concurrency}"],
+        environment={"N": "${concurrency}"},
+    )
     assert mistakes(system({"worker": worker})) == [
         Mistake(
             f"shop: services.worker.{key}",
             "the workload has no concurrency",
             "set the workload's 'concurrency'",
         )
-        for key in ("command[1]", "environment.N")
+        for key in ("command[1]", "entrypoint[1]", "environment.N")
     ]
+
+
+@pytest.mark.parametrize("text", ["${db.url}", "--host=${db.host}", "${secret.TOKEN}"])
+def test_a_reference_in_a_command_would_stay_as_it_is(text: str) -> None:
+    made = api(entrypoint=[text], command=["work", text], healthcheck={"test": ["CMD", text]})
+    found = mistakes(system({"api": made}, {"db": {"engine": "postgres"}}))
+    places = ("command[1]", "entrypoint[0]", "healthcheck.test[1]")
+    assert [item.place for item in found] == [f"shop: services.api.{key}" for key in places]
+    assert {item.remedy for item in found} == {
+        "put it into a variable of 'environment' or 'secrets'"
+    }
+    # A shell's own are its own.
+    shell = api(command=["sh", "-c", "echo ${db} $db ${db[1]} ${x.y}"])
+    assert plan(system({"api": shell}, {"db": {"engine": "postgres"}}))
 
 
 # --- parts, variables, secrets --------------------------------------------------------------------
@@ -502,12 +520,12 @@ def test_variables_reach_every_service_that_takes_them() -> None:
     [made] = plan(
         optional(),
         variables={"shop/LEVEL": "DEBUG", "shop/URL": "https://example.com"},
-        secrets={"shop/API_KEY": "sk-a$b${db.url}"},
+        secrets={"shop/API_KEY": "sk-a$b${db}"},
     ).systems
     assert made.services["api"].environment == {"LEVEL": "DEBUG", "URL": "https://example.com"}
     assert made.services["worker"].environment == {"URL": "https://example.com"}
     # It is no reference to anything.
-    assert made.services["api"].secrets["API_KEY"] == "sk-a$$b$${db.url}"
+    assert made.services["api"].secrets["API_KEY"] == "sk-a$$b$${db}"
     assert "API_KEY" not in made.services["worker"].secrets
 
 
@@ -585,6 +603,21 @@ def test_what_a_stack_says_of_its_services_is_checked(
     config: dict[str, Any], place: str, why: str, remedy: str
 ) -> None:
     assert mistakes(optional(), **config) == [Mistake(place, why, remedy)]
+
+
+@pytest.mark.parametrize("text", ["${db.url}", "https://${db.host}/x", "${secret.JWT_SECRET}"])
+def test_a_stacks_secret_holds_no_reference(text: str) -> None:
+    made = system(
+        {"api": api(optional_secrets=["API_KEY"], secrets={"SIGN": "${secret.JWT_SECRET}"})},
+        {"db": {"engine": "postgres"}},
+    )
+    assert mistakes(made, secrets={"shop/API_KEY": text}) == [
+        Mistake(
+            "tiers:secrets.shop/API_KEY",
+            "it holds a reference, ${...}, and what a stack gives is taken as it is",
+            "write the value itself, or the reference into the description",
+        )
+    ]
 
 
 @pytest.mark.parametrize("key", ["JWT_SECRET", "API_KEY"])
@@ -1085,6 +1118,24 @@ def test_what_belongs_to_a_profile_that_is_off_is_told_so() -> None:
             "choose it in tiers:profiles.pigmeu, or remove this",
         )
     ]
+
+
+def test_secrets_of_a_profile_that_is_off_may_stay() -> None:
+    """Who switches it off for a day could not write an encrypted one down again."""
+    secrets = {"pigmeu/FLOWER_PASSWORD": STRONG, "ocolecionador/postgres/metabase": STRONG}
+    config: dict[str, object] = {
+        "tiers:systems": ["pigmeu", "ocolecionador"],
+        "tiers:port_offsets": {"pigmeu": 100},
+        "tiers:profiles": {"ocolecionador": []},
+        "tiers:secrets": secrets,
+    }
+    made = make_plan("dev", read_settings(config))
+    assert "flower" not in made.systems[0].services
+    config["tiers:secrets"] = {**secrets, "pigmeu/FLOWR_PASSWORD": STRONG}
+    with pytest.raises(DescriptionError) as caught:
+        make_plan("dev", read_settings(config))
+    [mistake] = caught.value.mistakes
+    assert mistake.place == "tiers:secrets.pigmeu/FLOWR_PASSWORD"
 
 
 def test_an_edge_is_published_where_the_stack_says() -> None:

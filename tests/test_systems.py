@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from pulumi_tiers.program import main
+from pulumi_tiers.render.compose import compose
 from pulumi_tiers.render.details import files, labels_of, part_of
 from pulumi_tiers.render.recorder import (
     Json,
@@ -822,14 +823,48 @@ def test_pigmeus_health_check_has_the_documented_numbers(environment: str) -> No
     }
 
 
+#: Service -> seconds, documented (PI-16) or ours (NF-18).
+GRACES = {("pigmeu", "worker"): 30 * 60, ("nutrifitcoach", "worker"): 10 * 60}
+
+
 @ENVIRONMENTS
-def test_a_task_of_pigmeu_may_end(environment: str) -> None:
-    """PI-16: it may take 30 minutes; Docker would kill it after 10 seconds."""
-    for container in containers(copilot(environment), "worker"):
-        assert container.inputs["stopTimeout"] == 30 * 60
-        assert container.inputs["destroyGraceSeconds"] == 30 * 60
-    pod = pods(copilot(environment, "kubernetes"))["worker"]["spec"]
-    assert pod["terminationGracePeriodSeconds"] == 30 * 60
+@pytest.mark.parametrize(("system", "service"), GRACES)
+def test_a_task_may_end_on_docker(system: str, service: str, environment: str) -> None:
+    """PI-16: it may take 30 minutes; Docker would kill it after 10 seconds, and pulumi-docker
+    gives up after 20 minutes."""
+    grace = GRACES[system, service]
+    recording = recorded(system, environment, "docker")
+    for container in containers(recording, service):
+        assert container.inputs["stopTimeout"] == grace
+        assert container.inputs["destroyGraceSeconds"] == grace
+        wanted = {"delete": f"{grace + 300}s"} if grace > 15 * 60 else {}
+        assert container.resource.timeouts == wanted
+    assert one(recording, "api").resource.timeouts == {}
+    # A migration of much data takes its time, too.
+    assert one(recording, "migrations").resource.timeouts == {"create": "3600s"}
+    for name, rendered in compose(recording, "dev")["services"].items():
+        if name.startswith(f"{system}-{service}") and not name.endswith("-files"):
+            assert rendered["stop_grace_period"] == f"{grace}s", name
+
+
+@ENVIRONMENTS
+@pytest.mark.parametrize("target", ["kubernetes", "digitalocean"])
+@pytest.mark.parametrize(("system", "service"), GRACES)
+def test_a_task_may_end_on_kubernetes(
+    system: str, service: str, environment: str, target: str
+) -> None:
+    grace = GRACES[system, service]
+    recording = recorded(system, environment, target)
+    assert pods(recording)[service]["spec"]["terminationGracePeriodSeconds"] == grace
+    timeouts = {
+        item.name.rpartition("-")[2]: item.timeouts
+        for item in recording.resources
+        if item.type.endswith((":Deployment", ":Job"))
+    }
+    # A rollout begins without waiting for the old ones; who deletes them waits for their end.
+    assert timeouts[service] == {"create": "300s", "update": "300s", "delete": f"{grace + 600}s"}
+    assert timeouts["api"] == {"create": "300s", "update": "300s"}
+    assert timeouts["migrations"] == {"create": "3600s", "update": "300s"}
 
 
 @pytest.mark.parametrize(("environment", "kept"), [("development", "no"), ("production", "yes")])

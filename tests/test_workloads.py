@@ -526,16 +526,19 @@ def test_the_number_of_jobs_stands_where_it_is_named(target: Target) -> None:
     service: WorkloadArgs = {
         "image": "worker:1",
         "concurrency": 4,
+        "entrypoint": ["run", "--jobs=${concurrency}"],
         "command": ["work", "-c", "${concurrency}", "--n=${concurrency}"],
         "environment": {"JOBS": "${concurrency}", "HOST": "${db.host}"},
     }
     recording = shop(target, {"worker": service})
     if target is Target.DOCKER:
         made = inputs(recording, "shop-app-worker")
+        assert made["entrypoints"] == ["run", "--jobs=4"]
         assert made["command"] == ["work", "-c", "4", "--n=4"]
         assert made["envs"] == ["HOST=db", "JOBS=4"]
         return
     container = Objects(recording).container("Deployment", "worker")
+    assert container["command"] == ["run", "--jobs=4"]
     assert container["args"] == ["work", "-c", "4", "--n=4"]
     assert {"name": "JOBS", "value": "4"} in container["env"]
 

@@ -312,10 +312,7 @@ _NO_CONCURRENCY = "the workload has no concurrency"
 
 def check_references(place: str, workload: Workload, known: Collection[str]) -> Iterator[Mistake]:
     """References that lead nowhere, or out of the secrets. `known`: the connections' keys."""
-    for position, text in enumerate(workload.command):
-        if isinstance(text, str) and CONCURRENCY in text and workload.concurrency is None:
-            remedy = "set the workload's 'concurrency'"
-            yield Mistake(f"{place}.command[{position}]", _NO_CONCURRENCY, remedy)
+    yield from _check_commands(place, workload, known)
     sections: dict[str, Mapping[str, object]] = {
         "environment": workload.environment,
         "secrets": workload.secrets,
@@ -359,6 +356,27 @@ def check_references(place: str, workload: Workload, known: Collection[str]) -> 
                 elif found.secret and section.endswith("environment"):
                     why = f"'${{{found.text}}}' is secret, and environment is not"
                     yield Mistake(at, why, "move the variable to 'secrets'")
+
+
+def _check_commands(place: str, workload: Workload, known: Collection[str]) -> Iterator[Mistake]:
+    """What stands in a command, where the number of jobs alone is put in."""
+    commands: dict[str, Iterable[object]] = {
+        "entrypoint": workload.entrypoint,
+        "command": workload.command,
+        "healthcheck.test": workload.healthcheck.test if workload.healthcheck else (),
+    }
+    for key, texts in commands.items():
+        for position, text in enumerate(texts):
+            at = f"{place}.{key}[{position}]"
+            for found in references(text) if isinstance(text, str) else []:
+                text = f"${{{found.text}}}"
+                if text == CONCURRENCY and workload.concurrency is None:
+                    yield Mistake(at, _NO_CONCURRENCY, "set the workload's 'concurrency'")
+                # A shell knows no dots: anything else is its own.
+                elif found.connection in known or found.store == GENERATED:
+                    why = f"'{text}' stays as it is: commands can be read by everybody"
+                    remedy = "put it into a variable of 'environment' or 'secrets'"
+                    yield Mistake(at, why, remedy)
 
 
 def _check_dependencies(

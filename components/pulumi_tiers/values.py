@@ -58,6 +58,7 @@ def with_concurrency(workload: Workload) -> Workload:
 
     return workload.model_copy(
         update={
+            "entrypoint": [put(text) for text in workload.entrypoint],
             "command": [put(text) for text in workload.command],
             "environment": {name: put(text) for name, text in workload.environment.items()},
         }

@@ -49,6 +49,8 @@ class Resource:
     ignore_changes: tuple[str, ...] = ()
     #: ``<URN>::<id>`` of the provider, where the program chose one.
     provider: str = ""
+    #: How long the engine waits, where the program says it: ``{"create": "5m"}``.
+    timeouts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -247,6 +249,11 @@ class _Monitor(mocks.MockMonitor):
                 retain_on_delete=request.retainOnDelete,
                 ignore_changes=tuple(request.ignoreChanges),
                 provider=request.provider,
+                timeouts={
+                    step: str(getattr(request.customTimeouts, step))
+                    for step in ("create", "update", "delete")
+                    if getattr(request.customTimeouts, step)
+                },
             )
         )
         state = struct_pb2.Struct()
