@@ -16,12 +16,13 @@ from containers import Containers, stand_in
 from pulumi_tiers.engines import ENGINES
 from pulumi_tiers.model.edge import Edge, Route, Tls, TlsMode, Upstream
 from pulumi_tiers.model.observability import Observability
-from pulumi_tiers.model.store import Store
+from pulumi_tiers.model.store import MONITORING, Store
 from pulumi_tiers.model.system import Environment, System, Target
 from pulumi_tiers.model.workload import Healthcheck, Metrics, Port, Workload
 from pulumi_tiers.nginx import Address
 from pulumi_tiers.nginx.workloads import edge_workloads
 from pulumi_tiers.observability import observability_workloads, watched
+from pulumi_tiers.observability.exporters import monitored
 from pulumi_tiers.observability.metrics import CATALOGUE, program_metrics
 
 #: Told after the first request, and after the first look through all data.
@@ -30,23 +31,34 @@ LATER = {
     *("minio_cluster_usage_object_total", "minio_cluster_usage_total_bytes"),
 }
 PASSWORD = "correct-Horse7battery-staple"
-STORES = {
-    "postgres": Store(engine="postgres", image="postgres:16"),
-    "redis": Store(engine="redis"),
-    "rabbitmq": Store(engine="rabbitmq"),
-    "minio": Store(engine="minio"),
-}
+STORES = monitored(
+    {
+        "postgres": Store(engine="postgres", image="postgres:16"),
+        "redis": Store(engine="redis"),
+        "rabbitmq": Store(engine="rabbitmq"),
+        "minio": Store(engine="minio"),
+    }
+)
 VALUES = {
     f"{name}.{field}": value
-    for name, store in STORES.items()
+    for store_name, store in STORES.items()
+    for name, user in (
+        (store_name, ENGINES[store.engine].admin),
+        (f"{store_name}.{MONITORING}", MONITORING),
+    )
     for field, value in {
-        "host": name,
+        "host": store_name,
         "port": str(ENGINES[store.engine].port),
-        "user": ENGINES[store.engine].admin,
-        "password": PASSWORD,
+        "user": user,
+        "password": f"{PASSWORD}-{user}",
         "database": "postgres",
     }.items()
-} | {f"password.{ENGINES[store.engine].admin}": PASSWORD for store in STORES.values()}
+}
+VALUES |= {
+    f"password.{user}": f"{PASSWORD}-{user}"
+    for store in STORES.values()
+    for user in ENGINES[store.engine].users(store)
+}
 
 
 def pair(folder: Path) -> tuple[str, str]:
@@ -142,7 +154,13 @@ class Watched:
             engine = ENGINES[store.engine]
             if preparing := engine.prepare(name, store):
                 assert containers.run(f"{name}-volume", self._real(preparing), VALUES)[0] == 0
-            self._start(name, engine.workload(name, store))
+            workload = engine.workload(name, store)
+            self._start(name, workload)
+            setup = engine.setup(name, store) if store.monitoring else None
+            if setup:
+                self.containers.wait_healthy(self.names[name], workload)
+                code, told = self.containers.run(f"{name}-setup", self._real(setup), VALUES)
+                assert code == 0, told
         self._start("api", self.system.services["api"])
         edge = self.system.edges["nginx"]
         addresses = {"api": Address("api", 8000)}

@@ -1,11 +1,15 @@
 """Redis: what is described, and what a real server makes of it."""
 
 import json
+import ssl
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import celery
+import kombu
 import pytest
+import redis
 from containers import Containers, stand_in
 from pulumi_tiers.engines.base import Consumer
 from pulumi_tiers.engines.redis import Redis
@@ -64,12 +68,29 @@ def test_there_is_one_connection() -> None:
     ("tls", "url"),
     [
         (False, "redis://:p%40%2F%3A%20@redis:6379/0"),
-        (True, "rediss://default:p%40%2F%3A%20@redis:6379/0"),
+        (True, "rediss://default:p%40%2F%3A%20@redis:6379/0?ssl_cert_reqs=required"),
     ],
 )
 def test_a_url_says_how_to_connect(url: str, *, tls: bool) -> None:
     consumer = Consumer("default", "0")
     assert REDIS.url(consumer, "p@/: ", ["redis"], 6379, tls=tls, store=store()) == url
+
+
+def test_celery_checks_the_certificate_of_a_managed_server() -> None:
+    consumer = Consumer("default", "0")
+    url = REDIS.url(consumer, EVIL, ["db.example"], 25061, tls=True, store=store())
+    pool = redis.ConnectionPool.from_url(url)
+    client = pool.connection_class(**pool.connection_kwargs)
+    assert (client.host, client.port, client.db) == ("db.example", 25061, 0)
+    assert (client.username, client.password) == ("default", EVIL)
+    assert client.cert_reqs == ssl.CERT_REQUIRED
+    with kombu.Connection(url) as broker:
+        assert broker.ssl == {"ssl_cert_reqs": ssl.CERT_REQUIRED}
+        assert (broker.hostname, broker.password) == ("db.example", EVIL)
+    # Without the ending, it is a ValueError.
+    results = celery.Celery(broker=url, backend=url).backend.connparams
+    assert results["ssl_cert_reqs"] == ssl.CERT_REQUIRED
+    assert results["password"] == EVIL
 
 
 def test_only_a_store_that_evicts_nothing_has_a_queue() -> None:
@@ -119,11 +140,14 @@ def here(tmp_path: Path) -> Iterator[Containers]:
         yield containers
 
 
-def ask(here: Containers, name: str, *command: str, password: str = EVIL) -> str:
+def ask(
+    here: Containers, name: str, *command: str, password: str = EVIL, user: str = "default"
+) -> str:
     """What redis-cli says, on the container's own address as another container sees it."""
     done = here.execute(
-        name, "redis-cli", "-h", "redis", *command, environment={"REDISCLI_AUTH": password}
-    )
+        name, "redis-cli", "-h", "redis", "--user", user, *command,
+        environment={"REDISCLI_AUTH": password},
+    )  # fmt: skip
     return (done.stdout + done.stderr).decode().strip()
 
 
@@ -181,12 +205,28 @@ def test_a_server_with_another_password_is_not_healthy(here: Containers) -> None
 
 
 @pytest.mark.docker
-def test_a_copy_brings_the_data_back(here: Containers) -> None:
-    said = store(image=stand_in(REDIS.image))
-    workload, values = REDIS.workload("redis", said), {"password.default": EVIL}
+def test_a_copy_brings_the_data_back_and_an_exporter_reads_numbers_alone(here: Containers) -> None:
+    said = store(image=stand_in(REDIS.image), monitoring=True)
+    workload = REDIS.workload("redis", said)
+    values = {"password.default": EVIL, "password.monitoring": EVIL[::-1]}
     name = here.start("redis", workload, values)
     here.wait_healthy(name, workload)
     ask(here, name, "set", "kept", "yes")
+    assert ask(here, name, "ping") == "PONG"
+    assert "NOAUTH" in ask(here, name, "ping", password="")
+
+    def watch(*command: str) -> str:
+        return ask(here, name, *command, user="monitoring", password=EVIL[::-1])
+
+    assert "maxmemory:" in watch("info", "all")
+    assert watch("config", "get", "maxclients") == "maxclients\n10000"
+    # With everybody's password, it would be everybody.
+    assert watch("config", "get", "requirepass") == "requirepass"
+    for refused in (("get", "kept"), ("config", "set", "maxmemory", "0"), ("acl", "list"),
+                    ("slowlog", "get"), ("monitor",), ("flushall",)):  # fmt: skip
+        assert "NOPERM" in watch(*refused), refused
+    assert "WRONGPASS" in ask(here, name, "ping", user="monitoring")
+
     backup = REDIS.backups(said)[""]
     environment = {"HOST": "redis", "PORT": "6379", "REDISCLI_AUTH": EVIL}
     copy = here.execute(name, *backup.dump, environment=environment)

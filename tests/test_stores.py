@@ -14,9 +14,12 @@ from pulumi_tiers.engines import ENGINES, Consumer, Engine
 from pulumi_tiers.engines.base import SPECIFIC
 from pulumi_tiers.limits import as_placed, is_managed
 from pulumi_tiers.model.errors import mistakes_of
-from pulumi_tiers.model.store import Bucket, Store
-from pulumi_tiers.model.system import System
+from pulumi_tiers.model.observability import Observability
+from pulumi_tiers.model.references import references
+from pulumi_tiers.model.store import MONITORING, Bucket, Store
+from pulumi_tiers.model.system import Environment, System
 from pulumi_tiers.model.workload import Healthcheck, Port, Resources, Volume, Workload
+from pulumi_tiers.observability.exporters import EXPORTERS, exporters, monitored
 from pulumi_tiers.render.recorder import Recording, Secret, record
 from pydantic import ValidationError
 from test_kubernetes import PODS, Objects, shops, violations
@@ -132,6 +135,7 @@ SAID: dict[str, Any] = {
     "console": 15001,
     "databases": [{"name": "shop"}],
     "encryption": True,
+    "monitoring": True,
     "replica_set": "rs0",
     "replicas": 3,
     "password_file": True,
@@ -166,6 +170,67 @@ def test_a_server_gets_the_memory_that_it_needs(engine: Engine) -> None:
     assert refused({"db": little}, Target.DOCKER) == [("stores.db.resources.memory", why)]
     enough = {**little, "resources": {"cpus": 1, "memory": engine.least_memory}}
     assert refused({"db": enough}, Target.DOCKER) == []
+
+
+# --- who reads their numbers ----------------------------------------------------------------------
+
+WATCHED = [engine for engine in ENGINES.values() if "monitoring" in engine.takes]
+
+
+def test_a_store_has_a_user_for_its_exporter_unless_it_tells_its_numbers_itself() -> None:
+    assert {engine.name for engine in WATCHED} == {*EXPORTERS} - {"nginx", "node", "blackbox"}
+    for engine in ENGINES.values():
+        workload = engine.workload("db", Store(engine=engine.name))
+        assert (engine in WATCHED) is not (workload.metrics is not None)
+
+
+@pytest.mark.parametrize("engine", WATCHED, ids=[engine.name for engine in WATCHED])
+def test_an_exporter_is_nobody_who_reads_data(engine: Engine) -> None:
+    said = monitored({"db": Store(engine=engine.name)})["db"]
+    assert MONITORING in engine.users(said)
+    consumer = engine.consumers(said)[MONITORING]
+    assert consumer.user == MONITORING
+    assert engine.consumers(said)[""] == engine.consumers(Store(engine=engine.name))[""]
+    setup = engine.setup("db", said)
+    made = setup.secrets if setup else engine.workload("db", said).secret_files
+    assert f"${{password.{MONITORING}}}" in made.values()
+    system = System(
+        name="shop", title="Shop", environment=Environment.PRODUCTION, stores={"db": said}
+    )
+    for target in Target:
+        managed = is_managed(said, target)
+        exporter = exporters(system, Observability(), target)["db-exporter"]
+        texts = [*exporter.environment.values(), *exporter.secrets.values()]
+        texts += exporter.secret_files.values()
+        used = {found.connection for text in texts for found in references(str(text))}
+        assert used <= {*connection_keys(system.stores, target)}
+        assert all(key == "db.monitoring" for key in used if not managed)
+
+
+def test_a_managed_server_has_the_user_where_the_cloud_knows_rights() -> None:
+    stores = {name: {**EVERY[name], "managed": MANAGED} for name in ("postgres", "redis", "mongo")}
+    told = monitored({name: Store.model_validate(store) for name, store in stores.items()})
+    keys = connection_keys(told, Target.DIGITALOCEAN)
+    assert [key for key in keys if key.endswith(f".{MONITORING}")] == ["postgres.monitoring"]
+    stores["postgres"]["monitoring"] = True
+    recording = recorded(stores, Target.DIGITALOCEAN)
+    users = recording.of_type("digitalocean:index/databaseUser:DatabaseUser")
+    assert "data-postgres-monitoring" in {user.name for user in users}
+
+
+def test_nobody_else_is_called_like_who_reads_the_numbers() -> None:
+    for keys in (
+        {"databases": [{"name": "monitoring"}]},
+        {"databases": [{"name": "shop", "owner": "monitoring"}]},
+        {"admin": "monitoring"},
+    ):
+        said = {"engine": "postgres", **keys}
+        Store.model_validate(said)
+        with pytest.raises(ValidationError) as caught:
+            Store.model_validate({**said, "monitoring": True})
+        [mistake] = mistakes_of(caught.value)
+        assert mistake.place == "monitoring"
+        assert mistake.why == "'monitoring' is who reads the server's numbers, and his connection"
 
 
 # --- where they run -------------------------------------------------------------------------------
@@ -382,7 +447,7 @@ def test_managed_stores_are_the_clouds_own_and_protected() -> None:
     assert isinstance(videos["password"], Secret)
     redis = text(connections["redis"]["url"])
     assert redis.startswith("rediss://default:")
-    assert redis.endswith(":25061/0")
+    assert redis.endswith(":25061/0?ssl_cert_reqs=required")
     assert text(connections["mongo.shop"]["url"]).startswith("mongodb+srv://seller:")
     for name in ("postgres", "redis", "mongo"):
         assert connections[name]["ca"].startswith("__later.digitalocean.")

@@ -73,6 +73,8 @@ class BucketArgs(TypedDict):
     """Whose access key reaches it. Default: the store's admin."""
     versioning: NotRequired[bool]
     """Objects that are overwritten or deleted can be had back. Default: false."""
+    profiles: NotRequired[list[str]]
+    """It is made only where one of these is chosen (``tiers:profiles``). Default: always."""
 
 
 class VhostUserArgs(TypedDict):
@@ -206,6 +208,9 @@ class StoreArgs(TypedDict):
     """Postgres: the admin's password reaches the server as a file. Default: false."""
     encryption: NotRequired[bool]
     """The server encrypts what it writes, with a key of its own. Default: false."""
+    monitoring: NotRequired[bool]
+    """It has a user who may only read its numbers, for an exporter: the connection
+    ``<store>.monitoring``. Default: false."""
     console: NotRequired[int]
     """Port on the Docker host of the server's web console. Default: in-network only."""
     published: NotRequired[int]

@@ -25,6 +25,7 @@ from pulumi_tiers.model.store import Database, Store, secret_key
 from pulumi_tiers.model.system import PROFILE_OFF, Environment, System, Target
 from pulumi_tiers.model.workload import Build, Workload
 from pulumi_tiers.models import DEFAULT_IMAGE as MODEL_IMAGE
+from pulumi_tiers.observability.exporters import monitored
 from pulumi_tiers.observability.logs import log_stores
 from pulumi_tiers.observability.workloads import (
     check_observability,
@@ -507,7 +508,7 @@ def _watched(system: System, settings: Settings, mistakes: list[Mistake]) -> Sys
     system = system.model_copy(
         update={
             "observability": described,
-            "stores": {**system.stores, **log_stores(system, described)},
+            "stores": monitored({**system.stores, **log_stores(system, described)}),
             "edges": {name: watched(edge) for name, edge in system.edges.items()},
         }
     )

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from pulumi_tiers.model.base import LONGEST_TEXT, size_in_bytes
 from pulumi_tiers.model.image import Image
-from pulumi_tiers.model.store import Database, Store
+from pulumi_tiers.model.store import MONITORING, Bucket, Database, Index, Store, Vhost
 from pulumi_tiers.model.workload import Resources, Workload
 
 SPECIFIC = (
@@ -19,6 +19,7 @@ SPECIFIC = (
     "databases",
     "encryption",
     "indices",
+    "monitoring",
     "password_file",
     "policies",
     "queues",
@@ -61,6 +62,8 @@ class Service:
     nodes: tuple[int, ...] = (1, 2, 3)
     #: What runs where a description doesn't say it.
     default: bool = False
+    #: Its users have rights of their own: one may read the server's numbers, and nothing else.
+    monitoring: bool = False
 
 
 @dataclass(frozen=True)
@@ -203,7 +206,9 @@ class Engine(ABC):
         ]
         if theirs.database and not databases:
             databases = [Database(name=theirs.database)]
-        return store.model_copy(update={"admin": theirs.admin, "databases": databases})
+        monitoring = store.monitoring and theirs.monitoring
+        update = {"admin": theirs.admin, "databases": databases, "monitoring": monitoring}
+        return store.model_copy(update=update)
 
     def managed_version(self, store: Store) -> str:
         """The major version of a managed server: as described, else the image's, else empty."""
@@ -258,6 +263,17 @@ class Engine(ABC):
     def memory(self, store: Store) -> int:
         """The server's limit, in bytes."""
         return size_in_bytes((store.resources or self.resources).memory)
+
+
+def by_owner(
+    store: Store, admin: str, things: Iterable[Database | Bucket | Vhost | Index]
+) -> dict[str, Consumer]:
+    """A connection for each of the things, as its owner; the store's own is that of the first."""
+    every = {thing.name: Consumer(thing.owner or admin, thing.name) for thing in things}
+    first = next(iter(every.values()), Consumer(admin, ""))
+    # His database is one that there is; his rights are not about it.
+    numbers = {MONITORING: Consumer(MONITORING, first.database)} if store.monitoring else {}
+    return {"": first, **every, **numbers}
 
 
 def check_setup(texts: Iterable[str]) -> Iterator[tuple[str, str]]:

@@ -4,10 +4,18 @@ import json
 import re
 from typing import Any, ClassVar
 
-from pulumi_tiers.engines.base import Backup, Consumer, Engine, check_setup, encoded, placement
+from pulumi_tiers.engines.base import (
+    Backup,
+    Consumer,
+    Engine,
+    by_owner,
+    check_setup,
+    encoded,
+    placement,
+)
 from pulumi_tiers.model.errors import nearest, shown
 from pulumi_tiers.model.references import literal
-from pulumi_tiers.model.store import Index, Store
+from pulumi_tiers.model.store import MONITORING, Index, Store
 from pulumi_tiers.model.workload import (
     CONFIGS,
     SECRET_FILES,
@@ -105,13 +113,12 @@ class Elasticsearch(Engine):
     # The documented ones; half of the memory is Java's heap.
     resources: ClassVar[Resources] = Resources(cpus=1.0, memory="2g")
     least_memory = "1g"
-    takes: ClassVar[frozenset[str]] = frozenset({"indices", "settings"})
+    takes: ClassVar[frozenset[str]] = frozenset({"indices", "monitoring", "settings"})
 
     def consumers(self, store: Store) -> dict[str, Consumer]:
         """By index: its owner. ``kibana``: as whom Kibana signs in."""
-        every = {index.name: Consumer(index.owner or _ADMIN, index.name) for index in store.indices}
-        first = next(iter(every.values()), Consumer(_ADMIN, ""))
-        return {"": first, **every, _KIBANA_KEY: Consumer(_KIBANA, "")}
+        kibana = {_KIBANA_KEY: Consumer(_KIBANA, "")}
+        return {**by_owner(store, _ADMIN, store.indices), **kibana}
 
     def url(
         self,
@@ -206,7 +213,8 @@ class Elasticsearch(Engine):
                 lines.append(f'ask PUT _security/user/{user}/_password "{password}}}"\n')
                 continue
             own = [index.name for index in store.indices if index.owner == user]
-            put(f"_security/role/tiers-{user}", _role(own))
+            role = _MONITOR if user == MONITORING and store.monitoring else _role(own)
+            put(f"_security/role/tiers-{user}", role)
             roles = f'\\"roles\\":[\\"tiers-{user}\\"]'
             lines.append(f'ask PUT _security/user/{user} "{password},{roles}}}"\n')
         return {**found, "SCRIPT": literal("".join(lines))}
@@ -316,6 +324,13 @@ def _template(index: Index) -> dict[str, Any]:
 def _field(kind: str) -> dict[str, Any]:
     # A document with a longer word would be refused: such a word is kept and not found.
     return {"type": kind, **({"ignore_above": 8191} if kind in ("keyword", "flattened") else {})}
+
+
+#: How much there is of what, and no document.
+_MONITOR = {
+    "cluster": ["monitor"],
+    "indices": [{"names": ["*"], "privileges": ["monitor"]}],
+}
 
 
 def _role(indices: list[str]) -> dict[str, Any]:

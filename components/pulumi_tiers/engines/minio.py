@@ -3,7 +3,7 @@
 import json
 from typing import ClassVar
 
-from pulumi_tiers.engines.base import Backup, Consumer, Engine, Service, placement
+from pulumi_tiers.engines.base import Backup, Consumer, Engine, Service, by_owner, placement
 from pulumi_tiers.model.references import literal
 from pulumi_tiers.model.store import Managed, Store
 from pulumi_tiers.model.workload import (
@@ -69,10 +69,7 @@ class Minio(Engine):
     service: ClassVar[Service] = Service(engine="spaces", port=443, admin="", database="")
 
     def consumers(self, store: Store) -> dict[str, Consumer]:
-        admin = self.admin_of(store)
-        every = {bucket.name: Consumer(bucket.owner or admin, bucket.name)
-                 for bucket in store.buckets}  # fmt: skip
-        return {"": next(iter(every.values()), Consumer(admin, "")), **every}
+        return by_owner(store, self.admin_of(store), store.buckets)
 
     def keys(self, store: Store) -> list[str]:
         return [_KEY] if store.encryption else []
@@ -169,8 +166,7 @@ class Minio(Engine):
             for bucket in store.buckets
             if bucket.versioning
         ]
-        for number, user in enumerate(user for user in store.users if user != admin):
-            variable = f"PASSWORD_{number}"
+        for user, variable in self.password_variables(store).items():
             secrets[variable] = f"${{password.{user}}}"
             own = [bucket.name for bucket in store.buckets if bucket.owner == user]
             environment[f"POLICY_{variable}"] = literal(_policy(own))

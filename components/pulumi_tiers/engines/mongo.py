@@ -4,10 +4,18 @@ import json
 import re
 from typing import ClassVar
 
-from pulumi_tiers.engines.base import Backup, Consumer, Engine, Service, encoded, placement
+from pulumi_tiers.engines.base import (
+    Backup,
+    Consumer,
+    Engine,
+    Service,
+    by_owner,
+    encoded,
+    placement,
+)
 from pulumi_tiers.model.errors import shown
 from pulumi_tiers.model.references import literal
-from pulumi_tiers.model.store import Database, Store
+from pulumi_tiers.model.store import MONITORING, Database, Store
 from pulumi_tiers.model.workload import (
     SECRET_FILES,
     Condition,
@@ -148,14 +156,10 @@ function join() {
 
 const admin = wanted.set ? join() : open(wanted.hosts[0], wanted.admin);
 for (const user of wanted.users) {
-  const roles = [];
-  for (const name of user.databases) {
-    roles.push({ role: "readWrite", db: name }, { role: "dbAdmin", db: name });
-  }
   const known = admin.runCommand({ usersInfo: user.name }).users.length > 0;
   const command = known ? { updateUser: user.name } : { createUser: user.name };
   command.pwd = process.env[user.variable];
-  command.roles = roles;
+  command.roles = user.roles;
   admin.runCommand(command);
   print(`${known ? "updated" : "made"} the user ${user.name}`);
 }
@@ -173,7 +177,7 @@ class Mongo(Engine):
     #: The smallest cache is 256 MiB, and the health check is a second program.
     least_memory = "512m"
     takes: ClassVar[frozenset[str]] = frozenset(
-        {"admin", "databases", "replica_set", "replicas", "settings"}
+        {"admin", "databases", "monitoring", "replica_set", "replicas", "settings"}
     )
     service: ClassVar[Service] = Service(
         engine="mongodb",
@@ -193,13 +197,7 @@ class Mongo(Engine):
         return store.databases or [Database(name="test")]
 
     def consumers(self, store: Store) -> dict[str, Consumer]:
-        admin = self.admin_of(store)
-        databases = self.databases(store)
-        every = {
-            database.name: Consumer(database.owner or admin, database.name)
-            for database in databases
-        }
-        return {"": every[databases[0].name], **every}
+        return by_owner(store, self.admin_of(store), self.databases(store))
 
     def keys(self, store: Store) -> list[str]:
         return [_KEY] if store.replica_set else []
@@ -286,11 +284,7 @@ class Mongo(Engine):
             "set": store.replica_set,
             "hosts": [f"{host}:{self.port}" for host in self.hosts(name, store)],
             "users": [
-                {
-                    "name": user,
-                    "variable": variable,
-                    "databases": [item.name for item in store.databases if item.owner == user],
-                }
+                {"name": user, "variable": variable, "roles": _roles(user, store)}
                 for user, variable in variables.items()
             ],
         }
@@ -388,3 +382,12 @@ class Mongo(Engine):
             return []
         why = f"with a {_CACHE} of {text}, MongoDB is killed at its limit of {limit}"
         return [(why, "lower it, raise resources.memory, or remove it: then it is chosen")]
+
+
+def _roles(user: str, store: Store) -> list[dict[str, str]]:
+    """What a user may do, as MongoDB writes it."""
+    if user == MONITORING and store.monitoring:
+        # What happens to the whole set is written in "local".
+        return [{"role": "clusterMonitor", "db": "admin"}, {"role": "read", "db": "local"}]
+    own = [database.name for database in store.databases if database.owner == user]
+    return [{"role": role, "db": name} for name in own for role in ("readWrite", "dbAdmin")]

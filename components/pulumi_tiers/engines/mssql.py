@@ -4,10 +4,18 @@ import re
 from collections.abc import Iterator
 from typing import ClassVar
 
-from pulumi_tiers.engines.base import Backup, Consumer, Engine, check_setup, encoded, placement
+from pulumi_tiers.engines.base import (
+    Backup,
+    Consumer,
+    Engine,
+    by_owner,
+    check_setup,
+    encoded,
+    placement,
+)
 from pulumi_tiers.model.errors import nearest, shown
 from pulumi_tiers.model.references import literal
-from pulumi_tiers.model.store import Database, Store
+from pulumi_tiers.model.store import MONITORING, Database, Store
 from pulumi_tiers.model.workload import (
     SECRET_FILES,
     Condition,
@@ -88,6 +96,12 @@ DEFAULT SYSUTCDATETIME()); SELECT COUNT(*) FROM dbo.tiers_init WHERE name = N'$2
   ask -d "$1" -i /tmp/init.sql
 }
 """
+# https://github.com/awaragi/prometheus-mssql-exporter#usage: what the server does, and which files
+# it has. No rows of anybody's.
+_MONITORING_SQL = f"""GRANT VIEW SERVER STATE TO [{MONITORING}];
+GRANT VIEW ANY DEFINITION TO [{MONITORING}];
+GO
+"""
 
 
 class Mssql(Engine):
@@ -102,19 +116,14 @@ class Mssql(Engine):
     #: It refuses to start with less than 2000 megabytes.
     least_memory = "2g"
     mixed_passwords = True
-    takes: ClassVar[frozenset[str]] = frozenset({"databases", "settings"})
+    takes: ClassVar[frozenset[str]] = frozenset({"databases", "monitoring", "settings"})
 
     def databases(self, store: Store) -> list[Database]:
         """As described; else the one that clients are in who name none."""
         return store.databases or [Database(name="master")]
 
     def consumers(self, store: Store) -> dict[str, Consumer]:
-        databases = self.databases(store)
-        every = {
-            database.name: Consumer(database.owner or _ADMIN, database.name)
-            for database in databases
-        }
-        return {"": every[databases[0].name], **every}
+        return by_owner(store, _ADMIN, self.databases(store))
 
     def url(
         self,
@@ -183,6 +192,8 @@ class Mssql(Engine):
             for user, variable in self.password_variables(store).items()
         ]
         lines += [f"cat <<'END'\n{_database_sql(database)}END\n" for database in store.databases]
+        if store.monitoring:
+            lines.append(f"cat <<'END'\n{_MONITORING_SQL}END\n")
         lines.append("} >/tmp/setup.sql\nask -i /tmp/setup.sql\n")
         for database in store.databases:
             for script, sql in sorted(database.init_sql.items()):
@@ -193,7 +204,7 @@ class Mssql(Engine):
 
     def setup(self, name: str, store: Store, *, managed: bool = False) -> Workload | None:
         del managed
-        if not store.databases:
+        if not store.databases and not store.monitoring:
             return None
         variables = self.password_variables(store)
         return Workload(

@@ -3,12 +3,20 @@
 import re
 from typing import ClassVar
 
-from pulumi_tiers.engines.base import Backup, Consumer, Engine, Service, encoded, placement
+from pulumi_tiers.engines.base import (
+    Backup,
+    Consumer,
+    Engine,
+    Service,
+    by_owner,
+    encoded,
+    placement,
+)
 from pulumi_tiers.model.base import LONGEST_TEXT
 from pulumi_tiers.model.errors import shown
 from pulumi_tiers.model.image import Image
 from pulumi_tiers.model.references import literal
-from pulumi_tiers.model.store import Database, Store
+from pulumi_tiers.model.store import MONITORING, Database, Store
 from pulumi_tiers.model.workload import (
     SECRET_FILES,
     Condition,
@@ -34,7 +42,9 @@ class Postgres(Engine):
     admin = "postgres"
     resources: ClassVar[Resources] = Resources(cpus=1.0, memory="256m")
     least_memory = "64m"
-    takes: ClassVar[frozenset[str]] = frozenset({"admin", "databases", "password_file", "settings"})
+    takes: ClassVar[frozenset[str]] = frozenset(
+        {"admin", "databases", "monitoring", "password_file", "settings"}
+    )
     service: ClassVar[Service] = Service(
         engine="pg",
         port=25060,
@@ -43,6 +53,7 @@ class Postgres(Engine):
         versions=frozenset({"14", "15", "16", "17", "18"}),
         reserved=frozenset({"_dodb", "postgres"}),
         default=True,
+        monitoring=True,
     )
 
     def databases(self, store: Store) -> list[Database]:
@@ -50,13 +61,7 @@ class Postgres(Engine):
         return store.databases or [Database(name=self.admin_of(store))]
 
     def consumers(self, store: Store) -> dict[str, Consumer]:
-        admin = self.admin_of(store)
-        databases = self.databases(store)
-        every = {
-            database.name: Consumer(database.owner or admin, database.name)
-            for database in databases
-        }
-        return {"": every[databases[0].name], **every}
+        return by_owner(store, self.admin_of(store), self.databases(store))
 
     def url(
         self,
@@ -123,9 +128,11 @@ class Postgres(Engine):
     def setup(self, name: str, store: Store, *, managed: bool = False) -> Workload | None:
         admin = self.admin_of(store)
         databases = self.databases(store)
-        if len(databases) == 1 and not databases[0].owner and not databases[0].init_sql:
+        if not (len(databases) > 1 or databases[0].owner or databases[0].init_sql) and (
+            not store.monitoring
+        ):
             return None
-        users = {} if managed else self._password_variables(store)
+        users = {} if managed else self.password_variables(store)
         environment = {
             "PGHOST": "${server.host}" if managed else name,
             "PGUSER": admin,
@@ -138,7 +145,7 @@ class Postgres(Engine):
                 "PGSSLMODE": "require",
                 "PGDATABASE": self.service.database,
             }
-        statements = _grant_sql(databases) if managed else _setup_sql(databases, users)
+        statements = self._sql(store, users, managed=managed)
         return Workload(
             image=store.image or self.image,
             # The script stands in the environment, so that it needs no file and no volume.
@@ -180,12 +187,19 @@ class Postgres(Engine):
             for database in self.databases(store)
         }
 
-    def _password_variables(self, store: Store) -> dict[str, str]:
-        """The variables of the setup job, by the user whose password each holds."""
-        admin = self.admin_of(store)
-        return {
-            user: f"PASSWORD_{number}" for number, user in enumerate(store.users) if user != admin
-        }
+    def _sql(self, store: Store, users: dict[str, str], *, managed: bool) -> str:
+        """What the setup runs. Written for a variable: its dollar signs begin no references."""
+        databases = self.databases(store)
+        lines = _grant_sql(databases) if managed else _setup_sql(databases, users)
+        if store.monitoring:
+            lines += [
+                f'GRANT CONNECT ON DATABASE "{databases[0].name}" TO {MONITORING};',
+                # A cloud's admin may not be allowed to: then some numbers are missing.
+                f"DO $$ BEGIN GRANT pg_monitor TO {MONITORING};"
+                " EXCEPTION WHEN insufficient_privilege THEN RAISE WARNING"
+                f" '{MONITORING} is not in pg_monitor: %', SQLERRM; END $$;",
+            ]
+        return literal("\n".join(lines))
 
     def check(self, store: Store) -> list[tuple[str, str]]:
         found: list[tuple[str, str]] = []
@@ -195,7 +209,7 @@ class Postgres(Engine):
                 found.append((f"{shown(key)} is not a setting of Postgres", remedy))
             elif key.lower() in _OURS:
                 found.append((f"the setting '{key}' is this library's", "remove it"))
-        size = len(_setup_sql(self.databases(store), self._password_variables(store)).encode())
+        size = len(self._sql(store, self.password_variables(store), managed=False).encode())
         if size > LONGEST_TEXT:
             why = f"the SQL that sets the databases up has {size} bytes"
             remedy = f"keep it below {LONGEST_TEXT}: leave data and later changes to migrations"
@@ -203,11 +217,8 @@ class Postgres(Engine):
         return found
 
 
-def _setup_sql(databases: list[Database], users: dict[str, str]) -> str:
-    """Makes users and databases that are missing, sets passwords, runs each init SQL once.
-
-    Written for a variable: its dollar signs are not the beginnings of references.
-    """
+def _setup_sql(databases: list[Database], users: dict[str, str]) -> list[str]:
+    """Makes users and databases that are missing, sets passwords, runs each init SQL once."""
     lines: list[str] = []
     for user, variable in users.items():
         lines += [
@@ -229,10 +240,10 @@ def _setup_sql(databases: list[Database], users: dict[str, str]) -> str:
                 f'REVOKE CONNECT ON DATABASE "{database.name}" FROM PUBLIC;',
             ]
         lines += _init_sql(database)
-    return literal("\n".join(lines))
+    return lines
 
 
-def _grant_sql(databases: list[Database]) -> str:
+def _grant_sql(databases: list[Database]) -> list[str]:
     """The same where the cloud has made users and databases: their rights, and the init SQL."""
     lines: list[str] = []
     for database in databases:
@@ -245,7 +256,7 @@ def _grant_sql(databases: list[Database]) -> str:
                 f'GRANT ALL ON SCHEMA public TO "{database.owner}";',
             ]
         lines += _init_sql(database)
-    return literal("\n".join(lines))
+    return lines
 
 
 def _init_sql(database: Database) -> list[str]:

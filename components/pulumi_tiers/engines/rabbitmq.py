@@ -11,6 +11,7 @@ from pulumi_tiers.engines.base import (
     Consumer,
     Engine,
     Scaler,
+    by_owner,
     check_setup,
     encoded,
     placement,
@@ -215,11 +216,11 @@ class Rabbitmq(Engine):
     def consumers(self, store: Store) -> dict[str, Consumer]:
         """By virtual host: its owner. By user: who uses one beside its owner."""
         admin, vhosts = self.admin_of(store), self.vhosts(store)
-        every = {vhost.name: Consumer(vhost.owner or admin, vhost.name) for vhost in vhosts}
+        every = by_owner(store, admin, vhosts)
         for vhost in vhosts:
             for user in vhost.users:
                 every.setdefault(user.name, Consumer(user.name, vhost.name))
-        return {"": every[vhosts[0].name], **every}
+        return every
 
     def url(
         self,

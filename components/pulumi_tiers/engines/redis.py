@@ -7,7 +7,7 @@ from pulumi_tiers.engines.base import Backup, Consumer, Engine, Scaler, Service,
 from pulumi_tiers.model.base import size_in_bytes
 from pulumi_tiers.model.errors import nearest, shown
 from pulumi_tiers.model.references import literal
-from pulumi_tiers.model.store import Store
+from pulumi_tiers.model.store import MONITORING, Store
 from pulumi_tiers.model.workload import (
     SECRET_FILES,
     Healthcheck,
@@ -18,6 +18,7 @@ from pulumi_tiers.model.workload import (
 )
 
 _PASSWORD = f"{SECRET_FILES}/password"
+_MONITORING = f"{SECRET_FILES}/{MONITORING}"
 _POLICY = "maxmemory-policy"
 _NO_EVICTION = "noeviction"
 _POLICIES = (
@@ -44,6 +45,23 @@ _START = rf"""umask 077
 {{
   printf '%s\n' "$REDIS_CONF"
   printf 'requirepass "%s"\n' "$(sed 's/[\\"]/\\&/g' {_PASSWORD})"
+}} >/tmp/redis.conf
+exec redis-server /tmp/redis.conf
+"""
+_RIGHTS = (
+    "-@all +ping +info +config|get +client|setname +cluster|info +latency|latest"
+    " +latency|histogram +slowlog|len"
+)
+# The exporter asks for the configuration, and would be told a `requirepass`: so the file says
+# hashes. It reads no key, and sets nothing.
+_START_MONITORED = rf"""umask 077
+user() {{
+  printf 'user %s on #%s %s\n' "$1" "$(tr -d '\n' <"$2" | sha256sum | cut -d ' ' -f 1)" "$3"
+}}
+{{
+  printf '%s\n' "$REDIS_CONF"
+  user default {_PASSWORD} '~* &* +@all'
+  user {MONITORING} {_MONITORING} '{_RIGHTS}'
 }} >/tmp/redis.conf
 exec redis-server /tmp/redis.conf
 """
@@ -79,7 +97,7 @@ class Redis(Engine):
     admin = "default"
     resources: ClassVar[Resources] = Resources(cpus=0.5, memory="128m")
     least_memory = "32m"
-    takes: ClassVar[frozenset[str]] = frozenset({"settings"})
+    takes: ClassVar[frozenset[str]] = frozenset({"monitoring", "settings"})
     service: ClassVar[Service] = Service(
         engine="valkey",
         port=25061,
@@ -91,8 +109,10 @@ class Redis(Engine):
     )
 
     def consumers(self, store: Store) -> dict[str, Consumer]:
-        del store
-        return {"": Consumer(self.admin, "0")}
+        found = {"": Consumer(self.admin, "0")}
+        if store.monitoring:
+            found[MONITORING] = Consumer(MONITORING, "0")
+        return found
 
     def url(
         self,
@@ -105,9 +125,11 @@ class Redis(Engine):
         store: Store,
     ) -> str:
         del store
-        # Clients from before Redis 6 know no users, and `requirepass` needs none.
-        scheme, user = ("rediss", consumer.user) if tls else ("redis", "")
-        return f"{scheme}://{user}:{encoded(password)}@{hosts[0]}:{port}/{consumer.database}"
+        # Clients from before Redis 6 know no users, and that of everybody needs no name.
+        user = consumer.user if tls or consumer.user != self.admin else ""
+        where = f"{user}:{encoded(password)}@{hosts[0]}:{port}/{consumer.database}"
+        # Without the ending, Celery keeps no results, and its broker believes any certificate.
+        return f"rediss://{where}?ssl_cert_reqs=required" if tls else f"redis://{where}"
 
     def settings(self, store: Store) -> dict[str, str]:
         """The lines of redis.conf that can be set otherwise."""
@@ -124,11 +146,14 @@ class Redis(Engine):
     def workload(self, name: str, store: Store) -> Workload:
         settings = {"port": str(self.port), "dir": "/data", **self.settings(store)}
         lines = "\n".join(f"{key} {value}" for key, value in settings.items())
+        files = {"password": f"${{password.{self.admin}}}"}
+        if store.monitoring:
+            files[MONITORING] = f"${{password.{MONITORING}}}"
         return Workload(
             image=store.image or self.image,
-            command=["sh", "-c", _START],
+            command=["sh", "-c", _START_MONITORED if store.monitoring else _START],
             environment={"REDIS_CONF": literal(lines)},
-            secret_files={"password": f"${{password.{self.admin}}}"},
+            secret_files=files,
             ports=[Port(target=self.port, published=store.published, scheme="redis")],
             volumes=[Volume(name=store.volume or f"{name}-data", target="/data", size=store.size)],
             tmpfs={"/tmp": ""},  # noqa: S108

@@ -94,6 +94,8 @@ class Bucket(Model):
     owner: Identifier | None = None
     #: Objects that are overwritten or deleted can be had back.
     versioning: Flag = False
+    #: It is made only where one of them is chosen (`tiers:profiles`). Default: always.
+    profiles: list[Name] = []
 
 
 _VHOST = re.compile(r"[A-Za-z0-9_/-]{1,60}")
@@ -344,6 +346,10 @@ class Managed(Model):
     version: Annotated[Slug, BeforeValidator(_version)] | None = None
 
 
+MONITORING = "monitoring"
+"""The user of a monitored store who may only read its server's numbers, and his connection."""
+
+
 class Store(Model):
     """One store. Its key in the description is the host name that programs connect to."""
 
@@ -372,6 +378,8 @@ class Store(Model):
     password_file: Flag = False
     #: The server encrypts what it writes, with a key of its own.
     encryption: Flag = False
+    #: An exporter has a user of its own, `MONITORING`.
+    monitoring: Flag = False
     #: Port on the Docker host. Not given: reachable in the system's own network only.
     published: PortNumber | None = None
     #: The same for the server's web console, where it has one.
@@ -414,6 +422,11 @@ class Store(Model):
                 f" {self.replicas // 2} of them are away, like one of {self.replicas - 1}"
             )
             yield ("replicas",), why, "give an odd number, such as 3"
+        things = (*self.databases, *self.buckets, *self.vhosts, *self.indices)
+        taken = {self.admin, *self.users, *(thing.name for thing in things)}
+        if self.monitoring and MONITORING in taken:
+            why = f"'{MONITORING}' is who reads the server's numbers, and his connection"
+            yield ("monitoring",), why, "give what has this name here another one"
 
     @property
     def users(self) -> list[str]:

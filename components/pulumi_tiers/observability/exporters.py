@@ -1,18 +1,22 @@
 """Exporters: what asks a server for its numbers and tells them as Prometheus reads them.
 
-Each connects as the user of its store's connection: see docs/observability.md.
+Where the store is `monitored`, each connects as the user who may read numbers, and nothing else.
+
+An engine without an exporter is watched by its own metrics, if its workload has such, or not at
+all. One more exporter is one function, and one line of `EXPORTERS`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import yaml
 
+from pulumi_tiers.engines import ENGINES
 from pulumi_tiers.limits import is_managed
 from pulumi_tiers.model.edge import Edge, TlsMode
 from pulumi_tiers.model.observability import Observability
-from pulumi_tiers.model.store import Store
+from pulumi_tiers.model.store import MONITORING, Store
 from pulumi_tiers.model.system import System, Target
 from pulumi_tiers.model.workload import (
     CONFIGS,
@@ -51,7 +55,8 @@ class Exporter:
 
     image: str
     port: int
-    #: Its arguments for one store: environment, secrets, files, command.
+    #: Its arguments for one store, of whose connection it is given the key, and whether it is one
+    #: with TLS: environment, secrets, files, command.
     arguments: Callable[[str, bool], dict[str, Any]] | None = None
     #: Where it is healthy by itself, whatever its server does. None: its image has no shell.
     health: str | None = "/"
@@ -74,7 +79,10 @@ def _postgres(name: str, tls: bool) -> dict[str, Any]:
 def _redis(name: str, tls: bool) -> dict[str, Any]:
     scheme = "rediss" if tls else "redis"
     return {
-        "environment": {"REDIS_ADDR": f"{scheme}://${{{name}.host}}:${{{name}.port}}"},
+        "environment": {
+            "REDIS_ADDR": f"{scheme}://${{{name}.host}}:${{{name}.port}}",
+            "REDIS_USER": f"${{{name}.user}}",
+        },
         "secrets": {"REDIS_PASSWORD": f"${{{name}.password}}"},
     }
 
@@ -106,7 +114,7 @@ def _mssql(name: str, tls: bool) -> dict[str, Any]:
 def _elasticsearch(name: str, tls: bool) -> dict[str, Any]:
     scheme = "https" if tls else "http"
     return {
-        "command": [f"--es.uri={scheme}://{name}:9200", "--es.timeout=10s"],
+        "command": [f"--es.uri={scheme}://{name.partition('.')[0]}:9200", "--es.timeout=10s"],
         "environment": {"ES_USERNAME": f"${{{name}.user}}"},
         "secrets": {"ES_PASSWORD": f"${{{name}.password}}"},
     }
@@ -152,6 +160,16 @@ def health(port: int, path: str) -> Healthcheck:
         retries=12,
         path=path,
     )
+
+
+def monitored(stores: Mapping[str, Store]) -> dict[str, Store]:
+    """The stores, with a user for the exporter where they have one and can have the other."""
+    return {
+        name: store.model_copy(update={"monitoring": True})
+        if store.engine in EXPORTERS and "monitoring" in ENGINES[store.engine].takes
+        else store
+        for name, store in stores.items()
+    }
 
 
 def exporters(system: System, observability: Observability, target: Target) -> dict[str, Workload]:
@@ -200,15 +218,18 @@ def _workload(kind: str, job: str, observability: Observability, **arguments: An
 
 
 def _of_store(name: str, store: Store, observability: Observability, target: Target) -> Workload:
-    arguments = EXPORTERS[store.engine].arguments
+    arguments, engine = EXPORTERS[store.engine].arguments, ENGINES[store.engine]
     assert arguments is not None
+    managed = is_managed(store, target)
+    known = engine.consumers(engine.as_managed(store) if managed else store)
+    connection = f"{name}.{MONITORING}" if MONITORING in known and store.monitoring else name
     return _workload(
         store.engine,
         name,
         observability,
         networks=store.networks,
         depends_on={name: Condition.SERVICE_HEALTHY},
-        **arguments(name, is_managed(store, target)),
+        **arguments(connection, managed),
     )
 
 
