@@ -13,10 +13,11 @@ from pulumi_tiers.model.observability import Logs, Observability, ProgramMetrics
 from pulumi_tiers.model.store import Store
 from pulumi_tiers.model.system import Environment, System, Target
 from pulumi_tiers.model.workload import Metrics, Port, Workload
-from pulumi_tiers.observability.dashboards import Kind, dashboards, documented, metrics_of
+from pulumi_tiers.observability.dashboards import dashboards, documented, metrics_of
 from pulumi_tiers.observability.grafana import check_grafana, grafana_workloads
 from pulumi_tiers.observability.logs import log_stores
 from pulumi_tiers.observability.metrics import ALWAYS, CATALOGUE, exported, program_metrics
+from pulumi_tiers.observability.panels import Kind
 from pulumi_tiers.systems import SYSTEMS
 
 DOCUMENTED = ["Visão Geral", "Performance", "Recursos", "Aplicação", "Infraestrutura"]

@@ -23,13 +23,14 @@ from pulumi_tiers.model.system import Environment, System, Target
 from pulumi_tiers.model.workload import Autoscale, Healthcheck, Metrics, Port, Workload
 from pulumi_tiers.observability import check_observability, observability_workloads, watched
 from pulumi_tiers.observability.alertmanager import IMAGE as ALERTMANAGER_IMAGE
+from pulumi_tiers.observability.alerts import Alert
 from pulumi_tiers.observability.component import LogsArgs, ObservabilityArgs
 from pulumi_tiers.observability.component import Observability as WatchingComponent
 from pulumi_tiers.observability.exporters import EXPORTERS
 from pulumi_tiers.observability.metrics import CATALOGUE, exported
 from pulumi_tiers.observability.prometheus import IMAGE as PROMETHEUS_IMAGE
-from pulumi_tiers.observability.rules import NAMES, Alert, alerts
-from pulumi_tiers.observability.workloads import scrape_jobs
+from pulumi_tiers.observability.prometheus import jobs
+from pulumi_tiers.observability.rules import NAMES, alerts
 from pulumi_tiers.promql import metrics_in
 from pulumi_tiers.render.recorder import Recording, record
 from pulumi_tiers.site import Site
@@ -85,8 +86,12 @@ def config_of(system: System, target: Target = Target.DOCKER, **keys: Any) -> di
 
 
 def rules_of(system: System, target: Target = Target.DOCKER, **keys: Any) -> list[Alert]:
-    wanted = observed(**keys)
-    return alerts(system, wanted, target, scrape_jobs(system, wanted, target))
+    return alerts_of(system, observed(**keys), target)
+
+
+def alerts_of(system: System, wanted: Observability, target: Target) -> list[Alert]:
+    watchers = observability_workloads(system, wanted, target)
+    return alerts(system, wanted, target, jobs(system, wanted, target, watchers))
 
 
 # --- whom Prometheus asks -------------------------------------------------------------------------
@@ -240,7 +245,7 @@ def everywhere() -> Iterator[Any]:
 def test_every_metric_in_a_rule_is_exported_by_something(system: System, target: Target) -> None:
     wanted = system.observability or Observability()
     known = exported(system, wanted, target)
-    found = alerts(system, wanted, target, scrape_jobs(system, wanted, target))
+    found = alerts_of(system, wanted, target)
     assert found
     for alert in found:
         assert metrics_in(alert.expr) <= known, alert.name

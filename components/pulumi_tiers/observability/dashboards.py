@@ -4,65 +4,14 @@ A panel is there only where everything that it asks for is exported: no panel st
 nobody measures that. Their titles are the document's language.
 """
 
-import json
 import re
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from collections.abc import Collection, Iterator
+from dataclasses import replace
 from typing import Any
 
-from pulumi_tiers.model.observability import Observability
+from pulumi_tiers.model.observability import Observability, ProgramMetrics, Thresholds
+from pulumi_tiers.observability.panels import Dashboard, Kind, Panel, Query, document
 from pulumi_tiers.promql import metrics_in
-
-METRICS = {"type": "prometheus", "uid": "prometheus"}
-LOGS = {"type": "elasticsearch", "uid": "elasticsearch"}
-#: What Grafana 11.6 and 12.0 write; newer ones take it over as they load it.
-_SCHEMA_VERSION = 41
-_COLUMNS = 24
-
-
-class Kind(StrEnum):
-    """Grafana's words for how a panel looks."""
-
-    NUMBER = "stat"
-    LINES = "timeseries"
-    STATES = "state-timeline"
-    LOGS = "logs"
-
-
-#: Width and height on Grafana's grid of 24 columns.
-_SIZES = {Kind.NUMBER: (4, 4), Kind.LINES: (12, 8), Kind.STATES: (24, 10), Kind.LOGS: (24, 10)}
-
-
-@dataclass(frozen=True)
-class Query:
-    """A line, or a group of them. For logs, `expr` is Lucene's language."""
-
-    expr: str
-    legend: str = ""
-
-
-@dataclass(frozen=True)
-class Panel:
-    """One panel: several queries where they belong into one picture."""
-
-    title: str
-    queries: tuple[Query, ...]
-    kind: Kind = Kind.LINES
-    #: https://grafana.com/docs/grafana/latest/panels-visualizations/configure-standard-options/
-    unit: str = "short"
-    #: From it on, it is shown in red: the threshold of an alert.
-    limit: float | None = None
-
-
-@dataclass(frozen=True)
-class Dashboard:
-    """One dashboard. `rows`: what stands under which heading."""
-
-    uid: str
-    title: str
-    description: str
-    rows: dict[str, tuple[Panel, ...]]
 
 
 def _number(title: str, expr: str, unit: str = "short", limit: float | None = None) -> Panel:
@@ -81,326 +30,341 @@ def _states(title: str, expr: str, legend: str) -> Panel:
 
 def documented(observability: Observability) -> list[Dashboard]:
     """The five dashboards with every panel that there could be."""
-    program, thresholds = observability.program, observability.thresholds
-    requests, duration = program.requests, program.duration
-    jobs, queue = program.jobs, program.queue_length
-    rate = f"sum by (job) (rate({requests}[$__rate_interval]))"
-    failed = f'sum by (job) (rate({requests}{{status=~"5.."}}[$__rate_interval]))'
-    error_percent = f"100 * ({failed} or {rate} * 0) / {rate}"
     return [
-        Dashboard(
-            "visao-geral",
-            "Visão Geral",
-            "Estado de todos os serviços",
-            {
-                "Estado": (
-                    _number("Serviços no ar", "sum(up)"),
-                    _number("Serviços fora do ar", "count(up == 0) or vector(0)", limit=1),
-                    _number(
-                        "Alertas ativos",
-                        'count(ALERTS{alertstate="firing"}) or vector(0)',
-                        limit=1,
-                    ),
-                    _number("Requisições por segundo", f"sum(rate({requests}[5m]))", "reqps"),
-                    _number(
-                        "Certificado expira em",
-                        "min(probe_ssl_earliest_cert_expiry) - time()",
-                        "s",
-                    ),
-                    _states("Serviços", "min by (job) (up)", "{{job}}"),
-                    _states(
-                        "Dependências",
-                        f"min by (job, dependency) ({program.dependency_up})",
-                        "{{job}} → {{dependency}}",
-                    ),
-                    _states(
-                        "Verificações de saúde", "min by (service) (probe_success)", "{{service}}"
-                    ),
-                )
-            },
-        ),
-        Dashboard(
-            "performance",
-            "Performance",
-            "Tempo de resposta e vazão",
-            {
-                "Requisições": (
-                    _lines("Vazão", rate, "{{job}}", "reqps"),
-                    Panel(
-                        "Tempo de resposta",
-                        tuple(
-                            Query(
-                                f"histogram_quantile({part}, sum by (le)"
-                                f" (rate({duration}_bucket[$__rate_interval])))",
-                                legend,
-                            )
-                            for part, legend in ((0.5, "p50"), (0.95, "p95"), (0.99, "p99"))
-                        ),
-                        unit="s",
-                        limit=thresholds.response_seconds,
-                    ),
-                    _lines(
-                        "Tempo de resposta por serviço (p95)",
-                        f"histogram_quantile(0.95, sum by (job, le)"
-                        f" (rate({duration}_bucket[$__rate_interval])))",
-                        "{{job}}",
-                        "s",
-                        thresholds.response_seconds,
-                    ),
-                    _lines(
-                        "Erros (5xx)", error_percent, "{{job}}", "percent", thresholds.error_percent
-                    ),
-                    _lines(
-                        "Requisições no nginx",
-                        "sum by (job) (rate(nginx_http_requests_total[$__rate_interval]))",
-                        "{{job}}",
-                        "reqps",
-                    ),
-                ),
-                "Banco de dados": (
-                    _lines(
-                        "Transações no PostgreSQL",
-                        "sum by (datname) (rate(pg_stat_database_xact_commit[$__rate_interval]))",
-                        "{{datname}}",
-                        "ops",
-                    ),
-                    _lines(
-                        "Leituras do PostgreSQL respondidas da memória",
-                        "100 * sum by (datname) (rate(pg_stat_database_blks_hit[5m]))"
-                        " / sum by (datname) (rate(pg_stat_database_blks_hit[5m])"
-                        " + rate(pg_stat_database_blks_read[5m]))",
-                        "{{datname}}",
-                        "percent",
-                    ),
-                    _lines(
-                        "Operações no MongoDB",
-                        "sum by (legacy_op_type) (rate(mongodb_ss_opcounters[$__rate_interval]))",
-                        "{{legacy_op_type}}",
-                        "ops",
-                    ),
-                    _lines(
-                        "Requisições ao armazenamento de objetos",
-                        "sum by (api) (rate(minio_s3_requests_total[$__rate_interval]))",
-                        "{{api}}",
-                        "reqps",
-                    ),
-                ),
-                "Cache e filas": (
-                    Panel(
-                        "Redis: acertos e falhas",
-                        (
-                            Query(
-                                "sum(rate(redis_keyspace_hits_total[$__rate_interval]))", "acertos"
-                            ),
-                            Query(
-                                "sum(rate(redis_keyspace_misses_total[$__rate_interval]))", "falhas"
-                            ),
-                        ),
-                        unit="ops",
-                    ),
-                    _lines(
-                        "Redis: comandos",
-                        "sum by (job) (rate(redis_commands_processed_total[$__rate_interval]))",
-                        "{{job}}",
-                        "ops",
-                    ),
-                    _lines(
-                        "RabbitMQ: mensagens à espera",
-                        "sum by (queue) (rabbitmq_queue_messages_ready)",
-                        "{{queue}}",
-                        limit=thresholds.queue_length,
-                    ),
-                    _lines(
-                        "Duração dos trabalhos (p95)",
-                        f"histogram_quantile(0.95, sum by (job, le)"
-                        f" (rate({program.job_duration}_bucket[$__rate_interval])))",
-                        "{{job}}",
-                        "s",
-                    ),
-                ),
-            },
-        ),
-        Dashboard(
-            "recursos",
-            "Recursos",
-            "CPU, memória e disco",
-            {
-                "Máquinas": (
-                    _lines(
-                        "CPU",
-                        '100 * (1 - avg by (instance) (rate(node_cpu_seconds_total{mode="idle"}'
-                        "[$__rate_interval])))",
-                        "{{instance}}",
-                        "percent",
-                        thresholds.cpu_percent,
-                    ),
-                    _lines(
-                        "Memória",
-                        "100 * (1 - node_memory_MemAvailable_bytes / node_memory_MemTotal_bytes)",
-                        "{{instance}}",
-                        "percent",
-                        thresholds.memory_percent,
-                    ),
-                    _lines(
-                        "Disco",
-                        "100 * (1 - node_filesystem_avail_bytes / node_filesystem_size_bytes)",
-                        "{{instance}} {{mountpoint}}",
-                        "percent",
-                        thresholds.disk_percent,
-                    ),
-                    Panel(
-                        "Leitura e escrita no disco",
-                        (
-                            Query(
-                                "sum by (instance)"
-                                " (rate(node_disk_read_bytes_total[$__rate_interval]))",
-                                "{{instance}} leitura",
-                            ),
-                            Query(
-                                "sum by (instance)"
-                                " (rate(node_disk_written_bytes_total[$__rate_interval]))",
-                                "{{instance}} escrita",
-                            ),
-                        ),
-                        unit="Bps",
-                    ),
-                    _lines("Carga", "node_load5", "{{instance}}"),
-                ),
-                "Processos": (
-                    _lines(
-                        "CPU por serviço",
-                        "sum by (job) (rate(process_cpu_seconds_total[$__rate_interval]))",
-                        "{{job}}",
-                    ),
-                    _lines(
-                        "Memória por serviço",
-                        "sum by (job) (process_resident_memory_bytes)",
-                        "{{job}}",
-                        "bytes",
-                    ),
-                ),
-                "Dados": (
-                    _lines(
-                        "PostgreSQL: tamanho",
-                        "pg_database_size_bytes",
-                        "{{datname}}",
-                        "bytes",
-                    ),
-                    _lines("Redis: memória", "redis_memory_used_bytes", "{{job}}", "bytes"),
-                    _lines(
-                        "Elasticsearch: memória do Java",
-                        '100 * elasticsearch_jvm_memory_used_bytes{area="heap"}'
-                        ' / elasticsearch_jvm_memory_max_bytes{area="heap"}',
-                        "{{name}}",
-                        "percent",
-                    ),
-                    _lines(
-                        "Armazenamento de objetos: uso",
-                        "sum by (job) (minio_cluster_usage_total_bytes)",
-                        "{{job}}",
-                        "bytes",
-                    ),
-                ),
-            },
-        ),
-        Dashboard(
-            "aplicacao",
-            "Aplicação",
-            "Registros de erros e métricas de negócio",
-            {
-                "Erros": (
-                    _lines("Respostas 5xx", failed, "{{job}}", "reqps"),
-                    _lines(
-                        "Respostas 4xx",
-                        f'sum by (job) (rate({requests}{{status=~"4.."}}[$__rate_interval]))',
-                        "{{job}}",
-                        "reqps",
-                    ),
-                    _lines(
-                        "Logins recusados por minuto",
-                        f"sum by (job) (rate({program.login_failures}[5m])) * 60",
-                        "{{job}}",
-                        limit=thresholds.login_failures_per_minute,
-                    ),
-                    Panel(
-                        "Registros de erros",
-                        (Query("level:(error OR fatal OR critical)"),),
-                        kind=Kind.LOGS,
-                    ),
-                ),
-                "Negócio": (
-                    _lines(
-                        "Trabalhos por minuto",
-                        f"sum by (job, outcome) (rate({jobs}[$__rate_interval])) * 60",
-                        "{{job}} {{outcome}}",
-                    ),
-                    _lines(
-                        "Fila",
-                        f"max by (queue) ({queue})",
-                        "{{queue}}",
-                        "short",
-                        thresholds.queue_length,
-                    ),
-                    _lines(
-                        "Qualidade dos resultados",
-                        f"sum by (job) (rate({program.job_quality}_sum[15m]))"
-                        f" / sum by (job) (rate({program.job_quality}_count[15m]))",
-                        "{{job}}",
-                        "percentunit",
-                    ),
-                ),
-            },
-        ),
-        Dashboard(
-            "infraestrutura",
-            "Infraestrutura",
-            "Contêineres e serviços",
-            {
-                "Contêineres": (
-                    _states("No ar", "up", "{{job}} {{instance}}"),
-                    _lines(
-                        "Reinícios na última hora",
-                        "sum by (job) (changes(process_start_time_seconds[1h]))",
-                        "{{job}}",
-                    ),
-                    _lines("Duração da coleta", "scrape_duration_seconds", "{{instance}}", "s"),
-                ),
-                "Serviços": (
-                    Panel(
-                        "PostgreSQL: conexões",
-                        (
-                            Query("sum(pg_stat_activity_count)", "em uso"),
-                            Query("max(pg_settings_max_connections)", "limite"),
-                        ),
-                    ),
-                    Panel(
-                        "Redis: conexões",
-                        (Query("redis_connected_clients", "{{job}}"),),
-                    ),
-                    Panel(
-                        "Redis: memória",
-                        (
-                            Query("redis_memory_used_bytes", "{{job}} em uso"),
-                            Query("redis_memory_max_bytes", "{{job}} limite"),
-                        ),
-                        unit="bytes",
-                    ),
-                    _lines(
-                        "MongoDB: conexões",
-                        'mongodb_ss_connections{conn_type="current"}',
-                        "{{instance}}",
-                    ),
-                    _lines("RabbitMQ: conexões", "rabbitmq_connections", "{{job}}"),
-                    _lines("SQL Server: conexões", "sum(mssql_connections)", "conexões"),
-                    _lines("nginx: conexões", "nginx_connections_active", "{{job}}"),
-                    _lines(
-                        "Elasticsearch: documentos", "sum(elasticsearch_indices_docs)", "documentos"
-                    ),
-                    _lines("Prometheus: séries", "prometheus_tsdb_head_series", "{{instance}}"),
-                ),
-            },
-        ),
+        _overview(observability.program),
+        _performance(observability.program, observability.thresholds),
+        _resources(observability.thresholds),
+        _application(observability.program, observability.thresholds),
+        _infrastructure(),
     ]
+
+
+def _overview(program: ProgramMetrics) -> Dashboard:
+    return Dashboard(
+        "visao-geral",
+        "Visão Geral",
+        "Estado de todos os serviços",
+        {
+            "Estado": (
+                _number("Serviços no ar", "sum(up)"),
+                _number("Serviços fora do ar", "count(up == 0) or vector(0)", limit=1),
+                _number(
+                    "Alertas ativos",
+                    'count(ALERTS{alertstate="firing"}) or vector(0)',
+                    limit=1,
+                ),
+                _number("Requisições por segundo", f"sum(rate({program.requests}[5m]))", "reqps"),
+                _number(
+                    "Certificado expira em",
+                    "min(probe_ssl_earliest_cert_expiry) - time()",
+                    "s",
+                ),
+                _states("Serviços", "min by (job) (up)", "{{job}}"),
+                _states(
+                    "Dependências",
+                    f"min by (job, dependency) ({program.dependency_up})",
+                    "{{job}} → {{dependency}}",
+                ),
+                _states("Verificações de saúde", "min by (service) (probe_success)", "{{service}}"),
+            )
+        },
+    )
+
+
+def _performance(program: ProgramMetrics, thresholds: Thresholds) -> Dashboard:
+    rate = f"sum by (job) (rate({program.requests}[$__rate_interval]))"
+    failed = _failed(program)
+    error_percent = f"100 * ({failed} or {rate} * 0) / {rate}"
+    return Dashboard(
+        "performance",
+        "Performance",
+        "Tempo de resposta e vazão",
+        {
+            "Requisições": (
+                _lines("Vazão", rate, "{{job}}", "reqps"),
+                Panel(
+                    "Tempo de resposta",
+                    tuple(
+                        Query(
+                            f"histogram_quantile({part}, sum by (le)"
+                            f" (rate({program.duration}_bucket[$__rate_interval])))",
+                            legend,
+                        )
+                        for part, legend in ((0.5, "p50"), (0.95, "p95"), (0.99, "p99"))
+                    ),
+                    unit="s",
+                    limit=thresholds.response_seconds,
+                ),
+                _lines(
+                    "Tempo de resposta por serviço (p95)",
+                    f"histogram_quantile(0.95, sum by (job, le)"
+                    f" (rate({program.duration}_bucket[$__rate_interval])))",
+                    "{{job}}",
+                    "s",
+                    thresholds.response_seconds,
+                ),
+                _lines(
+                    "Erros (5xx)", error_percent, "{{job}}", "percent", thresholds.error_percent
+                ),
+                _lines(
+                    "Requisições no nginx",
+                    "sum by (job) (rate(nginx_http_requests_total[$__rate_interval]))",
+                    "{{job}}",
+                    "reqps",
+                ),
+            ),
+            "Banco de dados": (
+                _lines(
+                    "Transações no PostgreSQL",
+                    "sum by (datname) (rate(pg_stat_database_xact_commit[$__rate_interval]))",
+                    "{{datname}}",
+                    "ops",
+                ),
+                _lines(
+                    "Leituras do PostgreSQL respondidas da memória",
+                    "100 * sum by (datname) (rate(pg_stat_database_blks_hit[5m]))"
+                    " / sum by (datname) (rate(pg_stat_database_blks_hit[5m])"
+                    " + rate(pg_stat_database_blks_read[5m]))",
+                    "{{datname}}",
+                    "percent",
+                ),
+                _lines(
+                    "Operações no MongoDB",
+                    "sum by (legacy_op_type) (rate(mongodb_ss_opcounters[$__rate_interval]))",
+                    "{{legacy_op_type}}",
+                    "ops",
+                ),
+                _lines(
+                    "Requisições ao armazenamento de objetos",
+                    "sum by (api) (rate(minio_s3_requests_total[$__rate_interval]))",
+                    "{{api}}",
+                    "reqps",
+                ),
+            ),
+            "Cache e filas": (
+                Panel(
+                    "Redis: acertos e falhas",
+                    (
+                        Query("sum(rate(redis_keyspace_hits_total[$__rate_interval]))", "acertos"),
+                        Query("sum(rate(redis_keyspace_misses_total[$__rate_interval]))", "falhas"),
+                    ),
+                    unit="ops",
+                ),
+                _lines(
+                    "Redis: comandos",
+                    "sum by (job) (rate(redis_commands_processed_total[$__rate_interval]))",
+                    "{{job}}",
+                    "ops",
+                ),
+                _lines(
+                    "RabbitMQ: mensagens à espera",
+                    "sum by (queue) (rabbitmq_queue_messages_ready)",
+                    "{{queue}}",
+                    limit=thresholds.queue_length,
+                ),
+                _lines(
+                    "Duração dos trabalhos (p95)",
+                    f"histogram_quantile(0.95, sum by (job, le)"
+                    f" (rate({program.job_duration}_bucket[$__rate_interval])))",
+                    "{{job}}",
+                    "s",
+                ),
+            ),
+        },
+    )
+
+
+def _resources(thresholds: Thresholds) -> Dashboard:
+    return Dashboard(
+        "recursos",
+        "Recursos",
+        "CPU, memória e disco",
+        {
+            "Máquinas": (
+                _lines(
+                    "CPU",
+                    '100 * (1 - avg by (instance) (rate(node_cpu_seconds_total{mode="idle"}'
+                    "[$__rate_interval])))",
+                    "{{instance}}",
+                    "percent",
+                    thresholds.cpu_percent,
+                ),
+                _lines(
+                    "Memória",
+                    "100 * (1 - node_memory_MemAvailable_bytes / node_memory_MemTotal_bytes)",
+                    "{{instance}}",
+                    "percent",
+                    thresholds.memory_percent,
+                ),
+                _lines(
+                    "Disco",
+                    "100 * (1 - node_filesystem_avail_bytes / node_filesystem_size_bytes)",
+                    "{{instance}} {{mountpoint}}",
+                    "percent",
+                    thresholds.disk_percent,
+                ),
+                Panel(
+                    "Leitura e escrita no disco",
+                    (
+                        Query(
+                            "sum by (instance)"
+                            " (rate(node_disk_read_bytes_total[$__rate_interval]))",
+                            "{{instance}} leitura",
+                        ),
+                        Query(
+                            "sum by (instance)"
+                            " (rate(node_disk_written_bytes_total[$__rate_interval]))",
+                            "{{instance}} escrita",
+                        ),
+                    ),
+                    unit="Bps",
+                ),
+                _lines("Carga", "node_load5", "{{instance}}"),
+            ),
+            "Processos": (
+                _lines(
+                    "CPU por serviço",
+                    "sum by (job) (rate(process_cpu_seconds_total[$__rate_interval]))",
+                    "{{job}}",
+                ),
+                _lines(
+                    "Memória por serviço",
+                    "sum by (job) (process_resident_memory_bytes)",
+                    "{{job}}",
+                    "bytes",
+                ),
+            ),
+            "Dados": (
+                _lines(
+                    "PostgreSQL: tamanho",
+                    "pg_database_size_bytes",
+                    "{{datname}}",
+                    "bytes",
+                ),
+                _lines("Redis: memória", "redis_memory_used_bytes", "{{job}}", "bytes"),
+                _lines(
+                    "Elasticsearch: memória do Java",
+                    '100 * elasticsearch_jvm_memory_used_bytes{area="heap"}'
+                    ' / elasticsearch_jvm_memory_max_bytes{area="heap"}',
+                    "{{name}}",
+                    "percent",
+                ),
+                _lines(
+                    "Armazenamento de objetos: uso",
+                    "sum by (job) (minio_cluster_usage_total_bytes)",
+                    "{{job}}",
+                    "bytes",
+                ),
+            ),
+        },
+    )
+
+
+def _application(program: ProgramMetrics, thresholds: Thresholds) -> Dashboard:
+    return Dashboard(
+        "aplicacao",
+        "Aplicação",
+        "Registros de erros e métricas de negócio",
+        {
+            "Erros": (
+                _lines("Respostas 5xx", _failed(program), "{{job}}", "reqps"),
+                _lines(
+                    "Respostas 4xx",
+                    f'sum by (job) (rate({program.requests}{{status=~"4.."}}[$__rate_interval]))',
+                    "{{job}}",
+                    "reqps",
+                ),
+                _lines(
+                    "Logins recusados por minuto",
+                    f"sum by (job) (rate({program.login_failures}[5m])) * 60",
+                    "{{job}}",
+                    limit=thresholds.login_failures_per_minute,
+                ),
+                Panel(
+                    "Registros de erros",
+                    (Query("level:(error OR fatal OR critical)"),),
+                    kind=Kind.LOGS,
+                ),
+            ),
+            "Negócio": (
+                _lines(
+                    "Trabalhos por minuto",
+                    f"sum by (job, outcome) (rate({program.jobs}[$__rate_interval])) * 60",
+                    "{{job}} {{outcome}}",
+                ),
+                _lines(
+                    "Fila",
+                    f"max by (queue) ({program.queue_length})",
+                    "{{queue}}",
+                    "short",
+                    thresholds.queue_length,
+                ),
+                _lines(
+                    "Qualidade dos resultados",
+                    f"sum by (job) (rate({program.job_quality}_sum[15m]))"
+                    f" / sum by (job) (rate({program.job_quality}_count[15m]))",
+                    "{{job}}",
+                    "percentunit",
+                ),
+            ),
+        },
+    )
+
+
+def _infrastructure() -> Dashboard:
+    return Dashboard(
+        "infraestrutura",
+        "Infraestrutura",
+        "Contêineres e serviços",
+        {
+            "Contêineres": (
+                _states("No ar", "up", "{{job}} {{instance}}"),
+                _lines(
+                    "Reinícios na última hora",
+                    "sum by (job) (changes(process_start_time_seconds[1h]))",
+                    "{{job}}",
+                ),
+                _lines("Duração da coleta", "scrape_duration_seconds", "{{instance}}", "s"),
+            ),
+            "Serviços": (
+                Panel(
+                    "PostgreSQL: conexões",
+                    (
+                        Query("sum(pg_stat_activity_count)", "em uso"),
+                        Query("max(pg_settings_max_connections)", "limite"),
+                    ),
+                ),
+                Panel(
+                    "Redis: conexões",
+                    (Query("redis_connected_clients", "{{job}}"),),
+                ),
+                Panel(
+                    "Redis: memória",
+                    (
+                        Query("redis_memory_used_bytes", "{{job}} em uso"),
+                        Query("redis_memory_max_bytes", "{{job}} limite"),
+                    ),
+                    unit="bytes",
+                ),
+                _lines(
+                    "MongoDB: conexões",
+                    'mongodb_ss_connections{conn_type="current"}',
+                    "{{instance}}",
+                ),
+                _lines("RabbitMQ: conexões", "rabbitmq_connections", "{{job}}"),
+                _lines("SQL Server: conexões", "sum(mssql_connections)", "conexões"),
+                _lines("nginx: conexões", "nginx_connections_active", "{{job}}"),
+                _lines(
+                    "Elasticsearch: documentos", "sum(elasticsearch_indices_docs)", "documentos"
+                ),
+                _lines("Prometheus: séries", "prometheus_tsdb_head_series", "{{instance}}"),
+            ),
+        },
+    )
+
+
+def _failed(program: ProgramMetrics) -> str:
+    return f'sum by (job) (rate({program.requests}{{status=~"5.."}}[$__rate_interval]))'
 
 
 def dashboards(
@@ -417,7 +381,7 @@ def dashboards(
             for title, panels in dashboard.rows.items()
         }
         if rows := {title: panels for title, panels in rows.items() if panels}:
-            found[dashboard.uid] = _dashboard(replace(dashboard, rows=rows))
+            found[dashboard.uid] = document(replace(dashboard, rows=rows))
     return found
 
 
@@ -455,133 +419,3 @@ def _value(variable: str) -> str:
         return "5m"
     # `__interval_ms` and `__range_s` are numbers; people's own stand in texts mostly.
     return "300" if variable.startswith("__") else _ANY
-
-
-# --- Grafana's JSON -------------------------------------------------------------------------------
-
-
-def _dashboard(dashboard: Dashboard) -> dict[str, Any]:
-    panels: list[dict[str, Any]] = []
-    top = 0
-    for title, members in dashboard.rows.items():
-        place = {"h": 1, "w": _COLUMNS, "x": 0, "y": top}
-        empty: list[Any] = []
-        heading = {"type": "row", "title": title, "collapsed": False, "panels": empty}
-        panels.append({**heading, "gridPos": place})
-        top += 1
-        left = tallest = 0
-        for panel in members:
-            width, height = _SIZES[panel.kind]
-            if left + width > _COLUMNS:
-                top, left, tallest = top + tallest, 0, 0
-            place = {"h": height, "w": width, "x": left, "y": top}
-            panels.append({**_panel(panel), "gridPos": place})
-            left, tallest = left + width, max(tallest, height)
-        top += tallest
-    return {
-        "uid": dashboard.uid,
-        "title": dashboard.title,
-        "description": dashboard.description,
-        "tags": ["tiers"],
-        "editable": False,
-        "graphTooltip": 1,
-        "time": {"from": "now-1h", "to": "now"},
-        "refresh": "30s",
-        "schemaVersion": _SCHEMA_VERSION,
-        "panels": [{"id": number, **panel} for number, panel in enumerate(panels, start=1)],
-        "templating": {"list": []},
-        "annotations": {"list": []},
-    }
-
-
-def _panel(panel: Panel) -> dict[str, Any]:
-    logs = panel.kind is Kind.LOGS
-    source = LOGS if logs else METRICS
-    targets: list[dict[str, Any]] = []
-    for letter, query in zip("ABCDEFGH", panel.queries, strict=False):
-        target: dict[str, Any] = {"refId": letter, "datasource": source}
-        if logs:
-            logs_only = [{"type": "logs", "id": "1", "settings": {"limit": "500"}}]
-            target |= {"query": query.expr, "metrics": logs_only, "timeField": "@timestamp"}
-        else:
-            target |= {"expr": query.expr, "legendFormat": query.legend or "__auto"}
-            target["instant" if panel.kind is Kind.NUMBER else "range"] = True
-        targets.append(target)
-    return {
-        "type": panel.kind.value,
-        "title": panel.title,
-        "datasource": source,
-        "targets": targets,
-        "options": _OPTIONS[panel.kind],
-        "fieldConfig": {"defaults": _defaults(panel), "overrides": []},
-    }
-
-
-_LEGEND: dict[str, Any] = {
-    "displayMode": "list",
-    "placement": "bottom",
-    "showLegend": True,
-    "calcs": [],
-}
-_TOOLTIP = {"mode": "multi", "sort": "desc"}
-_OPTIONS: Mapping[Kind, dict[str, Any]] = {
-    Kind.NUMBER: {
-        "graphMode": "none",
-        "colorMode": "value",
-        "justifyMode": "auto",
-        "textMode": "auto",
-        "orientation": "auto",
-        "wideLayout": True,
-        "showPercentChange": False,
-        "percentChangeColorMode": "standard",
-        "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
-    },
-    Kind.LINES: {"legend": _LEGEND, "tooltip": _TOOLTIP},
-    Kind.STATES: {
-        "showValue": "never",
-        "rowHeight": 0.8,
-        "mergeValues": True,
-        "legend": _LEGEND,
-        "tooltip": _TOOLTIP,
-    },
-    Kind.LOGS: {
-        "showLabels": False,
-        "showCommonLabels": False,
-        "showTime": True,
-        "showLogContextToggle": False,
-        "wrapLogMessage": True,
-        "prettifyLogMessage": False,
-        "enableLogDetails": True,
-        "sortOrder": "Descending",
-        "dedupStrategy": "none",
-    },
-}
-_STATES = {
-    "1": {"text": "no ar", "color": "green", "index": 0},
-    "0": {"text": "fora do ar", "color": "red", "index": 1},
-}
-
-
-def _defaults(panel: Panel) -> dict[str, Any]:
-    if panel.kind is Kind.LOGS:
-        return {}
-    if panel.kind is Kind.STATES:
-        return {"mappings": [{"type": "value", "options": _STATES}], "custom": {"fillOpacity": 80}}
-    steps: list[dict[str, Any]] = [{"value": None, "color": "green"}]
-    if panel.limit is not None:
-        steps.append({"value": panel.limit, "color": "red"})
-    defaults: dict[str, Any] = {
-        "unit": panel.unit,
-        "thresholds": {"mode": "absolute", "steps": steps},
-    }
-    if panel.kind is Kind.LINES:
-        defaults["min"] = 0
-        defaults["color"] = {"mode": "palette-classic"}
-        style = "dashed" if panel.limit is not None else "off"
-        defaults["custom"] = {"fillOpacity": 10, "thresholdsStyle": {"mode": style}}
-    return defaults
-
-
-def text_of(dashboard: Mapping[str, Any]) -> str:
-    """A dashboard as the text of its file."""
-    return json.dumps(dashboard, ensure_ascii=False, separators=(",", ":"))

@@ -19,10 +19,11 @@ from pulumi_tiers.model.workload import (
     Volume,
     Workload,
 )
-from pulumi_tiers.observability.dashboards import LOGS, METRICS, dashboards, metrics_of, text_of
+from pulumi_tiers.observability.dashboards import dashboards, metrics_of
 from pulumi_tiers.observability.exporters import CERTIFICATE_JOB, probes
 from pulumi_tiers.observability.logs import INDEX
 from pulumi_tiers.observability.metrics import exported
+from pulumi_tiers.observability.panels import LOGS, METRICS, text_of
 from pulumi_tiers.observability.prometheus import PORT as PROMETHEUS_PORT
 from pulumi_tiers.observability.prometheus import PROMETHEUS, published
 

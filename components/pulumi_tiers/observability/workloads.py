@@ -14,7 +14,6 @@ from pulumi_tiers.observability.logs import check_logs, log_workloads
 from pulumi_tiers.observability.metrics import programs
 from pulumi_tiers.observability.prometheus import (
     PROMETHEUS,
-    Job,
     configuration,
     jobs,
     prometheus_workload,
@@ -47,11 +46,6 @@ def watched(edge: Edge) -> Edge:
     """The edge, whose numbers its exporter may read: only who is in the same network reaches it."""
     missing = [network for network in _PRIVATE if network not in edge.status_allow]
     return edge.model_copy(update={"status_allow": [*edge.status_allow, *missing]})
-
-
-def scrape_jobs(system: System, observability: Observability, target: Target) -> list[Job]:
-    """Whom Prometheus asks."""
-    return jobs(system, observability, target, _watchers(system, observability, target))
 
 
 def check_observability(
