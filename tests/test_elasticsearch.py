@@ -261,6 +261,20 @@ def test_the_setup_asks_for_what_is_described(server: Server, tmp_path: Path) ->
     }
 
 
+def test_who_reads_numbers_reads_no_document(server: Server, tmp_path: Path) -> None:
+    done = run_setup(store(monitoring=True), server, tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = {path: body for _, path, _, body in server.asked}
+    assert found["/_security/role/tiers-monitoring"] == {
+        "cluster": ["monitor"],
+        "indices": [{"names": ["*"], "privileges": ["monitor"]}],
+    }
+    assert found["/_security/user/monitoring"] == {
+        "password": f"monitoring{EVIL}",
+        "roles": ["tiers-monitoring"],
+    }
+
+
 def test_a_refusal_fails_the_setup(server: Server, tmp_path: Path) -> None:
     server.status = 400
     done = run_setup(store(**LOGS), server, tmp_path)

@@ -367,6 +367,29 @@ def test_a_real_server_is_set_up_twice_with_passwords_that_hold_anything(server:
         server.query(server.url(said, "shop", "wrong"), "SELECT 1")
 
 
+def test_who_reads_numbers_reads_no_rows(server: Server) -> None:
+    databases = [{"name": "counted", "owner": "counter"}, {"name": "uncounted", "owner": "counter"}]
+    said = store(admin="boss", databases=databases, monitoring=True)
+    passwords = {"boss": ADMIN_PASSWORD, "counter": "owner", "monitoring": EVIL}
+    for _ in range(2):
+        done = server.run(setup(said), passwords)
+        assert done.returncode == 0, done.stderr
+        assert "WARNING" not in done.stderr
+    owner = server.url(said, "counted", "owner")
+    server.query(owner, "CREATE TABLE IF NOT EXISTS private AS SELECT 1 AS n")
+    watcher = server.url(said, "monitoring", EVIL)
+    assert server.query(watcher, "SELECT current_database()") == "counted"
+    # Also of what somebody else owns, and of other sessions.
+    assert int(server.query(watcher, "SELECT pg_database_size('uncounted')")) > 0
+    assert server.query(watcher, "SELECT pg_has_role('pg_monitor', 'usage')") == "t"
+    with pytest.raises(PermissionError, match="permission denied for table private"):
+        server.query(watcher, "SELECT * FROM private")
+    with pytest.raises(PermissionError, match="permission denied for schema public"):
+        server.query(watcher, "CREATE TABLE mine ()")
+    with pytest.raises(PermissionError, match="permission denied for database"):
+        server.query(watcher.replace("/counted?", "/uncounted?"), "SELECT 1")
+
+
 def test_sql_runs_once_in_the_order_of_its_names(server: Server) -> None:
     def said(**scripts: str) -> Store:
         return store(admin="boss", databases=[{"name": "order_db", "init_sql": scripts}])
@@ -439,6 +462,8 @@ def test_on_a_managed_server_the_owner_gets_its_rights_and_nobody_else(server: S
         "CREATE ROLE doadmin LOGIN CREATEDB CREATEROLE PASSWORD 'admin'",
         "CREATE ROLE tenant LOGIN PASSWORD 'tenant'",
         "CREATE ROLE stranger LOGIN PASSWORD 'stranger'",
+        "DO $$ BEGIN CREATE ROLE monitoring LOGIN; EXCEPTION WHEN duplicate_object THEN END $$",
+        "ALTER ROLE monitoring PASSWORD 'numbers'",
         "CREATE DATABASE defaultdb OWNER doadmin",
         "CREATE DATABASE rented OWNER doadmin",
     ):
@@ -447,16 +472,21 @@ def test_on_a_managed_server_the_owner_gets_its_rights_and_nobody_else(server: S
         store(
             databases=[
                 {"name": "rented", "owner": "tenant", "init_sql": {"a": "CREATE TABLE t ()"}}
-            ]
+            ],
+            monitoring=True,
         )
     )
     assert said.admin == "doadmin"
     job = POSTGRES.setup("db", said, managed=True)
     assert job is not None
     assert set(job.secrets) == {"PGPASSWORD"}
-    for _ in range(2):
+    # An admin may not be allowed to let others see all numbers: then some are missing.
+    for may, told in (("CREATEROLE", False), ("NOCREATEROLE", True)):
+        server.query(by_boss, f"ALTER ROLE doadmin {may}")
         done = server.run(job, {"doadmin": "admin"})
         assert done.returncode == 0, done.stderr
+        assert ("WARNING:  monitoring is not in pg_monitor" in done.stderr) is told
+    assert server.query(server.url(said, "monitoring", "numbers"), "SELECT 1") == "1"
     owner = server.url(said, "rented", "tenant")
     server.query(owner, "CREATE TABLE mine (n int)")
     assert server.query(owner, "SELECT count(*) FROM mine") == "0"

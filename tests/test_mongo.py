@@ -202,7 +202,7 @@ def run(said: Store, state: dict[str, Any], password: str = EVIL) -> tuple[int, 
     if node is None:
         pytest.skip("no Node.js on this machine")
     job = setup(said)
-    passwords = {"root": "the root's", "writer": password}
+    passwords = {"root": "the root's", "writer": password, "monitoring": "numbers"}
     values = {
         variable: substitute(text, lambda found: passwords[found.field])
         for variable, text in job.values.items()
@@ -283,9 +283,14 @@ def test_a_set_without_a_majority_is_told() -> None:
 
 
 def test_a_single_server_only_gets_its_users() -> None:
-    code, state = run(store(**OWNED), {"servers": servers("mongo")})
+    code, state = run(store(**OWNED, monitoring=True), {"servers": servers("mongo")})
     assert code == 0, state["stderr"]
-    assert state["log"] == ["createUser"]
+    assert state["log"] == ["createUser"] * 2
+    # Numbers, and no documents.
+    assert state["users"]["monitoring"]["roles"] == [
+        {"role": "clusterMonitor", "db": "admin"},
+        {"role": "read", "db": "local"},
+    ]
 
 
 def test_a_refusal_fails_the_job() -> None:
@@ -315,11 +320,13 @@ def ask(here: Containers, name: str, url: str, script: str) -> tuple[int, str]:
 @pytest.mark.docker
 @pytest.mark.load  # compiles its stand-in the first time, which takes minutes
 def test_a_stand_in_gets_its_set_its_users_and_keeps_its_data(here: Containers) -> None:
-    said = as_placed(store(image=stand_in(MONGO.image), **SET), Target.DOCKER)
+    watched = store(image=stand_in(MONGO.image), **SET, monitoring=True)
+    said = as_placed(watched, Target.DOCKER)
     workload = MONGO.workload("mongo", said)
     values = {
         "password.root": "the root's",
         "password.writer": "the first",
+        "password.monitoring": "numbers",
         "password.replica-set-key": "0aZ" * 14,
     }
     name = here.start("mongo", workload, values)

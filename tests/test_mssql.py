@@ -288,6 +288,18 @@ GO
     assert (tmp_path / "tmp" / "setup.sql").stat().st_mode & 0o077 == 0
 
 
+def test_who_reads_numbers_gets_no_database(tmp_path: Path) -> None:
+    done, asked = run_setup(store(monitoring=True), tmp_path)
+    assert done.returncode == 0, done.stderr
+    [_, sql] = asked.split("setup.sql \n")
+    assert "CREATE LOGIN [monitoring]" in sql
+    rights = [line for line in sql.splitlines() if not line.startswith(("IF ", "ELSE ", "GO"))]
+    assert rights == [
+        "GRANT VIEW SERVER STATE TO [monitoring];",
+        "GRANT VIEW ANY DEFINITION TO [monitoring];",
+    ]
+
+
 def test_what_has_run_does_not_run_again(tmp_path: Path) -> None:
     done, asked = run_setup(store(**SHOP), tmp_path, ANSWER="1\\n")
     assert done.returncode == 0, done.stderr
