@@ -327,6 +327,78 @@ def test_nutrifitcoach_has_the_documented_services(environment: str) -> None:
 
 
 @ENVIRONMENTS
+def test_nutrifitcoachs_environment_is_what_the_table_of_names_says(environment: str) -> None:
+    """NF-18: none is documented; ours stand in docs/contradictions.md."""
+    files = {
+        f"{name}_FILE": f"/run/secrets/{name}"
+        for name in ("DATABASE_URL", "REDIS_URL", "S3_ACCESS_KEY", "S3_SECRET_KEY")
+    }
+    common = {
+        **files,
+        "NODE_ENV": environment,
+        "S3_BUCKET": "videos",
+        "S3_ENDPOINT": "http://minio:9000",
+        "S3_REGION": "us-east-1",
+    }
+    recording = coach(environment)
+    assert [item.environment for item in containers(recording, "api")] == [
+        {
+            **common,
+            "JWT_SECRET_FILE": "/run/secrets/JWT_SECRET",
+            "PORT": "3000",
+            "S3_PUBLIC_ENDPOINT": "https://app.example.com",
+        }
+    ] * 3
+    assert [item.environment for item in containers(recording, "worker")] == [
+        {**common, "WORKER_CONCURRENCY": "2", "HEARTBEAT_FILE": "/tmp/heartbeat"}
+    ] * 3
+    for service in ("api", "worker"):
+        url = text_of(recording, "nutrifitcoach", service, "/run/secrets/DATABASE_URL")
+        assert re.fullmatch(
+            r"postgresql://nutrifitcoach:__secret\.\w+__@postgres:5432/nutrifitcoach\?\S+", url
+        )
+        url = text_of(recording, "nutrifitcoach", service, "/run/secrets/REDIS_URL")
+        assert re.fullmatch(r"redis://:__secret\.\w+__@redis:6379/0", url)
+    text = (
+        Path(__file__).parents[1].joinpath("docs", "contradictions.md").read_text(encoding="utf-8")
+    )
+    [row] = [line for line in text.splitlines() if line.startswith("| NF-18 ")]
+    found = one(recording, "api").environment | one(recording, "worker").environment
+    assert {name.removesuffix("_FILE") for name in found if name != "HEARTBEAT_FILE"} == (
+        set(re.findall(r"`([A-Z][A-Z0-9_]+)`", row)) - {"HEARTBEAT_FILE"}
+    )
+
+
+@ENVIRONMENTS
+def test_nutrifitcoachs_migrations_and_health_checks(environment: str) -> None:
+    """ "Prisma ORM, migrations" (L56-62), "Health" (L43-46); their numbers are ours."""
+    recording = coach(environment)
+    migrations = one(recording, "migrations").inputs
+    assert migrations["command"] == ["npx", "prisma", "migrate", "deploy"]
+    assert one(recording, "migrations").secrets_in_environment == ["DATABASE_URL"]
+    [_, test] = one(recording, "api").inputs["healthcheck"]["tests"]
+    assert "http://127.0.0.1:3000/health" in test
+    [_, test] = one(recording, "worker").inputs["healthcheck"]["tests"]
+    assert test == 'test -n "$(find /tmp/heartbeat -mmin -1)"'
+    templates = pods(coach(environment, "kubernetes"))
+    probes = {name: templates[name]["spec"]["containers"][0] for name in ("api", "worker")}
+    assert probes["api"]["readinessProbe"]["httpGet"] == {"path": "/health", "port": 3000}
+    assert probes["worker"]["livenessProbe"]["exec"]["command"] == [
+        "/bin/sh",
+        "-c",
+        # Kubernetes halves it: else it would look for a variable.
+        test.replace("$(", "$$("),
+    ]
+    # A worker listens on nothing.
+    assert "ports" not in probes["worker"]
+    assert not [
+        item
+        for item in objects(coach(environment, "kubernetes"), "Service")
+        if item["metadata"]["name"] == "worker"
+    ]
+
+
+@ENVIRONMENTS
 def test_nutrifitcoach_has_every_documented_address(environment: str) -> None:
     for service, wanted in ADDRESSES.items():
         found = containers(coach(environment), service)
@@ -747,6 +819,16 @@ def test_pigmeus_addresses_name_what_there_is(
 )
 def test_pigmeus_commands(environment: str, api: str, worker: str) -> None:
     recording = copilot(environment)
+    assert {
+        name: one(recording, name).inputs["image"] for name in ("api", "migrations", "worker")
+    } == {
+        "api": "pigmeu/api:latest",
+        "migrations": "pigmeu/api:latest",
+        "worker": "pigmeu/worker:latest",
+    }
+    [python, flag, program] = one(recording, "migrations").inputs["command"]
+    assert (python, flag) == ("python3", "-c")
+    assert "from src.db.migrations import run_migrations" in program
     assert " ".join(one(recording, "api").inputs["command"]) == api
     assert " ".join(one(recording, "worker").inputs["command"]) == worker
     more = {"concurrency": {"pigmeu/worker": 7}, "tls": {"pigmeu": {"mode": "off"}}}
@@ -770,8 +852,26 @@ def test_pigmeus_limits_and_replicas_in_production() -> None:
     }
     counts = {name: len(containers(recording, name)) for name in limits}
     assert counts == {"api": 1, "worker": 4, "redis": 1, "mongo": 1, "nginx": 1}
-    for name in ("api", "worker"):
-        assert one(recording, name).inputs["restart"] == "unless-stopped"
+    kept = {
+        item.labels["tiers.service"]: item.inputs.get("memoryReservation")
+        for item in containers(recording)
+    }
+    assert kept == {"api": 512, "worker": None, "redis": None, "mongo": None, "nginx": None}
+    requested = pods(copilot("production", "kubernetes"))["api"]["spec"]["containers"][0]
+    assert requested["resources"]["requests"] == {"cpu": "500m", "memory": "512Mi"}
+
+
+@ENVIRONMENTS
+def test_pigmeu_starts_again_and_its_stores_are_asked(environment: str) -> None:
+    """L407-470 for the API and the worker; PI-15 for the stores, with the documented pings."""
+    recording = copilot(environment)
+    assert {item.inputs["restart"] for item in containers(recording)} == {"unless-stopped"}
+    [_, *ping] = one(recording, "redis").inputs["healthcheck"]["tests"]
+    assert "redis-cli" in " ".join(ping)
+    assert "ping" in " ".join(ping)
+    [_, *ping] = one(recording, "mongo").inputs["healthcheck"]["tests"]
+    assert "mongosh" in " ".join(ping)
+    assert "ping" in " ".join(ping)
 
 
 def test_pigmeu_scales_by_configuration() -> None:
@@ -811,9 +911,14 @@ def test_pigmeus_health_check_has_the_documented_numbers(environment: str) -> No
         "startPeriod": "40s",
         "retries": 3,
     }
-    # PI-15: Celery answers for itself; the document has no check of the worker.
+    # PI-15: Celery answers for itself, and no other worker for it; the document has no check.
     [_, ping] = one(copilot(environment), "worker").inputs["healthcheck"]["tests"]
-    assert "inspect ping" in ping
+    assert ping == (
+        'celery -A src.workers.worker inspect ping --destination "celery@$HOSTNAME" --timeout 5'
+    )
+    worker = pods(copilot(environment, "kubernetes"))["worker"]["spec"]["containers"][0]
+    assert worker["livenessProbe"]["exec"]["command"] == ["/bin/sh", "-c", ping]
+    assert "ports" not in worker
     api = pods(copilot(environment, "kubernetes"))["api"]["spec"]["containers"][0]
     assert api["livenessProbe"] == {
         "httpGet": {"path": "/health", "port": 8000},
