@@ -24,6 +24,7 @@ from pulumi_tiers.model.store import (
     secret_key,
 )
 from pulumi_tiers.model.system import Target
+from pulumi_tiers.model.workload import Workload
 from pulumi_tiers.passwords import Passwords, configured
 from pulumi_tiers.platforms import platform_for
 from pulumi_tiers.platforms.base import (
@@ -175,6 +176,19 @@ class ManagedArgs(TypedDict):
     """Major version. Default: the one of the store's image."""
 
 
+class StoreHealthArgs(TypedDict):
+    """How a store is asked whether it is healthy. Default of each: the engine's."""
+
+    interval: NotRequired[str]
+    """From one question to the next."""
+    timeout: NotRequired[str]
+    """How long an answer may take."""
+    retries: NotRequired[int]
+    """After how many bad answers it isn't healthy."""
+    start_period: NotRequired[str]
+    """Bad answers in this time don't count."""
+
+
 class StoreArgs(TypedDict):
     """One store. Its key is the host name that programs connect to."""
 
@@ -225,6 +239,8 @@ class StoreArgs(TypedDict):
     """Size of the volume, such as ``10Gi``."""
     resources: NotRequired[ResourcesArgs]
     """Limits. Default: the engine's."""
+    healthcheck: NotRequired[StoreHealthArgs]
+    """How it is asked whether it is healthy. Default: the engine's numbers."""
     managed: NotRequired[ManagedArgs]
     """DigitalOcean: how the cloud runs it."""
 
@@ -320,7 +336,8 @@ class DataTier(Component):
             key: self._password(site, name, key, None, KEY_LENGTH) for key in engine.keys(store)
         }
         workload = resolved(
-            engine.workload(name, store), lambda reference: passwords[reference.field]
+            _asked(engine.workload(name, store), store),
+            lambda reference: passwords[reference.field],
         )
         before: list[pulumi.Output[list[pulumi.Resource]]] = []
         preparing = engine.prepare(name, store) if site["target"] is Target.DOCKER else None
@@ -362,6 +379,15 @@ def _no_use(
                         "DigitalOcean makes the passwords of a managed server itself",
                         "remove it, or set 'enabled' to false in the store's 'managed'",
                     )
+
+
+def _asked(workload: Workload, store: Store) -> Workload:
+    """The workload, asked for its health as often as the store says."""
+    if store.healthcheck is None or workload.healthcheck is None:
+        return workload
+    numbers = store.healthcheck.model_dump(exclude_none=True)
+    check = workload.healthcheck.model_copy(update=numbers)
+    return workload.model_copy(update={"healthcheck": check})
 
 
 def _of_server(reference: Reference, server: Server) -> pulumi.Input[str]:

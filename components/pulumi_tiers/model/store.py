@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from pulumi_tiers.model.base import (
+    Duration,
     Flag,
     LongName,
     Model,
@@ -350,6 +351,15 @@ MONITORING = "monitoring"
 """The user of a monitored store who may only read its server's numbers, and his connection."""
 
 
+class StoreHealth(Model):
+    """How a store is asked whether it is healthy. What it is asked is the engine's, as the rest."""
+
+    interval: Duration | None = None
+    timeout: Duration | None = None
+    retries: Annotated[Whole, Field(ge=1, le=1000)] | None = None
+    start_period: Duration | None = None
+
+
 class Store(Model):
     """One store. Its key in the description is the host name that programs connect to."""
 
@@ -394,6 +404,8 @@ class Store(Model):
     size: StorageSize = "10Gi"
     #: Default: the engine's.
     resources: Resources | None = None
+    #: Default: the engine's.
+    healthcheck: StoreHealth | None = None
     #: DigitalOcean: how the cloud runs it.
     managed: Managed = Managed()
 

@@ -8,7 +8,7 @@ Its environments differ in profiles only (L800-835); that production publishes n
 from pulumi_tiers.model.edge import Edge, Route, Upstream
 from pulumi_tiers.model.ml import Gpu, MlModel, Sharing
 from pulumi_tiers.model.observability import Grafana, Observability
-from pulumi_tiers.model.store import Bucket, Database, Queue, Store, Vhost
+from pulumi_tiers.model.store import Bucket, Database, Queue, Store, StoreHealth, Vhost
 from pulumi_tiers.model.system import Environment, System
 from pulumi_tiers.model.workload import (
     Condition,
@@ -23,6 +23,7 @@ from pulumi_tiers.model.workload import (
 from pulumi_tiers.tools import (
     Tunnel,
     glitchtip,
+    glitchtip_bucket,
     glitchtip_database,
     metabase,
     metabase_database,
@@ -66,7 +67,7 @@ def ocolecionador(environment: Environment) -> System:
             "ocolecionadorfrontend": _frontend(),
             "portainer": portainer(),
             "metabase": metabase(),
-            **glitchtip(),
+            **glitchtip(minio="minio"),
             "pgadmin": pgadmin(),
             # OC-29: one tunnel; those to backend and classifier would go past nginx.
             "ngrok": ngrok({"frontend": Tunnel("nginx:8080")}),
@@ -90,6 +91,10 @@ def _stores(production: bool) -> dict[str, Store]:
     def published(port: int) -> int | None:
         return None if production else port
 
+    # Documented for these three; SQL Server's and RabbitMQ's are their engines' own. OC-32: the
+    # start period is ours.
+    asked = StoreHealth(interval="10s", timeout="3s", retries=5, start_period="60s")
+
     return {
         "sqlserver": Store(
             engine="mssql",
@@ -108,6 +113,7 @@ def _stores(production: bool) -> dict[str, Store]:
                 metabase_database(),
             ],
             published=published(5432),
+            healthcheck=asked,
         ),
         # OC-19: GlitchTip's broker, and the backend's cache.
         "redis": Store(
@@ -115,6 +121,7 @@ def _stores(production: bool) -> dict[str, Store]:
             image="redis:7",
             settings={"maxmemory-policy": "noeviction"},
             published=published(6379),
+            healthcheck=asked,
         ),
         "minio": Store(
             engine="minio",
@@ -123,9 +130,11 @@ def _stores(production: bool) -> dict[str, Store]:
             buckets=[
                 Bucket(name="images", owner="ocolecionador"),
                 Bucket(name="models", owner="training", versioning=True),
+                glitchtip_bucket(),
             ],
             published=published(9000),
             console=published(9001),
+            healthcheck=asked,
         ),
         "rabbitmq": Store(
             engine="rabbitmq",
