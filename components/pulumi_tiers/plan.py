@@ -11,7 +11,13 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from pulumi_tiers.checks import check_password, check_secret, check_size, check_systems
+from pulumi_tiers.checks import (
+    check_password,
+    check_secret,
+    check_size,
+    check_systems,
+    connection_keys,
+)
 from pulumi_tiers.engines import ENGINES
 from pulumi_tiers.limits import check_gpu_pool, check_logins, init_name, is_managed
 from pulumi_tiers.model.base import Model
@@ -20,8 +26,8 @@ from pulumi_tiers.model.errors import DescriptionError, Mistake, mistakes_of, ne
 from pulumi_tiers.model.ml import MlModel
 from pulumi_tiers.model.network import AddressRange, Network
 from pulumi_tiers.model.observability import Observability
-from pulumi_tiers.model.references import GENERATED, literal, references
-from pulumi_tiers.model.store import Bucket, Database, Store, secret_key
+from pulumi_tiers.model.references import FIELDS, GENERATED, literal, references
+from pulumi_tiers.model.store import Database, Store, secret_key
 from pulumi_tiers.model.system import PROFILE_OFF, Environment, System, Target
 from pulumi_tiers.model.workload import Build, Workload
 from pulumi_tiers.models import DEFAULT_IMAGE as MODEL_IMAGE
@@ -93,9 +99,11 @@ def make_plan(stack: str, settings: Settings, root: Path | None = None) -> Plan:
             mistakes += mistakes_of(error, name)
     mistakes += _check_wanted(settings, systems)
     # Only what there is can be meant by the other keys.
+    described = systems
     systems = [_watched(chosen(system, settings), settings, mistakes) for system in systems]
     if len(systems) == len(settings.systems):
         mistakes += _check_overrides(settings, systems)
+        mistakes += _check_secrets(settings, systems, described)
     mistakes += check_logins("tiers:registry_logins", settings.registry_logins, settings.target)
     mistakes += _check_edges(settings, systems)
     mistakes += _check_subnets(settings, systems)
@@ -170,8 +178,8 @@ def _check_wanted(settings: Settings, systems: list[System]) -> Iterator[Mistake
         known |= {
             profile
             for store in system.stores.values()
-            for part in (*store.databases, *store.buckets)
-            for profile in part.profiles
+            for database in store.databases
+            for profile in database.profiles
         }
         for position, profile in enumerate(system.default_profiles):
             if profile not in known:
@@ -297,7 +305,6 @@ def _check_overrides(settings: Settings, systems: list[System]) -> Iterator[Mist
         if key not in variables:
             why = "no service of the stack takes such a variable"
             yield Mistake(f"tiers:variables.{key}", why, nearest(key, variables))
-    yield from _check_secrets(settings, systems, stores)
 
 
 def _off(place: str, service: str, why: str) -> Mistake:
@@ -316,17 +323,11 @@ def _by_key(systems: list[System], parts: Callable[[System], Mapping[str, T]]) -
 
 
 def _check_secrets(
-    settings: Settings, systems: list[System], stores: Mapping[str, Store]
+    settings: Settings, systems: list[System], described: list[System]
 ) -> Iterator[Mistake]:
-    users = [
-        secret_key(system.name, name, user)
-        for system in systems
-        for name, store in system.stores.items()
-        if store.engine in ENGINES
-        for user in ENGINES[store.engine].secrets(store)
-    ]
-    every = [(system.name, item) for system in systems for item in system.workloads.values()]
-    own = [f"{system}/{name}" for system, item in every for name in _generated(item)]
+    """What the stack says of its secrets. `described`: the systems with what it leaves out."""
+    stores = _by_key(systems, lambda system: system.stores)
+    users, own, optional = _secret_keys(systems)
     for system in systems:
         tiers = (system.services, system.ml, system.watchers)
         named = [
@@ -340,7 +341,6 @@ def _check_secrets(
                 why = "is missing: two tiers use it, and each would generate one of its own"
                 remedy = "set a random one of 16 characters or more"
                 yield Mistake(f"tiers:secrets.{key}", why, remedy)
-    optional = [f"{system}/{name}" for system, item in every for name in item.stack_secrets]
     for system in systems:
         needed: dict[str, list[str]] = {}
         for name, workload in system.workloads.items():
@@ -354,8 +354,14 @@ def _check_secrets(
                 if profiles := _profiles_for(system, names):
                     remedy += f"; or leave {profiles} out of tiers:profiles.{system.name}"
                 yield Mistake(f"tiers:secrets.{key}", why, remedy)
+    connections = {
+        system.name: connection_keys(system.stores, settings.target) for system in systems
+    }
+    # A profile that is off may be on again, and who has only the encrypted one couldn't keep it.
+    left_out = {key for keys in _secret_keys(described) for key in keys}
     for key, value in settings.secrets.items():
         place = f"tiers:secrets.{key}"
+        yield from _check_literal(place, value, connections.get(key.partition("/")[0], ()))
         if key in own:
             yield from check_password(place, value, settings.environment)
         elif key in optional:
@@ -363,9 +369,9 @@ def _check_secrets(
                 # Nobody generates it.
                 yield Mistake(found.place, found.why, "set the real one, or remove it")
         elif key not in users:
-            yield Mistake(
-                place, "the stack has no such secret", nearest(key, [*users, *own, *optional])
-            )
+            if key not in left_out:
+                why = "the stack has no such secret"
+                yield Mistake(place, why, nearest(key, [*users, *own, *optional]))
         elif is_managed(stores[key.rpartition("/")[0]], settings.target):
             yield Mistake(
                 place,
@@ -376,6 +382,30 @@ def _check_secrets(
             store, _, user = key.rpartition("/")
             yield from check_password(place, value, settings.environment)
             yield from check_secret(place, ENGINES[stores[store].engine], user, value)
+
+
+def _secret_keys(systems: list[System]) -> tuple[list[str], list[str], list[str]]:
+    """Keys of `tiers:secrets`: of stores' users, of services that generate them, of the others."""
+    users = [
+        secret_key(system.name, name, user)
+        for system in systems
+        for name, store in system.stores.items()
+        if store.engine in ENGINES
+        for user in ENGINES[store.engine].secrets(store)
+    ]
+    every = [(system.name, item) for system in systems for item in system.workloads.values()]
+    own = [f"{system}/{name}" for system, item in every for name in _generated(item)]
+    return users, own, [f"{system}/{name}" for system, item in every for name in item.stack_secrets]
+
+
+def _check_literal(place: str, value: str, connections: Collection[str]) -> Iterator[Mistake]:
+    """What would be a reference in a description. It isn't repeated: it may be a real secret."""
+    if any(
+        found.store == GENERATED or (found.connection in connections and found.field in FIELDS)
+        for found in references(value)
+    ):
+        why = "it holds a reference, ${...}, and what a stack gives is taken as it is"
+        yield Mistake(place, why, "write the value itself, or the reference into the description")
 
 
 def _profiles_for(system: System, names: list[str]) -> str:
@@ -440,25 +470,24 @@ def _on_cpu(workload: Workload) -> Workload:
 
 
 def _stores(system: System, settings: Settings, wanted: Collection[str]) -> dict[str, Store]:
-    """The system's stores, managed and owned as the stack has it, with what it needs of them."""
-
-    def needed(part: Database | Bucket) -> bool:
-        return not part.profiles or bool(set(part.profiles) & set(wanted))
+    """The system's stores, managed and owned as the stack has it, with the databases it needs."""
 
     def owned(name: str, store: Store) -> Store:
         documented = settings.names is Names.DOCUMENTED
         managed = store.managed if documented else store.managed.model_copy(update={"name": None})
         if given := settings.managed.get(f"{system.name}/{name}"):
             managed = managed.model_copy(update=given.model_dump(exclude_unset=True))
-        databases = [database for database in store.databases if needed(database)]
-        buckets = [bucket for bucket in store.buckets if needed(bucket)]
+        databases = [
+            database
+            for database in store.databases
+            if not database.profiles or set(database.profiles) & set(wanted)
+        ]
         engine = ENGINES.get(store.engine)
         takes = engine is not None and "databases" in engine.takes
         if settings.databases is Databases.DEDICATED and takes and not store.users:
             own = system.name.replace("-", "_")
             databases = [Database(name=own, owner=own), *databases[1:]]
-        parts = {"databases": databases, "buckets": buckets}
-        return store.model_copy(update={"managed": managed, **parts})
+        return store.model_copy(update={"managed": managed, "databases": databases})
 
     return {name: owned(name, store) for name, store in system.stores.items()}
 
