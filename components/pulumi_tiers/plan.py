@@ -27,7 +27,7 @@ from pulumi_tiers.model.ml import MlModel
 from pulumi_tiers.model.network import AddressRange, Network
 from pulumi_tiers.model.observability import Observability
 from pulumi_tiers.model.references import FIELDS, GENERATED, literal, references
-from pulumi_tiers.model.store import Database, Store, secret_key
+from pulumi_tiers.model.store import Bucket, Database, Store, secret_key
 from pulumi_tiers.model.system import PROFILE_OFF, Environment, System, Target
 from pulumi_tiers.model.workload import Build, Workload
 from pulumi_tiers.models import DEFAULT_IMAGE as MODEL_IMAGE
@@ -178,8 +178,8 @@ def _check_wanted(settings: Settings, systems: list[System]) -> Iterator[Mistake
         known |= {
             profile
             for store in system.stores.values()
-            for database in store.databases
-            for profile in database.profiles
+            for part in (*store.databases, *store.buckets)
+            for profile in part.profiles
         }
         for position, profile in enumerate(system.default_profiles):
             if profile not in known:
@@ -470,24 +470,25 @@ def _on_cpu(workload: Workload) -> Workload:
 
 
 def _stores(system: System, settings: Settings, wanted: Collection[str]) -> dict[str, Store]:
-    """The system's stores, managed and owned as the stack has it, with the databases it needs."""
+    """The system's stores, managed and owned as the stack has it, with what it needs of them."""
+
+    def needed(part: Database | Bucket) -> bool:
+        return not part.profiles or bool(set(part.profiles) & set(wanted))
 
     def owned(name: str, store: Store) -> Store:
         documented = settings.names is Names.DOCUMENTED
         managed = store.managed if documented else store.managed.model_copy(update={"name": None})
         if given := settings.managed.get(f"{system.name}/{name}"):
             managed = managed.model_copy(update=given.model_dump(exclude_unset=True))
-        databases = [
-            database
-            for database in store.databases
-            if not database.profiles or set(database.profiles) & set(wanted)
-        ]
+        databases = [database for database in store.databases if needed(database)]
+        buckets = [bucket for bucket in store.buckets if needed(bucket)]
         engine = ENGINES.get(store.engine)
         takes = engine is not None and "databases" in engine.takes
         if settings.databases is Databases.DEDICATED and takes and not store.users:
             own = system.name.replace("-", "_")
             databases = [Database(name=own, owner=own), *databases[1:]]
-        return store.model_copy(update={"managed": managed, "databases": databases})
+        parts = {"databases": databases, "buckets": buckets}
+        return store.model_copy(update={"managed": managed, **parts})
 
     return {name: owned(name, store) for name, store in system.stores.items()}
 
