@@ -62,6 +62,8 @@ class Backend(ThreadingHTTPServer):
         self.connections: set[socket.socket] = set()
         self.answers: dict[str, str] = {}
         self.wait = 0.0
+        #: Breaks off instead of an answer.
+        self.broken = False
         threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
 
     def process_request(self, request: Any, client_address: Any) -> None:
@@ -110,13 +112,15 @@ class _Handler(BaseHTTPRequestHandler):
         }
         server.requests.append(asked)
         time.sleep(server.wait)
+        if server.broken:
+            self.close_connection = True
+            return
         text = json.dumps(
             {**asked, "padding": "x" * 4000} if "pad" in self.path else asked
         ).encode()
         self.send_response(200)
-        self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(text)))
-        for name, value in server.answers.items():
+        for name, value in {"Content-Type": "application/json", **server.answers}.items():
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(b"" if self.command == "HEAD" else text)
@@ -275,11 +279,11 @@ class Nginx:
             assert time.monotonic() < deadline, f"not in {seconds} s: {called}\n{self.log}"
             time.sleep(0.05)
 
-    def stop(self) -> int:
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
         """Its exit code."""
         if self.process is None:
             return 0
-        self.process.send_signal(signal.SIGTERM)
+        self.process.send_signal(how)
         try:
             return self.process.wait(10)
         finally:
@@ -289,10 +293,13 @@ class Nginx:
                 left = ["docker", "rm", "--force", self.folder.name]
                 subprocess.run(left, capture_output=True, check=False)
 
-    def connection(self, *, tls: bool = False, port: int = 0) -> http.client.HTTPConnection:
+    def connection(
+        self, *, tls: bool = False, port: int = 0, source: str = "127.0.0.1"
+    ) -> http.client.HTTPConnection:
         port = port or (self.ports.https if tls else self.ports.http)
         if not tls:
-            return http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+            own = (source, 0)
+            return http.client.HTTPConnection("127.0.0.1", port, timeout=10, source_address=own)
         context = ssl.create_default_context(cafile=str(self.trust) if self.trust else None)
         context.check_hostname = self.trust is not None
         context.verify_mode = ssl.CERT_REQUIRED if self.trust else ssl.CERT_NONE
@@ -307,12 +314,16 @@ class Nginx:
         body: bytes | None = None,
         tls: bool = False,
         port: int = 0,
+        source: str = "127.0.0.1",
     ) -> Answer:
-        connection = self.connection(tls=tls, port=port)
+        """`source`: the client's address."""
+        connection = self.connection(tls=tls, port=port, source=source)
         try:
             connection.request(method, path, body, dict(headers or {}))
             response = connection.getresponse()
-            found = {name.lower(): value for name, value in response.getheaders()}
+            names = {name.lower() for name, _ in response.getheaders()}
+            # Those that stand there several times, with commas.
+            found = {name: response.getheader(name, "") for name in names}
             return Answer(response.status, found, response.read())
         finally:
             connection.close()

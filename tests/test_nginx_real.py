@@ -6,6 +6,7 @@ TIERS_TEST_NGINX names another one.
 import contextlib
 import http.client
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
@@ -53,9 +54,11 @@ def edge(folder: Path, backends: list[Backend]) -> Iterator[Make]:
     def make(count: int = 1, *, proxy_protocol: bool = False, **keys: Any) -> Nginx:
         made = Nginx.make(folder, proxy_protocol=proxy_protocol)
         started.append(made)
+        described_edge = Edge.model_validate(described(**keys))
+        addresses = [backend.address for backend in backends[:count]]
         made.configure(
-            Edge.model_validate(described(**keys)),
-            {"app": [backend.address for backend in backends[:count]]},
+            described_edge,
+            dict.fromkeys(described_edge.upstreams, addresses),
             backends[0].port,
             certificate(folder) if keys.get("tls") else {},
         )
@@ -128,6 +131,31 @@ def test_a_trusted_proxy_is_believed(edge: Make) -> None:
     assert odd["x-forwarded-for"] == "127.0.0.1"
 
 
+def test_behind_a_trusted_proxy_the_client_counts(edge: Make) -> None:
+    nginx = edge(
+        trusted_proxies=["127.0.0.1/32"],
+        rate_limits={"r": {"rate": "1r/m"}},
+        routes=[
+            {"path": "/", "upstream": "app", "rate_limit": "r"},
+            {"path": "/metrics", "upstream": "app", "allow": ["203.0.113.9/32"]},
+        ],
+    )
+
+    def ask(client: str, path: str = "/", source: str = "127.0.0.1") -> int:
+        return nginx.get(path, {"X-Forwarded-For": client}, source=source).status
+
+    assert [ask("203.0.113.9"), ask("203.0.113.9"), ask("203.0.113.10")] == [200, 429, 200]
+    # What the client has written itself stands before what the proxy adds.
+    assert ask("203.0.113.77, 203.0.113.9") == 429
+    assert [ask("203.0.113.9", "/metrics"), ask("203.0.113.10", "/metrics")] == [200, 403]
+    # From anybody else these are only words.
+    assert ask("203.0.113.9", "/metrics", source="127.0.0.2") == 403
+    assert [ask("203.0.113.1", source="127.0.0.2"), ask("203.0.113.2", source="127.0.0.2")] == [
+        200,
+        429,
+    ]
+
+
 def test_proxy_protocol_tells_the_clients_address(edge: Make) -> None:
     nginx = edge(
         proxy_protocol=True, rate_limits={"r": {"rate": "1r/m"}}, route={"rate_limit": "r"}
@@ -183,22 +211,62 @@ def test_ten_in_a_second_and_twenty_more_at_once(edge: Make) -> None:
     assert found[200] + found[429] == 60
 
 
+def test_a_burst_waits_for_its_turn(edge: Make) -> None:
+    nginx = edge(rate_limits={"api": {"rate": "10r/s", "burst": 3}}, route={"rate_limit": "api"})
+    started = time.monotonic()
+    assert {nginx.get("/").status for _ in range(4)} == {200}
+    assert time.monotonic() - started > 0.25
+
+
+@pytest.mark.parametrize("buffered", [True, False])
 def test_a_body_that_is_too_large_never_reaches_the_upstream(
-    edge: Make, backends: list[Backend]
+    edge: Make, backends: list[Backend], buffered: bool
 ) -> None:
-    route = {"max_body_size": "100k", "request_buffering": False}
-    nginx = edge(route=route)
+    nginx = edge(route={"max_body_size": "100k", "request_buffering": buffered})
     assert nginx.get("/", method="PUT", body=b"x" * 100_000).asked["length"] == 100_000
     assert nginx.get("/", method="PUT", body=b"x" * 200_000).status == 413
+    # One that doesn't say how large it will be: what was sent of it, nobody takes for a whole.
+    connection = nginx.connection()
+    parts = (b"x" * 50_000 for _ in range(4))
+    with contextlib.suppress(ConnectionError):
+        connection.request("PUT", "/", parts, {"Transfer-Encoding": "chunked"}, encode_chunked=True)
+    assert connection.getresponse().status == 413
     assert [asked["length"] for asked in backends[0].requests] == [100_000]
 
 
+@pytest.mark.parametrize("buffered", [True, False])
 def test_a_body_is_passed_on_as_it_comes_or_as_a_whole(
-    edge: Make, backends: list[Backend], folder: Path
+    edge: Make, backends: list[Backend], buffered: bool
 ) -> None:
-    del folder
-    nginx = edge(max_body_size="8m")
+    nginx = edge(
+        max_body_size="8m",
+        route={"request_buffering": buffered},
+        upstream={"keepalive": 0},
+    )
     assert nginx.get("/", method="POST", body=b"x" * 5_000_000).asked["length"] == 5_000_000
+    before = len(backends[0].connections)
+    with socket.create_connection(("127.0.0.1", nginx.ports.http), 5) as connection:
+        connection.sendall(b"POST / HTTP/1.0\r\nHost: a\r\nContent-Length: 10\r\n\r\nhello")
+        time.sleep(0.5)
+        # The upstream hears of it with its first part, or not before its last.
+        assert len(backends[0].connections) - before == (0 if buffered else 1)
+        connection.sendall(b"world")
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert b'"length": 10' in answer
+
+
+@pytest.mark.parametrize(
+    "begun", [b"GET / HTTP/1.1\r\nHo", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhe"]
+)
+def test_a_client_that_stops_in_a_request_is_not_waited_for(edge: Make, begun: bytes) -> None:
+    nginx = edge(timeouts={"client": "1s"})
+    with socket.create_connection(("127.0.0.1", nginx.ports.http), 5) as connection:
+        connection.sendall(begun)
+        started = time.monotonic()
+        with contextlib.suppress(ConnectionResetError):
+            while connection.recv(65536):
+                pass
+        assert 0.5 < time.monotonic() - started < 4
 
 
 def test_others_than_the_allowed_get_403(edge: Make) -> None:
@@ -209,7 +277,10 @@ def test_others_than_the_allowed_get_403(edge: Make) -> None:
         ]
     )
     assert [nginx.get(path).status for path in ("/metrics", "/open")] == [403, 200]
-    assert nginx.get("/nginx_status", port=nginx.ports.status).body.startswith(b"Active conn")
+    status = nginx.ports.status
+    assert nginx.get("/nginx_status", port=status).body.startswith(b"Active conn")
+    assert nginx.get("/nginx_status", port=status, source="127.0.0.2").status == 403
+    assert nginx.get("/healthz", port=status, source="127.0.0.2").status == 200
     assert nginx.get("/other", port=nginx.ports.status).status == 404
 
 
@@ -228,6 +299,49 @@ def test_least_conn_gives_to_the_one_that_has_least(edge: Make, backends: list[B
     slow, *quick = (len(backend.requests) for backend in backends)
     assert slow <= 2, (slow, quick)
     assert min(quick) >= 3, (slow, quick)
+
+
+def test_requests_go_round_or_always_to_the_same(edge: Make, backends: list[Backend]) -> None:
+    nginx = edge(
+        3,
+        upstreams={"app": {"endpoint": "app"}, "same": {"endpoint": "app", "balance": "ip_hash"}},
+        routes=[{"path": "/", "upstream": "app"}, {"path": "/same", "upstream": "same"}],
+    )
+    assert sorted(Counter(nginx.get("/").asked["by"] for _ in range(9)).values()) == [3, 3, 3]
+    assert len({nginx.get("/same").asked["by"] for _ in range(9)}) == 1
+
+
+def test_a_request_is_repeated_where_that_changes_nothing(
+    edge: Make, backends: list[Backend]
+) -> None:
+    backends[0].broken = True
+    nginx = edge(2)
+    assert {nginx.get("/").status for _ in range(4)} == {200}
+    posted = [nginx.get("/", method="POST", body=b"x").status for _ in range(4)]
+    posts = [asked for backend in backends for asked in backend.requests if asked["length"]]
+    # Whether it was done before the connection broke, nobody knows.
+    assert set(posted) == {200, 502}
+    assert len(posts) == 4
+
+
+def test_one_slow_request_is_not_begun_again_and_ends_no_replica(
+    edge: Make, backends: list[Backend]
+) -> None:
+    nginx = edge(2, timeouts={"read": "20s"}, route={"read_timeout": "500ms"})
+    for backend in backends[:2]:
+        backend.wait = 1.5
+    assert nginx.get("/slow").status == 504
+    assert sum(len(backend.requests) for backend in backends) == 1
+    assert nginx.get("/slow").status == 504
+    for backend in backends[:2]:
+        backend.wait = 0
+    assert {nginx.get("/").status for _ in range(4)} == {200}
+
+
+def test_an_answer_may_begin_with_much(edge: Make, backends: list[Backend]) -> None:
+    backends[0].answers["Set-Cookie"] = "a=" + "x" * 12_000
+    answer = edge().get("/")
+    assert (answer.status, len(answer.headers["set-cookie"])) == (200, 12_002)
 
 
 def test_connections_to_the_upstream_are_kept(edge: Make, backends: list[Backend]) -> None:
@@ -360,14 +474,31 @@ def test_a_bad_configuration_is_left_aside(edge: Make, backends: list[Backend]) 
     assert nginx.log.count("nginx refuses") == 1
 
 
-def test_it_ends_what_it_has_begun(edge: Make, backends: list[Backend]) -> None:
+def test_open_connections_outlive_a_reload_for_a_while(edge: Make, backends: list[Backend]) -> None:
+    nginx = edge(timeouts={"drain": "2s"}, route={"websocket": True})
+    with socket.create_connection(("127.0.0.1", nginx.ports.http), 5) as connection:
+        asked = "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+        connection.sendall(asked.encode())
+        assert b" 101 " in connection.recv(65536)
+        nginx.resolve("app", [backends[1].address])
+        nginx.wait_for(lambda: nginx.get().asked["by"] == backends[1].address, "it is reloaded")
+        connection.sendall(b"hello")
+        assert connection.recv(100) == b"hello"
+        with contextlib.suppress(ConnectionResetError):
+            assert connection.recv(100) == b""  # it has had its time
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGQUIT])
+def test_it_ends_what_it_has_begun(
+    edge: Make, backends: list[Backend], how: signal.Signals
+) -> None:
     backends[0].wait = 1.0
     nginx = edge()
     found: list[int] = []
     thread = threading.Thread(target=lambda: found.append(nginx.get().status))
     thread.start()
     time.sleep(0.3)
-    assert nginx.stop() == 0
+    assert nginx.stop(how) == 0
     thread.join()
     assert found == [200]
     with pytest.raises(OSError, match="refused"):
@@ -386,6 +517,15 @@ def test_tls_with_redirect_hsts_and_http2(edge: Make) -> None:
     answer = nginx.get("/", tls=True)
     assert answer.asked["headers"]["x-forwarded-proto"] == "https"
     assert answer.headers["strict-transport-security"] == "max-age=3600"
+    key = nginx.folder / "run" / "now" / "tls.key"
+    assert key.stat().st_mode & 0o077 == 0
+    context = ssl.create_default_context(cafile=str(nginx.trust))
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    with (
+        socket.create_connection(("127.0.0.1", nginx.ports.https), 5) as plain,
+        context.wrap_socket(plain, server_hostname="localhost") as connection,
+    ):
+        assert connection.selected_alpn_protocol() == "h2"
     curl = shutil.which("curl")
     if curl:
         address = f"https://localhost:{nginx.ports.https}/"
@@ -394,6 +534,42 @@ def test_tls_with_redirect_hsts_and_http2(edge: Make) -> None:
         said = subprocess.run([*command, *write], capture_output=True, text=True, check=True)
         assert said.stdout == "2"
         assert f'"host": "localhost:{nginx.ports.https}"' in (nginx.folder / "body").read_text()
+
+
+def test_who_came_to_a_trusted_proxy_by_tls_is_not_led_in_circles(edge: Make) -> None:
+    nginx = edge(tls=TLS, hsts=60, trusted_proxies=["127.0.0.1/32"])
+    by_tls, without = {"X-Forwarded-Proto": "https"}, {"X-Forwarded-Proto": "http"}
+    served = nginx.get("/", by_tls)
+    assert (served.status, served.asked["headers"]["x-forwarded-proto"]) == (200, "https")
+    assert served.headers["strict-transport-security"] == "max-age=60"
+    for told, source in ((without, "127.0.0.1"), (None, "127.0.0.1"), (by_tls, "127.0.0.2")):
+        led = nginx.get("/a?b", told, source=source)
+        assert (led.status, led.headers["location"][-4:]) == (308, "/a?b")
+        assert "strict-transport-security" not in led.headers
+    # Not before a body was taken that is too large for this path: the redirect comes first.
+    assert nginx.get("/", method="POST", body=b"x" * 2_000_000).status == 308
+
+
+def test_a_challenge_is_answered_without_tls(folder: Path, backends: list[Backend]) -> None:
+    nginx = Nginx.make(folder)
+    host = "shop.example.com"
+    keys = {"tls": {"mode": "lets_encrypt"}, "server_names": [host]}
+    edge = Edge.model_validate(described(**keys))
+    nginx.configure(edge, {"app": [backends[0].address]}, backends[0].port, certificate(folder))
+    challenge = folder / "webroot" / ".well-known" / "acme-challenge" / "token"
+    challenge.parent.mkdir(parents=True)
+    challenge.write_text("proof")
+    conf = folder / "configs" / "nginx.conf"
+    text = conf.read_text().replace("/etc/letsencrypt/webroot", str(folder / "webroot"))
+    nginx.put("configs/nginx.conf", text)
+    nginx.start()
+    try:
+        there = {"Host": host}
+        assert nginx.get("/.well-known/acme-challenge/token", there).body == b"proof"
+        assert nginx.get("/.well-known/acme-challenge/../../x", there).status == 308
+        assert nginx.get("/", there).status == 308
+    finally:
+        nginx.stop()
 
 
 def test_a_new_certificate_is_taken_without_a_word(edge: Make, folder: Path) -> None:
@@ -490,6 +666,18 @@ def test_headers_of_the_edge_where_the_upstream_has_none(
     assert nginx.get(method="POST", body=b"x" * 2_000_000).headers["x-frame-options"] == "DENY"
 
 
+def test_what_the_edge_decides_the_upstream_does_not(edge: Make, backends: list[Backend]) -> None:
+    own = {"X-Request-ID": "mine", "Strict-Transport-Security": "max-age=1"}
+    backends[0].answers.update(own)
+    nginx = edge(tls=TLS, hsts=60, redirect=False)
+    answer = nginx.get("/", {"X-Request-ID": "the client's"}, tls=True)
+    assert answer.headers["strict-transport-security"] == "max-age=60"
+    identity = answer.headers["x-request-id"]
+    assert len(identity) == 32
+    assert answer.asked["headers"]["x-request-id"] == identity
+    assert "strict-transport-security" not in nginx.get("/").headers
+
+
 def test_snippets_do_what_has_no_key(edge: Make) -> None:
     server = r"""
         # As people write it.
@@ -510,28 +698,49 @@ def test_snippets_do_what_has_no_key(edge: Make) -> None:
 
 def test_cors_is_for_the_listed_origins(edge: Make, backends: list[Backend]) -> None:
     backends[0].answers["Access-Control-Allow-Origin"] = "*"
-    nginx = edge(cors_origins=["https://app.example.com"])
-    page = {"Origin": "https://app.example.com"}
-    answer = nginx.get("/", page).headers
-    assert answer["access-control-allow-origin"] == "https://app.example.com"
-    assert answer["access-control-allow-credentials"] == "true"
-    assert "access-control-allow-origin" not in nginx.get("/", {"Origin": "https://a"}).headers
+    origins = ["https://app.example.com", "http://localhost:3000"]
+    nginx = edge(cors_origins=origins)
+    for origin in origins:
+        answer = nginx.get("/", {"Origin": origin}).headers
+        assert answer["access-control-allow-origin"] == origin
+        assert answer["access-control-allow-credentials"] == "true"
+        assert answer["vary"] == "Origin"
+        assert "access-control-max-age" not in answer
+        # Pages can read why they were refused.
+        refused = nginx.get("/", {"Origin": origin}, method="POST", body=b"x" * 2_000_000)
+        assert (refused.status, refused.headers["access-control-allow-origin"]) == (413, origin)
+    for nobody in ({"Origin": "https://a"}, None):
+        headers = nginx.get("/", nobody).headers
+        assert not [name for name in headers if name.startswith("access-control")]
+        # A cache may not give that answer to a listed page.
+        assert headers["vary"] == "Origin"
+    page = {"Origin": origins[0]}
     asking = {"Access-Control-Request-Method": "PUT", "Access-Control-Request-Headers": "x-a"}
     preflight = nginx.get("/", {**page, **asking}, method="OPTIONS")
     assert preflight.status == 204
     assert "PUT" in preflight.headers["access-control-allow-methods"]
     assert preflight.headers["access-control-allow-headers"] == "x-a"
+    assert preflight.headers["access-control-allow-origin"] == origins[0]
+    assert preflight.headers["access-control-max-age"] == "600"
+    # No question of a browser's, so the upstream's.
+    assert nginx.get("/", page, method="OPTIONS").asked["method"] == "OPTIONS"
     # Anybody else's goes on to the upstream.
     other = {"Origin": "https://evil.example.com", **asking}
     assert nginx.get("/", other, method="OPTIONS").asked["method"] == "OPTIONS"
 
 
-def test_texts_are_compressed(edge: Make) -> None:
-    nginx = edge()
-    packed = nginx.get("/pad", {"Accept-Encoding": "gzip"})
-    assert packed.headers["content-encoding"] == "gzip"
-    assert len(packed.body) < 1000
+def test_texts_are_compressed(edge: Make, backends: list[Backend]) -> None:
+    nginx = edge(gzip_types=["application/json"])
+    gzip = {"Accept-Encoding": "gzip"}
+    for asked in (gzip, {**gzip, "Via": "1.1 a proxy"}):
+        packed = nginx.get("/pad", asked)
+        assert packed.headers["content-encoding"] == "gzip"
+        assert packed.headers["vary"] == "Accept-Encoding"
+        assert len(packed.body) < 1000
     assert "content-encoding" not in nginx.get("/pad").headers
+    assert "content-encoding" not in nginx.get("/", gzip).headers
+    backends[0].answers["Content-Type"] = "text/plain"
+    assert "content-encoding" not in nginx.get("/pad", gzip).headers
 
 
 def test_a_websocket_and_nothing_else_may_be_asked_for(edge: Make, backends: list[Backend]) -> None:
@@ -557,6 +766,8 @@ def test_a_websocket_and_nothing_else_may_be_asked_for(edge: Make, backends: lis
     assert b" 200 " in upgrade("/ws", "h2c")
     assert b" 200 " in upgrade("/", "websocket")
     assert all("upgrade" not in asked["headers"] for asked in backends[0].requests)
+    # Ordinary requests of that route keep their connection.
+    assert len({nginx.get("/ws").asked["peer"] for _ in range(5)}) == 1
 
 
 # --- logs -----------------------------------------------------------------------------------------

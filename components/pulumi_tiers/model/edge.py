@@ -249,6 +249,11 @@ class Edge(Model):
         return self.model_copy(update={"upstreams": kept, "routes": routes})
 
     @property
+    def redirects(self) -> bool:
+        """Whether who comes without TLS is led to it."""
+        return self.tls.on and self.redirect
+
+    @property
     def hsts_seconds(self) -> int:
         if not self.tls.on:
             return 0

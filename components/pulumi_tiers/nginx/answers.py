@@ -19,15 +19,15 @@ def headers(edge: Edge) -> list[Directive]:
         row = Map(f"$upstream_http_{variable}", f"$edge_header_{variable}").row("default", "")
         found.append(row.row("", value).directive())
     if edge.hsts_seconds:
-        hsts = Map("$edge_scheme", "$edge_hsts").row("default", "")
+        hsts = Map("$edge_forwarded_proto", "$edge_hsts").row("default", "")
         found.append(hsts.row("https", f"max-age={edge.hsts_seconds}").directive())
     if edge.cors_origins:
         allowed = Map("$http_origin", "$edge_cors_origin").row("default", "")
         for origin in edge.cors_origins:
             allowed.row(origin, "$http_origin")
         credentials = Map("$edge_cors_origin", "$edge_cors_credentials").row("default", "true")
-        asked = "$request_method:$edge_cors_origin:$http_access_control_request_method"
-        preflight = Map(asked, "$edge_preflight").row("default", "0").row("~^OPTIONS:.+:.", "1")
+        asked = "$request_method:$http_access_control_request_method:$edge_cors_origin"
+        preflight = Map(asked, "$edge_preflight").row("default", "0").row("~^OPTIONS:[^:]+:.", "1")
         found += [
             allowed.directive(),
             credentials.row("", "").directive(),

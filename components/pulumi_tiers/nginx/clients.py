@@ -1,8 +1,9 @@
 """Who asks, and how much they may: what nginx believes of a client, and counts for it."""
 
-from pulumi_tiers.model.edge import Edge
+from pulumi_tiers.model.edge import CHALLENGES, Edge
 from pulumi_tiers.model.edge_texts import requests_per_minute
 from pulumi_tiers.model.nginx_syntax import Directive
+from pulumi_tiers.model.tls import TlsMode
 from pulumi_tiers.nginx.base import Facts, Map, block, d
 
 _PRIVATE = ("10.0.0.0/8", "100.64.0.0/10", "172.16.0.0/12", "192.168.0.0/16", "127.0.0.0/8")
@@ -31,12 +32,18 @@ def clients(edge: Edge, facts: Facts) -> list[Directive]:
     if edge.trusted_proxies:
         forwarded.row("~^1:.", f"$http_x_forwarded_for, {peer}")
         proto.row("1:http", "http").row("1:https", "https")
-    return [
-        *found,
+    found += [
         block("geo", (peer, "$edge_trusted"), *trusted),
         forwarded.directive(),
         proto.directive(),
     ]
+    if edge.redirects:
+        # Who came to a trusted proxy by TLS would go in circles.
+        redirect = Map("$edge_forwarded_proto:$uri", "$edge_redirect").row("default", "0")
+        if edge.tls.mode is TlsMode.LETS_ENCRYPT:
+            redirect.row("~^http:" + CHALLENGES.replace(".", r"\."), "0")
+        found.append(redirect.row("~^http:", "1").directive())
+    return found
 
 
 def limits(edge: Edge) -> list[Directive]:

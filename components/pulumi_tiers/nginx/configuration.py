@@ -2,6 +2,7 @@
 
 import math
 
+from pulumi_tiers.model.base import seconds
 from pulumi_tiers.model.edge import CHALLENGES, SNIPPET_CONTEXTS, Edge
 from pulumi_tiers.model.nginx_syntax import Block, Directive, parse_block, text_of
 from pulumi_tiers.model.tls import TlsMode
@@ -79,7 +80,7 @@ def _general(edge: Edge) -> list[Directive]:
         # The only place where it may write.
         *(d(f"{kind}_temp_path", f"temp/{kind}") for kind in kinds),
         d("client_max_body_size", edge.max_body_size),
-        d("client_header_timeout", "15s"),
+        d("client_header_timeout", time(min("15s", edge.timeouts.client, key=seconds))),
         d("client_body_timeout", time(edge.timeouts.client)),
         d("send_timeout", time(edge.timeouts.client)),
         d("keepalive_timeout", "65s"),
@@ -153,7 +154,6 @@ def servers(edge: Edge, facts: Facts) -> list[Directive]:
     plain = _listen(facts.ports.http, facts)
     options = ["ssl", "http2"] if edge.tls.own else []
     secure = _listen(facts.ports.https, facts, *options) if edge.tls.on else []
-    redirects = edge.tls.on and edge.redirect
     names = edge.server_names
     found: list[Directive] = []
     if names:
@@ -171,30 +171,32 @@ def servers(edge: Edge, facts: Facts) -> list[Directive]:
     if edge.tls.mode is TlsMode.LETS_ENCRYPT:
         inner = (d("root", ACME_ROOT), d("default_type", "text/plain"))
         challenges.append(block("location", ("^~", CHALLENGES), *inner))
-    if redirects:
-        port = "" if facts.https_port == 443 else f":{facts.https_port}"
-        # 308: a form stays a form.
-        target = d("return", 308, f"https://$host{port}$request_uri")
-        listening = (d("listen", *arguments) for arguments in plain)
-        location = block("location", ("/",), target)
-        found.append(block("server", (), *listening, *named, *challenges, location))
-    own = secure if redirects else [*plain, *secure]
     found.append(
         block(
             "server",
             (),
-            *(d("listen", *arguments) for arguments in own),
+            *(d("listen", *arguments) for arguments in (*plain, *secure)),
             *named,
+            *_redirect(edge, facts),
             *added_headers(edge),
             *hidden_headers(edge),
             *request_headers(""),
-            *([] if redirects else challenges),
+            *challenges,
             *parse_block(edge.snippets.server, SNIPPET_CONTEXTS["server"]),
             *preflight(edge),
             *(location_block(edge, route) for route in edge.routes),
         )
     )
     return found
+
+
+def _redirect(edge: Edge, facts: Facts) -> list[Directive]:
+    if not edge.redirects:
+        return []
+    port = "" if facts.https_port == 443 else f":{facts.https_port}"
+    # 308: a form stays a form.
+    target = d("return", 308, f"https://$host{port}$request_uri")
+    return [block("if", ("$edge_redirect",), target)]
 
 
 def _listen(port: int, facts: Facts, *options: str) -> list[tuple[object, ...]]:

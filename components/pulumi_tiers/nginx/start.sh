@@ -52,10 +52,11 @@ resolve() {
     changed=1
     while read -r name host port; do
         servers=
+        # One request that takes too long makes no replica a dead one.
         for address in $(getent ahostsv4 "$host" 2>/dev/null | while read -r address _; do
             printf '%s\n' "$address"
         done | sort -u); do
-            servers="${servers}server $address:$port fail_timeout=5s;
+            servers="${servers}server $address:$port max_fails=3 fail_timeout=5s;
 "
         done
         # A name that is not known for a moment keeps its addresses. Without any there is no server:

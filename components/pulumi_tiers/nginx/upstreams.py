@@ -2,6 +2,7 @@
 
 import math
 
+from pulumi_tiers.model.base import seconds
 from pulumi_tiers.model.edge import Balance, Edge, Route, Upstream
 from pulumi_tiers.model.nginx_syntax import Directive
 from pulumi_tiers.nginx.base import Map, block, d, time
@@ -14,13 +15,15 @@ def proxy_defaults(edge: Edge) -> list[Directive]:
         # Idle connections to upstreams are kept.
         d("proxy_http_version", "1.1"),
         d("proxy_connect_timeout", time(waits.connect)),
-        d("proxy_read_timeout", time(waits.read)),
+        *_patience(waits.read),
         d("proxy_send_timeout", time(waits.send)),
         # The next replica is asked when one can't be reached or breaks off, and the request can be
-        # repeated. One that thinks for long is not asked twice.
+        # repeated.
         d("proxy_next_upstream", "error", "timeout"),
         d("proxy_next_upstream_tries", 4),
-        d("proxy_next_upstream_timeout", "15s"),
+        # Beginnings of answers must fit: cookies and policies are more than the usual 4 KiB.
+        d("proxy_buffer_size", "16k"),
+        d("proxy_buffers", 8, "8k"),
         # An answer waits in memory until the client takes it, and then at the upstream.
         d("proxy_max_temp_file_size", 0),
         # Of routes with websockets: no other protocol may be asked for.
@@ -35,6 +38,14 @@ def proxy_defaults(edge: Edge) -> list[Directive]:
             .directive()
             for kind, value in (("kept", ""), ("closed", "close"))
         ),
+    ]
+
+
+def _patience(silence: str) -> list[Directive]:
+    """How long an upstream may be silent. What takes that long is not begun at the next one too."""
+    return [
+        d("proxy_read_timeout", time(silence)),
+        d("proxy_next_upstream_timeout", time(min("15s", silence, key=seconds))),
     ]
 
 
@@ -93,7 +104,7 @@ def location_block(edge: Edge, route: Route) -> Directive:
         inner.append(d("proxy_request_buffering", "off"))
     patience = route.read_timeout or ("1h" if route.websocket else None)
     if patience:
-        inner.append(d("proxy_read_timeout", time(patience)))
+        inner += _patience(patience)
     if route.websocket:
         inner.append(d("proxy_send_timeout", time(patience or "1h")))
     kept = edge.upstreams[route.upstream].keepalive > 0
