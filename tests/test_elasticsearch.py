@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from opensearch import OpenSearch, opensearch
 from pulumi_tiers.checks import check_stores
-from pulumi_tiers.engines.base import Consumer
+from pulumi_tiers.engines.base import Consumer, Reached
 from pulumi_tiers.engines.elasticsearch import Elasticsearch
 from pulumi_tiers.model.errors import mistakes_of
 from pulumi_tiers.model.references import references, substitute
@@ -104,7 +104,7 @@ def test_the_connections_are_its_indices_and_kibanas() -> None:
         "kibana": Consumer("kibana_system", ""),
     }
     assert ELASTICSEARCH.users(said) == ["elastic", "shipper", "kibana_system"]
-    url = ELASTICSEARCH.url(Consumer("a", "logs"), "p@/ ", ["es"], 9200, tls=False, store=said)
+    url = ELASTICSEARCH.url(said, Consumer("a", "logs"), "p@/ ", Reached(["es"], 9200))
     assert url == "http://a:p%40%2F%20@es:9200"
 
 

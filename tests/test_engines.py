@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from pulumi_tiers.checks import connection_keys
-from pulumi_tiers.engines import ENGINES, Consumer, Engine
+from pulumi_tiers.engines import ENGINES, Consumer, Engine, Reached
 from pulumi_tiers.engines.postgres import Postgres
 from pulumi_tiers.model.base import LONGEST_TEXT
 from pulumi_tiers.model.references import references, substitute
@@ -129,7 +129,7 @@ def test_a_store_without_databases_has_the_one_that_the_image_makes() -> None:
 @pytest.mark.parametrize(("tls", "mode"), [(False, "prefer"), (True, "require")])
 def test_a_url_says_how_to_connect(mode: str, *, tls: bool) -> None:
     consumer = Consumer("boss", "shop")
-    url = POSTGRES.url(consumer, "p@ss/w?rd", ["db"], 25060, tls=tls, store=store())
+    url = POSTGRES.url(store(), consumer, "p@ss/w?rd", Reached(["db"], 25060, tls=tls))
     assert url == f"postgresql://boss:p%40ss%2Fw%3Frd@db:25060/shop?sslmode={mode}"
 
 
@@ -262,7 +262,7 @@ class Server:
 
     def url(self, said: Store, connection: str, password: str) -> str:
         consumer = POSTGRES.consumers(said)[connection]
-        return POSTGRES.url(consumer, password, ["127.0.0.1"], self.port, tls=False, store=said)
+        return POSTGRES.url(said, consumer, password, Reached(["127.0.0.1"], self.port))
 
     def _run(
         self, command: list[str], variables: Mapping[str, str]

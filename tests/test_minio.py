@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from containers import Containers, stand_in
-from pulumi_tiers.engines.base import KEY_LENGTH, Consumer
+from pulumi_tiers.engines.base import KEY_LENGTH, Consumer, Reached
 from pulumi_tiers.engines.minio import Minio
 from pulumi_tiers.model.references import substitute
 from pulumi_tiers.model.store import Store
@@ -92,7 +92,7 @@ def test_the_connections_are_its_buckets() -> None:
 )
 def test_the_url_is_the_endpoint(host: str, port: int, url: str, *, tls: bool) -> None:
     consumer = Consumer("nfc", "videos")
-    assert MINIO.url(consumer, "secret", [host], port, tls=tls, store=store()) == url
+    assert MINIO.url(store(), consumer, "secret", Reached([host], port, tls=tls)) == url
 
 
 def test_a_key_reaches_its_buckets_and_no_others() -> None:

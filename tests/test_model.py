@@ -31,7 +31,6 @@ from pulumi_tiers.data_tier import (
     QueueArgs,
     ResourcesArgs,
     StoreArgs,
-    StoreHealthArgs,
     VhostArgs,
     VhostUserArgs,
 )
@@ -78,7 +77,6 @@ from pulumi_tiers.model.store import (
     Policy,
     Queue,
     Store,
-    StoreHealth,
     Vhost,
     VhostUser,
 )
@@ -1288,7 +1286,6 @@ def test_a_password_never_appears_in_a_message(
     [
         (SiteArgs, SiteSpec),
         (StoreArgs, Store),
-        (StoreHealthArgs, StoreHealth),
         (DatabaseArgs, Database),
         (VhostArgs, Vhost),
         (VhostUserArgs, VhostUser),

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from containers import Containers, stand_in
-from pulumi_tiers.engines.base import Consumer
+from pulumi_tiers.engines.base import Consumer, Reached
 from pulumi_tiers.engines.mongo import Mongo
 from pulumi_tiers.limits import as_placed
 from pulumi_tiers.model.references import references, substitute
@@ -77,21 +77,23 @@ def test_the_url_names_all_members() -> None:
     hosts = MONGO.hosts("mongo", said)
     assert hosts == ["mongo-0.mongo", "mongo-1.mongo", "mongo-2.mongo"]
     # PI-01: none of the documented hosts exists.
-    assert MONGO.url(consumer, "p@ss", hosts, 27017, tls=False, store=said) == (
+    assert MONGO.url(said, consumer, "p@ss", Reached(hosts, 27017)) == (
         "mongodb://writer:p%40ss@mongo-0.mongo:27017,mongo-1.mongo:27017,mongo-2.mongo:27017"
         "/pigmeu?authSource=admin&replicaSet=rs0"
     )
     alone = as_placed(said, Target.DOCKER)
-    url = MONGO.url(consumer, "p", MONGO.hosts("mongo", alone), 27017, tls=False, store=alone)
+    url = MONGO.url(alone, consumer, "p", Reached(MONGO.hosts("mongo", alone), 27017))
     assert url == "mongodb://writer:p@mongo:27017/pigmeu?authSource=admin&replicaSet=rs0"
-    url = MONGO.url(consumer, "p", ["mongo"], 27017, tls=False, store=store())
+    url = MONGO.url(store(), consumer, "p", Reached(["mongo"], 27017))
     assert url == "mongodb://writer:p@mongo:27017/pigmeu?authSource=admin"
 
 
 def test_a_managed_set_says_its_members_itself() -> None:
     said = MONGO.as_managed(store(**SET))
     assert said.admin == "doadmin"
-    url = MONGO.url(Consumer("writer", "pigmeu"), "p", ["db.example"], 27017, tls=True, store=said)
+    url = MONGO.url(
+        said, Consumer("writer", "pigmeu"), "p", Reached(["db.example"], 27017, tls=True)
+    )
     assert url == "mongodb+srv://writer:p@db.example/pigmeu?authSource=admin&tls=true"
     assert MONGO.setup("mongo", said, managed=True) is None
     assert MONGO.managed_version(store()) == "7.0"
@@ -337,10 +339,10 @@ def test_a_stand_in_gets_its_set_its_users_and_keeps_its_data(here: Containers) 
         assert code == 0, told
         assert "p'a" not in told
     consumer = MONGO.consumers(said)["pigmeu"]
-    url = MONGO.url(consumer, EVIL, ["mongo"], 27017, tls=False, store=said)
+    url = MONGO.url(said, consumer, EVIL, Reached(["mongo"], 27017))
     code, told = ask(here, name, url, "db.kept.insertOne({_id: 1}); db.kept.countDocuments()")
     assert (code, told.split()[-1]) == (0, "1"), told
-    wrong = MONGO.url(consumer, "the first", ["mongo"], 27017, tls=False, store=said)
+    wrong = MONGO.url(said, consumer, "the first", Reached(["mongo"], 27017))
     code, told = ask(here, name, wrong, "db.kept.countDocuments()")
     assert code != 0
     assert "Authentication failed" in told

@@ -14,7 +14,7 @@ from containers import Containers, stand_in
 from pulumi_tiers import DataTier, Site
 from pulumi_tiers.checks import check_stores
 from pulumi_tiers.cli.compose import read_secrets, write_secrets
-from pulumi_tiers.engines.base import Consumer
+from pulumi_tiers.engines.base import Consumer, Reached
 from pulumi_tiers.engines.mssql import Mssql
 from pulumi_tiers.model.references import references, substitute
 from pulumi_tiers.model.store import Store
@@ -97,10 +97,51 @@ def test_the_connections_are_its_databases() -> None:
         "Blog": Consumer("sa", "Blog"),
     }
     assert MSSQL.users(said) == ["sa", "seller"]
-    url = MSSQL.url(Consumer("seller", "Shop"), "p@/: ", ["db"], 1433, tls=False, store=said)
+    url = MSSQL.url(said, Consumer("seller", "Shop"), "p@/: ", Reached(["db"], 1433))
     assert url == (
         "mssql://seller:p%40%2F%3A%20@db:1433/Shop?encrypt=true&trustServerCertificate=true"
     )
+
+
+def parsed(text: str) -> dict[str, str]:
+    """What .NET's DbConnectionStringBuilder makes of it, as its documentation has the rules.
+
+    https://learn.microsoft.com/dotnet/api/system.data.common.dbconnectionstringbuilder: a value
+    between quotes holds anything, and each quote of its own twice; one without them ends at the
+    semicolon.
+    """
+    found: dict[str, str] = {}
+    while text:
+        key, _, text = text.partition("=")
+        if text[:1] in {'"', "'"}:
+            mark, text, value = text[0], text[1:], ""
+            while True:
+                part, _, text = text.partition(mark)
+                value += part
+                if not text.startswith(mark):
+                    break
+                value, text = value + mark, text[1:]
+            assert text[:1] in {"", ";"}, text
+            text = text[1:]
+        else:
+            value, _, text = text.partition(";")
+            value = value.strip()
+        assert key not in found
+        found[key] = value
+    return found
+
+
+@pytest.mark.parametrize("password", ["Abc123xyz", EVIL, '"', "';--", ' a="b";c ', "=;", "'x'"])
+def test_dotnet_reads_the_connection_with_any_password(password: str) -> None:
+    server = Reached(["sqlserver"], 1433)
+    text = MSSQL.dotnet(store(**SHOP), Consumer("seller", "Shop"), password, server)
+    assert parsed(text) == {
+        "Server": "sqlserver,1433",
+        "Database": "Shop",
+        "User Id": "seller",
+        "Password": password,
+        "TrustServerCertificate": "True",
+    }
 
 
 def test_the_setup_holds_passwords_only_as_secrets() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from containers import Containers, stand_in
-from pulumi_tiers.engines.base import Engine
+from pulumi_tiers.engines.base import Engine, Reached
 from pulumi_tiers.engines.elasticsearch import Elasticsearch
 from pulumi_tiers.engines.mssql import Mssql
 from pulumi_tiers.engines.postgres import Postgres
@@ -175,11 +175,9 @@ def test_tools_become_healthy_with_what_they_need_and_end_without(here: Containe
     names = {"host": "postgres", "port": "5432", "database": Postgres().admin}
     names |= {"user": Postgres().admin, "password": ADMIN}
     url = Postgres().url(
-        Postgres().consumers(postgres)[""], ADMIN, ["postgres"], 5432, tls=False, store=postgres
+        postgres, Postgres().consumers(postgres)[""], ADMIN, Reached(["postgres"], 5432)
     )
-    cache = Redis().url(
-        Redis().consumers(redis)[""], ADMIN, ["redis"], 6379, tls=False, store=redis
-    )
+    cache = Redis().url(redis, Redis().consumers(redis)[""], ADMIN, Reached(["redis"], 6379))
     values = {
         **{f"postgres{part}.{key}": v for key, v in names.items() for part in ("", ".metabase")},
         "postgres.glitchtip.url": url,

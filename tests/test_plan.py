@@ -573,7 +573,7 @@ def test_secrets_that_refer_to_a_store_are_not_judged() -> None:
 # --- references -----------------------------------------------------------------------------------
 
 STORES = {"db": {**POSTGRES, "databases": [{"name": "shop"}, {"name": "blog", "owner": "blogger"}]}}
-FIELDS = "valid: ca, database, host, password, port, url, user"
+FIELDS = "valid: ca, database, dotnet, host, password, port, url, user"
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from pika.exceptions import ChannelClosedByBroker, ProbableAuthenticationError
 from pulumi_tiers import DataTier, Site
 from pulumi_tiers.checks import check_references, connection_keys
 from pulumi_tiers.doubts import doubts
-from pulumi_tiers.engines.base import Consumer, Scaler
+from pulumi_tiers.engines.base import Consumer, Reached, Scaler
 from pulumi_tiers.engines.rabbitmq import Rabbitmq
 from pulumi_tiers.model.errors import mistakes_of
 from pulumi_tiers.model.references import references, substitute
@@ -154,7 +154,7 @@ def test_the_connections_are_its_virtual_hosts_and_users() -> None:
 
 def test_a_url_says_how_to_connect() -> None:
     def url(consumer: Consumer, *, tls: bool = False) -> str:
-        return RABBITMQ.url(consumer, "p@/: ", ["rabbitmq"], 5672, tls=tls, store=store())
+        return RABBITMQ.url(store(), consumer, "p@/: ", Reached(["rabbitmq"], 5672, tls=tls))
 
     assert url(Consumer("me", "ml/jobs")) == "amqp://me:p%40%2F%3A%20@rabbitmq:5672/ml%2Fjobs"
     # Clients take "" for another virtual host than "/".
@@ -418,7 +418,7 @@ def connected(here: Containers, name: str, said: Store, key: str, password: str)
     [found] = json.loads(here.docker("inspect", name))
     host = found["NetworkSettings"]["Networks"][here.name]["IPAddress"]
     consumer = RABBITMQ.consumers(said)[key]
-    url = RABBITMQ.url(consumer, password, [host], 5672, tls=False, store=said)
+    url = RABBITMQ.url(said, consumer, password, Reached([host], 5672))
     return pika.BlockingConnection(pika.URLParameters(url))
 
 

@@ -5,13 +5,14 @@ import ssl
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import celery
 import kombu
 import pytest
 import redis
 from containers import Containers, stand_in
-from pulumi_tiers.engines.base import Consumer
+from pulumi_tiers.engines.base import Consumer, Reached
 from pulumi_tiers.engines.redis import Redis
 from pulumi_tiers.model.references import substitute
 from pulumi_tiers.model.store import Store
@@ -73,14 +74,14 @@ def test_there_is_one_connection() -> None:
 )
 def test_a_url_says_how_to_connect(url: str, *, tls: bool) -> None:
     consumer = Consumer("default", "0")
-    assert REDIS.url(consumer, "p@/: ", ["redis"], 6379, tls=tls, store=store()) == url
+    assert REDIS.url(store(), consumer, "p@/: ", Reached(["redis"], 6379, tls=tls)) == url
 
 
 def test_celery_checks_the_certificate_of_a_managed_server() -> None:
     consumer = Consumer("default", "0")
-    url = REDIS.url(consumer, EVIL, ["db.example"], 25061, tls=True, store=store())
+    url = REDIS.url(store(), consumer, EVIL, Reached(["db.example"], 25061, tls=True))
     pool = redis.ConnectionPool.from_url(url)
-    client = pool.connection_class(**pool.connection_kwargs)
+    client: Any = pool.connection_class(**pool.connection_kwargs)
     assert (client.host, client.port, client.db) == ("db.example", 25061, 0)
     assert (client.username, client.password) == ("default", EVIL)
     assert client.cert_reqs == ssl.CERT_REQUIRED
@@ -88,7 +89,8 @@ def test_celery_checks_the_certificate_of_a_managed_server() -> None:
         assert broker.ssl == {"ssl_cert_reqs": ssl.CERT_REQUIRED}
         assert (broker.hostname, broker.password) == ("db.example", EVIL)
     # Without the ending, it is a ValueError.
-    results = celery.Celery(broker=url, backend=url).backend.connparams
+    backend: Any = celery.Celery(broker=url, backend=url).backend
+    results = backend.connparams
     assert results["ssl_cert_reqs"] == ssl.CERT_REQUIRED
     assert results["password"] == EVIL
 

@@ -10,7 +10,7 @@ from pulumi_tiers import AppTier, Cluster, DataTier, Site, Target
 from pulumi_tiers.checks import check_stores, connection_keys
 from pulumi_tiers.component import RefusedError
 from pulumi_tiers.doubts import doubts
-from pulumi_tiers.engines import ENGINES, Consumer, Engine
+from pulumi_tiers.engines import ENGINES, Consumer, Engine, Reached
 from pulumi_tiers.engines.base import SPECIFIC
 from pulumi_tiers.limits import as_placed, is_managed
 from pulumi_tiers.model.errors import mistakes_of
@@ -533,18 +533,9 @@ class Memcached(Engine):
         del store
         return {"": Consumer(self.admin, "")}
 
-    def url(
-        self,
-        consumer: Consumer,
-        password: str,
-        hosts: list[str],
-        port: int,
-        *,
-        tls: bool,
-        store: Store,
-    ) -> str:
-        del consumer, password, tls, store
-        return f"memcached://{hosts[0]}:{port}"
+    def url(self, store: Store, consumer: Consumer, password: str, server: Reached) -> str:
+        del store, consumer, password
+        return f"memcached://{server.at}"
 
     def workload(self, name: str, store: Store) -> Workload:
         return Workload(

@@ -11,7 +11,7 @@ import pytest
 from pulumi.errors import RunError
 from pulumi_tiers.checks import check_systems
 from pulumi_tiers.engines import ENGINES
-from pulumi_tiers.engines.base import Consumer
+from pulumi_tiers.engines.base import Consumer, Reached
 from pulumi_tiers.model.image import Image
 from pulumi_tiers.model.references import GENERATED, references, substitute
 from pulumi_tiers.model.store import Database, Store
@@ -232,12 +232,10 @@ def test_oc_15_a_password_with_an_at_sign_is_encoded() -> None:
     [reference] = references(text)
     assert (reference.connection, reference.field) == ("postgres.glitchtip", "url")
     url = ENGINES["postgres"].url(
+        Store(engine="postgres"),
         Consumer("glitchtip", "glitchtip"),
         "OColecionador@2025",
-        ["postgres"],
-        5432,
-        tls=False,
-        store=Store(engine="postgres"),
+        Reached(["postgres"], 5432),
     )
     assert "://glitchtip:OColecionador%402025@postgres:5432/glitchtip?" in url
 

@@ -149,7 +149,7 @@ def _check_reach(system: System, target: Target) -> Iterator[Mistake]:
         for key, text in getattr(workload, section).items()
         if isinstance(text, str)
         for reference in references(text)
-        if reference.field in {"host", "url"}
+        if reference.field in {"host", "url", "dotnet"}
     ]
     for place, own, other in pairs:
         theirs = networks.get(other)

@@ -1,6 +1,6 @@
 """DataTier: the stores of a system, each as a managed service or as a workload."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NotRequired, TypedDict
 
 import pulumi
@@ -8,7 +8,7 @@ import pulumi
 from pulumi_tiers.checks import check_stores
 from pulumi_tiers.collisions import check_networks, store_members
 from pulumi_tiers.component import Component, check_provider, refuse, validated
-from pulumi_tiers.engines import ENGINES, Consumer, Engine
+from pulumi_tiers.engines import ENGINES, Consumer, Engine, Reached
 from pulumi_tiers.engines.base import KEY_LENGTH
 from pulumi_tiers.limits import as_placed, is_managed
 from pulumi_tiers.model.base import Model, Name
@@ -413,10 +413,13 @@ def _connection(
     database = server.databases.get(consumer.database, consumer.database)
     hosts = list(server.hosts) or [server.host]
 
-    def url(known: list[Any]) -> str:
-        who = Consumer(str(known[1]), str(known[2]))
-        port, reached = int(known[3]), [str(host) for host in known[4:]]
-        return engine.url(who, str(known[0]), reached, port, tls=server.tls, store=store)
+    def text(spelt: Callable[[Store, Consumer, str, Reached], str]) -> pulumi.Output[str]:
+        def of(known: list[Any]) -> str:
+            who = Consumer(str(known[1]), str(known[2]))
+            where = Reached([str(host) for host in known[4:]], int(known[3]), tls=server.tls)
+            return spelt(store, who, str(known[0]), where)
+
+        return pulumi.Output.all(password, user, database, server.port, *hosts).apply(of)
 
     return {
         "host": server.host,
@@ -424,7 +427,8 @@ def _connection(
         "user": user,
         "database": database,
         "password": password,
-        "url": pulumi.Output.all(password, user, database, server.port, *hosts).apply(url),
+        "url": text(engine.url),
+        "dotnet": text(engine.dotnet),
         "ready": pulumi.Output.all(server.host, done).apply(lambda known: str(known[0])),
         "ca": server.ca,
         "engine": engine.name,

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import yaml
 from pydantic import ValidationError
 
-from pulumi_tiers.engines import ENGINES, Consumer, Engine
+from pulumi_tiers.engines import ENGINES, Consumer, Engine, Reached
 from pulumi_tiers.model.store import Database, Store
 from pulumi_tiers.model.system import Target
 
@@ -483,7 +483,7 @@ def _tests(starter: Starter) -> str:
 def _ending(engine: Engine) -> str:
     """What insists on encryption in a URL, behind the database."""
     consumer, store = Consumer("user", "database"), Store(engine=engine.name)
-    return urlsplit(engine.url(consumer, "word", ["host"], 1, tls=True, store=store)).query
+    return urlsplit(engine.url(store, consumer, "word", Reached(["host"], 1, tls=True))).query
 
 
 # --- the other files ------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """The engines that a store may name. Another one is one file and one line here."""
 
-from pulumi_tiers.engines.base import Backup, Consumer, Engine, Scaler
+from pulumi_tiers.engines.base import Backup, Consumer, Engine, Reached, Scaler
 from pulumi_tiers.engines.elasticsearch import Elasticsearch
 from pulumi_tiers.engines.minio import Minio
 from pulumi_tiers.engines.mongo import Mongo
@@ -17,4 +17,4 @@ ENGINES: dict[str, Engine] = {
     )
 }
 
-__all__ = ["ENGINES", "Backup", "Consumer", "Engine", "Scaler"]
+__all__ = ["ENGINES", "Backup", "Consumer", "Engine", "Reached", "Scaler"]

@@ -43,6 +43,22 @@ class Consumer:
 
 
 @dataclass(frozen=True)
+class Reached:
+    """Where clients reach a server."""
+
+    #: One, or the members of a replica set.
+    hosts: list[str]
+    port: int
+    #: They must encrypt.
+    tls: bool = False
+
+    @property
+    def at(self) -> str:
+        """The first one, and the port."""
+        return f"{self.hosts[0]}:{self.port}"
+
+
+@dataclass(frozen=True)
 class Service:
     """How DigitalOcean runs this kind of store itself."""
 
@@ -158,17 +174,13 @@ class Engine(ABC):
         return [f"{name}-{number}.{name}" for number in range(store.replicas)]
 
     @abstractmethod
-    def url(
-        self,
-        consumer: Consumer,
-        password: str,
-        hosts: list[str],
-        port: int,
-        *,
-        tls: bool,
-        store: Store,
-    ) -> str:
+    def url(self, store: Store, consumer: Consumer, password: str, server: Reached) -> str:
         """The URL that clients take, percent-encoded. With `tls`, it insists on encryption."""
+
+    def dotnet(self, store: Store, consumer: Consumer, password: str, server: Reached) -> str:
+        """The same as ADO.NET spells it. Empty: .NET's client takes no such text."""
+        del store, consumer, password, server
+        return ""
 
     @abstractmethod
     def workload(self, name: str, store: Store) -> Workload:

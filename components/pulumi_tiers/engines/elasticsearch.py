@@ -8,6 +8,7 @@ from pulumi_tiers.engines.base import (
     Backup,
     Consumer,
     Engine,
+    Reached,
     by_owner,
     check_setup,
     encoded,
@@ -120,19 +121,10 @@ class Elasticsearch(Engine):
         kibana = {_KIBANA_KEY: Consumer(_KIBANA, "")}
         return {**by_owner(store, _ADMIN, store.indices), **kibana}
 
-    def url(
-        self,
-        consumer: Consumer,
-        password: str,
-        hosts: list[str],
-        port: int,
-        *,
-        tls: bool,
-        store: Store,
-    ) -> str:
+    def url(self, store: Store, consumer: Consumer, password: str, server: Reached) -> str:
         del store
         who = f"{encoded(consumer.user)}:{encoded(password)}"
-        return f"{'https' if tls else 'http'}://{who}@{hosts[0]}:{port}"
+        return f"{'https' if server.tls else 'http'}://{who}@{server.at}"
 
     def settings(self, store: Store) -> dict[str, str]:
         """The lines of elasticsearch.yml that can be set otherwise."""

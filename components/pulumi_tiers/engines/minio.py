@@ -3,7 +3,15 @@
 import json
 from typing import ClassVar
 
-from pulumi_tiers.engines.base import Backup, Consumer, Engine, Service, by_owner, placement
+from pulumi_tiers.engines.base import (
+    Backup,
+    Consumer,
+    Engine,
+    Reached,
+    Service,
+    by_owner,
+    placement,
+)
 from pulumi_tiers.model.references import literal
 from pulumi_tiers.model.store import Managed, Store
 from pulumi_tiers.model.workload import (
@@ -74,20 +82,12 @@ class Minio(Engine):
     def keys(self, store: Store) -> list[str]:
         return [_KEY] if store.encryption else []
 
-    def url(
-        self,
-        consumer: Consumer,
-        password: str,
-        hosts: list[str],
-        port: int,
-        *,
-        tls: bool,
-        store: Store,
-    ) -> str:
+    def url(self, store: Store, consumer: Consumer, password: str, server: Reached) -> str:
         """The endpoint. Clients are given access key, secret key and bucket beside it."""
         del consumer, password, store
-        usual = port == (443 if tls else 80)
-        return f"{'https' if tls else 'http'}://{hosts[0]}" + ("" if usual else f":{port}")
+        usual = server.port == (443 if server.tls else 80)
+        where = server.hosts[0] if usual else server.at
+        return f"{'https' if server.tls else 'http'}://{where}"
 
     def workload(self, name: str, store: Store) -> Workload:
         environment = {

@@ -8,6 +8,7 @@ from pulumi_tiers.engines.base import (
     Backup,
     Consumer,
     Engine,
+    Reached,
     Service,
     by_owner,
     encoded,
@@ -202,23 +203,14 @@ class Mongo(Engine):
     def keys(self, store: Store) -> list[str]:
         return [_KEY] if store.replica_set else []
 
-    def url(
-        self,
-        consumer: Consumer,
-        password: str,
-        hosts: list[str],
-        port: int,
-        *,
-        tls: bool,
-        store: Store,
-    ) -> str:
+    def url(self, store: Store, consumer: Consumer, password: str, server: Reached) -> str:
         who = f"{encoded(consumer.user)}:{encoded(password)}"
         # All users are kept in "admin".
         end = f"{encoded(consumer.database)}?authSource=admin"
-        if tls:
+        if server.tls:
             # DigitalOcean's name stands for all members, and says their ports and the set's name.
-            return f"mongodb+srv://{who}@{hosts[0]}/{end}&tls=true"
-        members = ",".join(f"{host}:{port}" for host in hosts)
+            return f"mongodb+srv://{who}@{server.hosts[0]}/{end}&tls=true"
+        members = ",".join(f"{host}:{server.port}" for host in server.hosts)
         replica_set = f"&replicaSet={encoded(store.replica_set)}" if store.replica_set else ""
         return f"mongodb://{who}@{members}/{end}{replica_set}"
 

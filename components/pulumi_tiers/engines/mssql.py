@@ -8,6 +8,7 @@ from pulumi_tiers.engines.base import (
     Backup,
     Consumer,
     Engine,
+    Reached,
     by_owner,
     check_setup,
     encoded,
@@ -125,22 +126,24 @@ class Mssql(Engine):
     def consumers(self, store: Store) -> dict[str, Consumer]:
         return by_owner(store, _ADMIN, self.databases(store))
 
-    def url(
-        self,
-        consumer: Consumer,
-        password: str,
-        hosts: list[str],
-        port: int,
-        *,
-        tls: bool,
-        store: Store,
-    ) -> str:
-        del tls, store
+    def url(self, store: Store, consumer: Consumer, password: str, server: Reached) -> str:
+        del store
         # It always encrypts, with a certificate that it has made itself.
         return (
-            f"mssql://{encoded(consumer.user)}:{encoded(password)}@{hosts[0]}:{port}"
+            f"mssql://{encoded(consumer.user)}:{encoded(password)}@{server.at}"
             f"/{encoded(consumer.database)}?encrypt=true&trustServerCertificate=true"
         )
+
+    def dotnet(self, store: Store, consumer: Consumer, password: str, server: Reached) -> str:
+        del store
+        values = {
+            "Server": f"{server.hosts[0]},{server.port}",
+            "Database": consumer.database,
+            "User Id": consumer.user,
+            "Password": password,
+            "TrustServerCertificate": "True",
+        }
+        return ";".join(f"{key}={_quoted(value)}" for key, value in values.items())
 
     def settings(self, store: Store) -> dict[str, str]:
         """The variables that can be set otherwise."""
@@ -269,6 +272,12 @@ class Mssql(Engine):
     def check_queue(self, store: Store) -> list[tuple[str, str]]:
         del store
         return [("SQL Server has no queue for jobs", "name a store such as RabbitMQ or Redis")]
+
+
+def _quoted(value: str) -> str:
+    """A value as ADO.NET takes it: between quotes, where each one is written twice."""
+    plain = re.fullmatch(r"[A-Za-z0-9_.,-]+", value)
+    return value if plain else '"' + value.replace('"', '""') + '"'
 
 
 def _database_sql(database: Database) -> str:

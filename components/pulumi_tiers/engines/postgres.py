@@ -7,6 +7,7 @@ from pulumi_tiers.engines.base import (
     Backup,
     Consumer,
     Engine,
+    Reached,
     Service,
     by_owner,
     encoded,
@@ -63,20 +64,11 @@ class Postgres(Engine):
     def consumers(self, store: Store) -> dict[str, Consumer]:
         return by_owner(store, self.admin_of(store), self.databases(store))
 
-    def url(
-        self,
-        consumer: Consumer,
-        password: str,
-        hosts: list[str],
-        port: int,
-        *,
-        tls: bool,
-        store: Store,
-    ) -> str:
+    def url(self, store: Store, consumer: Consumer, password: str, server: Reached) -> str:
         del store
         return (
-            f"postgresql://{encoded(consumer.user)}:{encoded(password)}@{hosts[0]}:{port}"
-            f"/{encoded(consumer.database)}?sslmode={'require' if tls else 'prefer'}"
+            f"postgresql://{encoded(consumer.user)}:{encoded(password)}@{server.at}"
+            f"/{encoded(consumer.database)}?sslmode={'require' if server.tls else 'prefer'}"
         )
 
     def _user(self, store: Store) -> int:

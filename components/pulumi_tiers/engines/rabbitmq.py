@@ -10,6 +10,7 @@ from pulumi_tiers.engines.base import (
     Backup,
     Consumer,
     Engine,
+    Reached,
     Scaler,
     by_owner,
     check_setup,
@@ -222,20 +223,11 @@ class Rabbitmq(Engine):
                 every.setdefault(user.name, Consumer(user.name, vhost.name))
         return every
 
-    def url(
-        self,
-        consumer: Consumer,
-        password: str,
-        hosts: list[str],
-        port: int,
-        *,
-        tls: bool,
-        store: Store,
-    ) -> str:
+    def url(self, store: Store, consumer: Consumer, password: str, server: Reached) -> str:
         del store
         return (
-            f"{'amqps' if tls else 'amqp'}://{encoded(consumer.user)}:{encoded(password)}"
-            f"@{hosts[0]}:{port}/{encoded(consumer.database)}"
+            f"{'amqps' if server.tls else 'amqp'}://{encoded(consumer.user)}:{encoded(password)}"
+            f"@{server.at}/{encoded(consumer.database)}"
         )
 
     def settings(self, store: Store) -> dict[str, str]:

@@ -3,7 +3,16 @@
 import re
 from typing import ClassVar
 
-from pulumi_tiers.engines.base import Backup, Consumer, Engine, Scaler, Service, encoded, placement
+from pulumi_tiers.engines.base import (
+    Backup,
+    Consumer,
+    Engine,
+    Reached,
+    Scaler,
+    Service,
+    encoded,
+    placement,
+)
 from pulumi_tiers.model.base import size_in_bytes
 from pulumi_tiers.model.errors import nearest, shown
 from pulumi_tiers.model.references import literal
@@ -114,22 +123,13 @@ class Redis(Engine):
             found[MONITORING] = Consumer(MONITORING, "0")
         return found
 
-    def url(
-        self,
-        consumer: Consumer,
-        password: str,
-        hosts: list[str],
-        port: int,
-        *,
-        tls: bool,
-        store: Store,
-    ) -> str:
+    def url(self, store: Store, consumer: Consumer, password: str, server: Reached) -> str:
         del store
         # Clients from before Redis 6 know no users, and that of everybody needs no name.
-        user = consumer.user if tls or consumer.user != self.admin else ""
-        where = f"{user}:{encoded(password)}@{hosts[0]}:{port}/{consumer.database}"
+        user = consumer.user if server.tls or consumer.user != self.admin else ""
+        where = f"{user}:{encoded(password)}@{server.at}/{consumer.database}"
         # Without the ending, Celery keeps no results, and its broker believes any certificate.
-        return f"rediss://{where}?ssl_cert_reqs=required" if tls else f"redis://{where}"
+        return f"rediss://{where}?ssl_cert_reqs=required" if server.tls else f"redis://{where}"
 
     def settings(self, store: Store) -> dict[str, str]:
         """The lines of redis.conf that can be set otherwise."""

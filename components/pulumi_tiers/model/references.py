@@ -8,12 +8,12 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-FIELDS = ("host", "port", "user", "database", "password", "url", "ca")
+FIELDS = ("host", "port", "user", "database", "password", "url", "dotnet", "ca")
 GENERATED = "secret"
 """``${secret.NAME}`` is a secret of the system's own: generated, or set in `tiers:secrets`."""
 CONCURRENCY = "${concurrency}"
 """In a command or an environment: the workload's own number of jobs at a time."""
-SECRET_FIELDS = frozenset({"password", "url"})
+SECRET_FIELDS = frozenset({"password", "url", "dotnet"})
 
 _REFERENCE = re.compile(r"\$(?:(\$)|\{([^}]*)\})")
 

@@ -55,6 +55,8 @@ class SiteRef(TypedDict):
     """Put on everything that is made. Default: the names of stack and system."""
     documented_names: NotRequired[bool]
     """Call containers as the documents do, without the site's name before them."""
+    container_prefix: NotRequired[str]
+    """What stands before them then."""
     network: NotRequired[pulumi.Input[str]]
     """Docker: the name of the network. With `networks`, what names none is in all of these."""
     networks: NotRequired[dict[str, NetworkRef]]
@@ -119,6 +121,8 @@ class ConnectionArgs(TypedDict):
     """All of it, as clients take it."""
     ready: pulumi.Input[str]
     """Resolves, to the host, when the store takes connections: what to depend on."""
+    dotnet: NotRequired[pulumi.Input[str]]
+    """All of it, as SQL Server's clients in .NET take it. Empty for other stores."""
     ca: NotRequired[pulumi.Input[str]]
     """Certificate of who signed the server's, in PEM. Empty where it isn't a private one."""
     engine: NotRequired[pulumi.Input[str]]

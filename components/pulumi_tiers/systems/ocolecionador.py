@@ -156,11 +156,7 @@ def _backend() -> Workload:
         environment={"ASPNETCORE_ENVIRONMENT": "Production", **_MINIO},
         secrets={
             # OC-14: it is told no store at all.
-            "ConnectionStrings__SqlServer": (
-                "Server=${sqlserver.host},${sqlserver.port};Database=${sqlserver.database};"
-                'User Id=${sqlserver.user};Password="${sqlserver.password}";'
-                "TrustServerCertificate=True"
-            ),
+            "ConnectionStrings__SqlServer": "${sqlserver.dotnet}",
             "SQLSERVER_URL": "${sqlserver.url}",
             "RABBITMQ_URL": "${rabbitmq.url}",
             "REDIS_URL": "${redis.url}",
