@@ -31,6 +31,7 @@ from pulumi_tiers.data_tier import (
     QueueArgs,
     ResourcesArgs,
     StoreArgs,
+    StoreHealthArgs,
     VhostArgs,
     VhostUserArgs,
 )
@@ -77,6 +78,7 @@ from pulumi_tiers.model.store import (
     Policy,
     Queue,
     Store,
+    StoreHealth,
     Vhost,
     VhostUser,
 )
@@ -1286,6 +1288,7 @@ def test_a_password_never_appears_in_a_message(
     [
         (SiteArgs, SiteSpec),
         (StoreArgs, Store),
+        (StoreHealthArgs, StoreHealth),
         (DatabaseArgs, Database),
         (VhostArgs, Vhost),
         (VhostUserArgs, VhostUser),

@@ -21,14 +21,22 @@ BASE = {
 }
 AUTOMATIC = {"ocolecionadoraugmentations", "ocolecionadorclassifier"}
 TRAINING = "ocolecionadortraining"
+#: Its name → its image's. OC-24: the document pushes the first three.
+PROGRAMS = {
+    "backend": "backend",
+    "frontend": "frontend",
+    "augmentations": "augmentations",
+    "classifier": "classifier",
+    "training": "training",
+}
 #: OC-12, OC-10: GlitchTip's migrations and pgAdmin beside the 16 documented ones.
-EVERY_PROFILE = ["automatic", "manual", "portainer", "metabase", "glitchtip", "ngrok"]
+EVERY_PROFILE = ["automatic", "manual", "portainer", "metabase", "glitchtip", "ngrok", "pgadmin"]
 TOKEN: Json = {"ocolecionador/NGROK_AUTHTOKEN": "2aB3cD4eF5gH6iJ7kL8m"}
 
 
 @cache
 def everything(environment: str = "production", target: str = "docker") -> Recording:
-    """All 16 documented services."""
+    """All 16 documented services, and pgAdmin."""
     return with_config(
         "ocolecionador",
         environment,
@@ -56,8 +64,9 @@ def services(recording: Recording) -> set[str]:
 
 def test_all_sixteen_services_are_there() -> None:
     found = services(everything()) | {TRAINING}
-    assert found == BASE | AUTOMATIC | {TRAINING, "portainer", "ngrok"}
-    assert len(found) == 16
+    # OC-10: pgAdmin is in the table of panels only.
+    assert found == BASE | AUTOMATIC | {TRAINING, "portainer", "ngrok", "pgadmin"}
+    assert len(found) == 16 + 1
 
 
 def test_profiles_do_what_the_text_means() -> None:
@@ -88,7 +97,11 @@ def test_profiles_do_what_the_text_means() -> None:
         ("glitchtip-worker", r"glitchtip/glitchtip:[\d.]+"),
         ("portainer", r"portainer/portainer-ce:[\d.]+(-alpine)?"),
         ("ngrok", r"ngrok/ngrok:[\d.]+(-alpine)?"),
-        ("ocolecionadorbackend", "patrickcaloriocarvalho/ocolecionador-backend:latest"),
+        ("pgadmin", r"dpage/pgadmin4:[\d.]+"),
+        *(
+            (f"ocolecionador{part}", f"patrickcaloriocarvalho/ocolecionador-{image}:latest")
+            for part, image in PROGRAMS.items()
+        ),
     ],
 )
 def test_the_images_are_the_documented_ones_pinned_where_they_moved(
@@ -112,7 +125,7 @@ def test_ports_are_the_documented_ones_and_none_stands_twice() -> None:
         ("ocolecionadorclassifier", 5001, 5001),
         *{("nginx", 80, 8080), ("nginx", 443, 8443)},
         *{("ngrok", 4040, 4040), ("portainer", 9443, 9443)},
-        *{("metabase", 3000, 3000), ("glitchtip", 8000, 8000)},
+        *{("metabase", 3000, 3000), ("glitchtip", 8000, 8000), ("pgadmin", 5050, 5050)},
     }
 
 
@@ -132,8 +145,70 @@ def test_production_publishes_no_store() -> None:
     ],
 )
 def test_who_waits_for_which_store(service: str, stores: set[str]) -> None:
+    assert waits_for(service) == dict.fromkeys(stores, "service_healthy")
+
+
+def waits_for(service: str) -> dict[str, str]:
     said = one(everything(), service).labels["tiers.depends_on"].split(",")
-    assert dict(item.split(":") for item in said) == dict.fromkeys(stores, "service_healthy")
+    return dict(item.split(":") for item in said)
+
+
+def test_who_waits_for_whom() -> None:
+    """The others of 1.2. An edge comes after what it leads to, and ngrok goes on trying."""
+    assert waits_for("ocolecionadorfrontend") == {"ocolecionadorbackend": "service_started"}
+    assert waits_for("metabase") == {"postgres": "service_healthy"}
+    for service in ("glitchtip", "glitchtip-worker"):
+        assert waits_for(service) == {
+            "postgres": "service_healthy",
+            # OC-12: its queue, and who makes its tables. Source maps are kept.
+            "redis": "service_healthy",
+            "minio": "service_healthy",
+            "glitchtip-migrate": "service_completed_successfully",
+        }
+    edge = one(everything(), "nginx").resource
+    waited = {urn.rpartition("::")[2] for urn in edge.depends_on}
+    for service in ("backend", "frontend"):
+        assert f"ocolecionador-app-ocolecionador{service}" in waited
+
+
+def test_commands_are_the_documented_ones() -> None:
+    recording = everything()
+    assert one(recording, "minio").inputs["command"] == [
+        *("server", "/data", "--console-address"),
+        ":9001",
+    ]
+    assert "appendonly yes" in one(recording, "redis").environment["REDIS_CONF"].splitlines()
+    # OC-12, OC-29: Celery's application isn't there, and the configuration is of version 3.
+    assert one(recording, "glitchtip-worker").inputs["command"] == ["./bin/run-worker.sh"]
+    [script] = one(recording, "ngrok").inputs["command"]
+    assert "exec ngrok start --all --config=/run/configs/ngrok.yml " in script
+
+
+@pytest.mark.parametrize(
+    ("service", "volume", "path"),
+    [
+        ("sqlserver", "sqlserver-data", "/var/opt/mssql"),
+        ("postgres", "postgres-data", "/var/lib/postgresql/data"),
+        ("redis", "redis-data", "/data"),
+        ("minio", "minio-data", "/data"),
+        ("rabbitmq", "rabbitmq-data", "/var/lib/rabbitmq"),
+        ("portainer", "portainer-data", "/data"),
+    ],
+)
+def test_the_documented_volumes_are_where_they_are_documented(
+    service: str, volume: str, path: str
+) -> None:
+    mounts = {mount["target"]: mount for mount in one(everything(), service).inputs["mounts"]}
+    assert mounts[path]["source"] == f"dev-ocolecionador-{volume}"
+    assert not mounts[path].get("readOnly")
+
+
+def test_there_is_one_network() -> None:
+    """1.5, OC-22: a bridge for all of them, and no address is anybody's own."""
+    [network] = everything().of_type("docker:index/network:Network")
+    assert network.inputs.get("driver", "bridge") == "bridge"
+    for item in containers(everything()):
+        assert list(item.addresses.values()) == [None], item.labels["tiers.service"]
 
 
 def test_who_starts_again_always() -> None:
@@ -150,13 +225,16 @@ def test_who_starts_again_always() -> None:
     ("service", "interval", "timeout", "retries"),
     [
         ("sqlserver", "10s", "3s", 10),
+        ("postgres", "10s", "3s", 5),
+        ("redis", "10s", "3s", 5),
+        ("minio", "10s", "3s", 5),
         ("rabbitmq", "10s", "3s", 5),
     ],
 )
 def test_health_checks_have_the_documented_numbers(
     service: str, interval: str, timeout: str, retries: int
 ) -> None:
-    """OC-32: with a start period besides."""
+    """1.6; OC-32: with a start period besides."""
     check = one(everything(), service).inputs["healthcheck"]
     assert (check["interval"], check["timeout"], check["retries"]) == (interval, timeout, retries)
     assert check["startPeriod"] not in (None, "0s")
@@ -177,13 +255,33 @@ def test_the_documented_variables_are_there() -> None:
     classifier = one(recording, "ocolecionadorclassifier").environment
     assert classifier["POSTGRES_HOST"] == "postgres"
     assert classifier["MODEL_PATH"] == "/app/models/v2"
-    metabase = one(recording, "metabase").environment
-    assert (metabase["MB_DB_TYPE"], metabase["MB_DB_DBNAME"], metabase["MB_DB_HOST"]) == (
-        *("postgres", "metabase"),
-        "postgres",
-    )
+    assert classifier["MINIO_HOST"] == "minio"
+    metabase = one(recording, "metabase")
+    documented = {
+        "MB_DB_TYPE": "postgres",
+        "MB_DB_DBNAME": "metabase",
+        "MB_DB_HOST": "postgres",
+        "MB_DB_PORT": "5432",
+    }
+    assert documented.items() <= metabase.environment.items()
+    assert "MB_DB_USER" in metabase.environment
+    assert "MB_DB_PASS" in metabase.secrets_in_environment
+    for service in ("glitchtip", "glitchtip-worker"):
+        found_there = one(recording, service)
+        assert {"DATABASE_URL", "SECRET_KEY"} <= set(found_there.secrets_in_environment)
+        # OC-12: it is asked on localhost, too.
+        hosts_allowed = found_there.environment["ALLOWED_HOSTS"].split(",")
+        assert {"glitchtip", "localhost"} <= set(hosts_allowed)
+    assert one(recording, "ngrok").secrets_in_environment == ["NGROK_AUTHTOKEN"]
     sqlserver = one(recording, "sqlserver").environment
     assert (sqlserver["MSSQL_PID"], sqlserver["ACCEPT_EULA"]) == ("Express", "Y")
+    # The sample of OC_AUTH_USER.
+    for service, variable in (
+        ("postgres", "POSTGRES_USER"),
+        ("minio", "MINIO_ROOT_USER"),
+        ("rabbitmq", "ADMIN"),
+    ):
+        assert one(recording, service).environment[variable] == "OColecionadorUser"
 
 
 def test_each_program_has_a_database_of_its_own() -> None:
@@ -202,6 +300,24 @@ def test_each_program_has_a_database_of_its_own() -> None:
     )
     assert '"metabase"' in made(without)
     assert '"glitchtip"' not in made(without)
+
+
+@pytest.mark.parametrize("target", ["docker", "kubernetes"])
+def test_source_maps_of_glitchtip_are_kept(target: str) -> None:
+    """In a bucket that its profile brings along."""
+
+    def made(recording: Recording) -> str:
+        found = containers(recording, "minio-setup") if target == "docker" else None
+        return str(found[0].inputs if found else pods(recording)["minio-setup"])
+
+    assert "site/glitchtip" in made(everything(target=target))
+    without = with_config(
+        *("ocolecionador", "development", target),
+        profiles={"ocolecionador": ["metabase"]},
+        domains={"ocolecionador": "shop.example.com"},
+    )
+    assert "site/glitchtip" not in made(without)
+    assert "site/models" in made(without)
 
 
 def test_no_password_is_shared() -> None:

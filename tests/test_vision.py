@@ -10,7 +10,7 @@ import pytest
 import yaml
 from pulumi_tiers.render.details import files
 from pulumi_tiers.render.recorder import Recording
-from test_systems import containers, one, pods, text_of, with_config
+from test_systems import containers, objects, one, pods, text_of, with_config
 
 TLS = {"vision": {"mode": "self_signed"}}
 
@@ -23,13 +23,16 @@ def vision(environment: str = "production", target: str = "docker") -> Recording
     return with_config("vision", environment, target, **more)
 
 
+BOTH = pytest.mark.parametrize("environment", ["development", "production"])
+
+
 def services(recording: Recording) -> set[str]:
     return {item.labels["tiers.service"] for item in containers(recording)}
 
 
-def published(recording: Recording) -> set[tuple[str, int]]:
+def published(recording: Recording) -> set[tuple[str, int, int]]:
     return {
-        (item.labels["tiers.service"], port["external"])
+        (item.labels["tiers.service"], port["external"], port["internal"])
         for item in containers(recording)
         for port in item.inputs["ports"] or []
     }
@@ -40,27 +43,32 @@ def test_development_has_the_five_documented_services_and_their_ports() -> None:
     assert {"vision-api", "redis", "postgres", "prometheus", "grafana"} <= services(recording)
     # VI-11: no logs here.
     assert not services(recording) & {"elasticsearch", "kibana", "logstash", "nginx"}
-    assert {
-        *{("vision-api", 8000), ("vision-api", 8080), ("redis", 6379), ("postgres", 5432)},
-        *{("prometheus", 9090), ("grafana", 3000)},
-    } <= published(recording)
+    assert published(recording) == {
+        *{("vision-api", 8000, 8000), ("vision-api", 8080, 8080)},
+        *{("redis", 6379, 6379), ("postgres", 5432, 5432)},
+        *{("prometheus", 9090, 9090), ("grafana", 3000, 3000)},
+        # Ours.
+        ("alertmanager", 9093, 9093),
+    }
 
 
 def test_production_has_logs_and_an_edge_and_publishes_nothing_else() -> None:
     recording = vision()
     assert {"elasticsearch", "kibana", "logstash", "nginx"} <= services(recording)
-    assert published(recording) == {("nginx", 80), ("nginx", 443)}
+    assert published(recording) == {("nginx", 80, 8080), ("nginx", 443, 8443)}
 
 
-def test_images_are_the_documented_ones() -> None:
-    recording = vision()
+@BOTH
+def test_images_are_the_documented_ones(environment: str) -> None:
+    recording = vision(environment)
     images = {name: one(recording, name).inputs["image"] for name in services(recording)}
     assert images["redis"] == "redis:7-alpine"
     assert images["postgres"] == "postgres:15-alpine"
-    assert images["elasticsearch"] == "docker.elastic.co/elasticsearch/elasticsearch:8.8.0"
-    # VI-10: all of one version.
-    for name in ("kibana", "logstash"):
-        assert images[name].endswith(":8.8.0"), name
+    if environment == "production":
+        assert images["elasticsearch"] == "docker.elastic.co/elasticsearch/elasticsearch:8.8.0"
+        # VI-10: all of one version.
+        for name in ("kibana", "logstash"):
+            assert images[name].endswith(":8.8.0"), name
     # `latest` moves: pinned.
     for name in ("prometheus", "grafana"):
         assert re.search(r"(prom/prometheus|grafana/grafana):v?[\d.]+$", images[name]), name
@@ -98,8 +106,11 @@ def test_variables_are_the_documented_ones(environment: str, variables: dict[str
     assert {"SECRET_KEY", "POSTGRES_PASSWORD", "REDIS_PASSWORD"} <= set(
         found.secrets_in_environment
     )
-    user = one(vision(environment), "postgres").environment
-    assert user["POSTGRES_DB"] == variables["POSTGRES_DB"]
+    # VI-05, VI-06: the documented user, and where it finds its stores.
+    ours = {"POSTGRES_USER": "vision_user", "POSTGRES_HOST": "postgres", "REDIS_HOST": "redis"}
+    assert ours.items() <= found.environment.items()
+    server = one(vision(environment), "postgres").environment
+    assert server["POSTGRES_DB"] == variables["POSTGRES_DB"]
 
 
 def test_development_reloads_its_program() -> None:
@@ -136,8 +147,64 @@ def test_production_has_the_documented_limits_and_reservations() -> None:
     assert asked["requests"] == {"cpu": "1000m", "memory": "1024Mi"}
 
 
-def test_health_is_asked_with_the_documented_numbers() -> None:
-    check = one(vision(), "vision-api").inputs["healthcheck"]
+def test_development_has_limits_of_ours_and_production_starts_again() -> None:
+    """2.13: the document limits nothing in development; VI-16: it claims that all start again."""
+    api = one(vision("development"), "vision-api").inputs
+    assert (float(api["cpus"]), api["memory"]) == (1.0, 1024)
+    assert {item.inputs["restart"] for item in containers(vision())} == {"unless-stopped"}
+
+
+@pytest.mark.parametrize(
+    ("service", "path"),
+    [
+        ("postgres", "/var/lib/postgresql/data"),
+        ("redis", "/data"),
+        ("elasticsearch", "/usr/share/elasticsearch/data"),
+        ("prometheus", "/prometheus"),
+        ("grafana", "/var/lib/grafana"),
+    ],
+)
+def test_what_is_kept_is_on_a_volume(service: str, path: str) -> None:
+    """VI-07."""
+    mounts = {mount["target"]: mount for mount in one(vision(), service).inputs["mounts"]}
+    assert (mounts[path]["type"], mounts[path]["source"]) == (
+        "volume",
+        f"dev-vision-{service}-data",
+    )
+
+
+@pytest.mark.parametrize(
+    ("service", "ports"),
+    [
+        ("vision-api", {8000, 8080}),
+        ("prometheus", {9090}),
+        ("grafana", {3000}),
+        ("elasticsearch", {9200}),
+        ("kibana", {5601}),
+    ],
+)
+def test_panels_listen_where_they_are_documented(service: str, ports: set[int]) -> None:
+    """L315-329: under these names and ports, in the system's own network."""
+    [found] = [
+        item
+        for item in objects(vision(target="kubernetes"), "Service")
+        if item["metadata"]["name"] == service
+    ]
+    assert {port["port"] for port in found["spec"]["ports"]} == ports
+    assert found["spec"].get("type", "ClusterIP") == "ClusterIP"
+
+
+def test_a_container_can_have_its_documented_name() -> None:
+    """VI-15."""
+    recording = with_config(
+        "vision", "production", "docker", tls=TLS, names="documented", host_ips={}
+    )
+    assert one(recording, "vision-api").inputs["name"] == "vision-api"
+
+
+@BOTH
+def test_health_is_asked_with_the_documented_numbers(environment: str) -> None:
+    check = one(vision(environment), "vision-api").inputs["healthcheck"]
     assert check["tests"] == ["CMD", "curl", "-f", "http://localhost:8000/health"]
     assert (check["interval"], check["timeout"], check["retries"]) == ("30s", "10s", 3)
 

@@ -27,7 +27,7 @@ def glitchtip_database() -> Database:
 
 def glitchtip_bucket() -> Bucket:
     """What it keeps uploaded source maps in."""
-    return Bucket(name=_NAME, owner=_NAME)
+    return Bucket(name=_NAME, owner=_NAME, profiles=[_NAME])
 
 
 def glitchtip(
