@@ -58,6 +58,9 @@ def test_the_least_that_an_edge_is() -> None:
         ({"max_body_size": "0"}, "max_body_size", "0 would switch the limit off"),
         ({"trusted_proxies": ["10.0.0.1/8"]}, "trusted_proxies[0]", "is not a range"),
         ({"trusted_proxies": ["10.0.0.1"]}, "trusted_proxies[0]", "is not spelled"),
+        ({"trusted_proxies": ["0.0.0.0/0"]}, "trusted_proxies[0]", "everybody would be believed"),
+        ({"trusted_proxies": ["::/0"]}, "trusted_proxies[0]", "everybody would be believed"),
+        ({"cors_origins": ["http://a:65536"]}, "cors_origins[0]", "is not an origin"),
         ({"server_names": ["a b"]}, "server_names[0]", "'a b' is not a host name"),
         ({"server_names": ["a;return 200"]}, "server_names[0]", "is not a host name"),
         ({"server_names": ["~^.*$"]}, "server_names[0]", "is not a host name"),
@@ -298,13 +301,64 @@ def test_a_kind_of_key_that_nobody_knows_is_no_traceback() -> None:
     assert (told.place, told.why) == ("tls.key", "nobody's browser knows this kind of key")
 
 
-@pytest.mark.parametrize("cut", ["lines", "end", "chain"])
+def test_a_chain_leads_from_each_certificate_to_the_one_that_signed_it() -> None:
+    def signed(
+        name: str,
+        key: ec.EllipticCurvePrivateKey,
+        issuer: str,
+        by: ec.EllipticCurvePrivateKey,
+        end: timedelta = DAY,
+    ) -> str:
+        def called(text: str) -> x509.Name:
+            return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, text)])
+
+        now = datetime.now(UTC)
+        made = (
+            x509.CertificateBuilder()
+            .subject_name(called(name))
+            .issuer_name(called(issuer))
+            .public_key(key.public_key())
+            .serial_number(1)
+            .not_valid_before(now - 3 * DAY)
+            .not_valid_after(now + end)
+            .sign(by, hashes.SHA256())
+        )
+        return made.public_bytes(serialization.Encoding.PEM).decode()
+
+    def wrong(*chain: str) -> list[str]:
+        tls = {"mode": "given", "certificate": "".join(chain), "key": key_text(KEY)}
+        try:
+            Tls.model_validate(tls)
+        except ValidationError as error:
+            return [mistake.why for mistake in mistakes_of(error)]
+        return []
+
+    root_key = ec.generate_private_key(ec.SECP256R1())
+    leaf = signed("leaf", KEY, "between", OTHER)
+    between = signed("between", OTHER, "root", root_key)
+    root = signed("root", root_key, "root", root_key)
+    assert wrong(leaf, between) == wrong(leaf, between, root) == []
+    assert wrong(leaf, root, between) == [
+        "certificate 1 is not signed by certificate 2",
+        "certificate 2 is not signed by certificate 3",
+    ]
+    # Of the same name, and another's.
+    assert wrong(leaf, signed("between", root_key, "root", root_key)) == [
+        "certificate 1 is not signed by certificate 2"
+    ]
+    [told] = wrong(leaf, signed("between", OTHER, "root", root_key, -DAY))
+    assert told.startswith("certificate 2 expired on ")
+
+
+@pytest.mark.parametrize("cut", ["lines", "end", "chain", "indented"])
 def test_a_certificate_that_was_pasted_badly_is_told(cut: str) -> None:
     pem, key = certificate(KEY), key_text(KEY)
     if cut == "lines":
         pem, key = pem.replace("\n", ""), key.replace("\n", " ")
     elif cut == "end":
         pem, key = pem[:-40], key[:-40]
+    elif cut == "indented":
+        pem, key = pem.replace("\n", "\n  "), key.replace("\n", "\n  ")
     else:
         pem += pem[:200]
     found = mistakes(described(tls={"mode": "given", "certificate": pem, "key": key}))
@@ -312,7 +366,9 @@ def test_a_certificate_that_was_pasted_badly_is_told(cut: str) -> None:
         "tls.certificate",
         *(["tls.key"] if cut != "chain" else []),
     ]
-    assert {told.why for told in found} == {"the text was cut, or its line breaks are missing"}
+    assert {told.why for told in found} == {
+        "the text was cut or indented, or its line breaks are missing"
+    }
     windows = certificate(KEY).replace("\n", "\r\n")
     assert Tls.model_validate({"mode": "given", "certificate": windows, "key": key_text(KEY)})
 

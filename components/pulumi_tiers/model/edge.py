@@ -288,6 +288,10 @@ class Edge(Model):
             for position, value in enumerate(values):
                 if value in values[:position]:
                     yield (key, position), f"{shown(value)} stands here twice", "give it once"
+        for position, network in enumerate(self.trusted_proxies):
+            if network.endswith("/0"):
+                why = f"with {network}, everybody would be believed"
+                yield ("trusted_proxies", position), why, "name the networks of the proxies"
         names = [name.lower() for name in self.headers]
         for name in self.headers:
             if name.lower() == "vary" and self.cors_origins:

@@ -146,13 +146,14 @@ def is_address(name: str) -> bool:
         return False
 
 
-_ORIGIN = re.compile(rf"https?://{_LABEL}(\.{_LABEL})*(:[1-9]\d{{0,4}})?", re.ASCII)
+_ORIGIN = re.compile(rf"https?://{_LABEL}(\.{_LABEL})*(:(?P<port>[1-9]\d{{0,4}}))?", re.ASCII)
 
 
 def _origin(value: str) -> str:
     if value == "*":
         raise reject("'*' would let every page of the web read the answers", "name the origins")
-    if len(value) > 253 or not _ORIGIN.fullmatch(value):
+    match = _ORIGIN.fullmatch(value)
+    if len(value) > 253 or not match or int(match["port"] or 1) > 65_535:
         raise reject(
             f"{shown(value)} is not an origin",
             "write scheme and host in lower case, without a path: 'https://app.example.com'",

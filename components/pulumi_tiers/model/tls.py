@@ -1,7 +1,9 @@
 """The certificate of an edge: where it comes from, and what is wrong with one that was given."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import AfterValidator, model_validator
@@ -131,42 +133,30 @@ def _certificates(pem: str) -> "list[Certificate]":
 
 def _pair_mistakes(certificate: object, key: object) -> Mistakes:
     """A certificate and its key. What is an Output is not known here. No message repeats either."""
-    certificate = None if is_unknown(certificate) else certificate
-    key = None if is_unknown(key) else key
-    from datetime import UTC, datetime
-
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-    chain: list[Certificate] = []
-    first = private = None
-    remedy = "give the file's text with its line breaks, from '-----BEGIN' to its end"
+    known: dict[str, str] = {}
     for name, text in (("certificate", certificate), ("key", key)):
-        if isinstance(text, str) and "-----BEGIN" in text and not _whole(text):
-            yield (name,), "the text was cut, or its line breaks are missing", remedy
-            certificate = None if name == "certificate" else certificate
-            key = None if name == "key" else key
-    if isinstance(certificate, str) and certificate:
+        if is_unknown(text) or not isinstance(text, str) or not text:
+            continue
+        if "-----BEGIN" in text and not _whole(text):
+            why = "the text was cut or indented, or its line breaks are missing"
+            remedy = "give the file's text with its line breaks, from '-----BEGIN' to its end"
+            yield (name,), why, remedy
+        else:
+            known[name] = text
+    chain: list[Certificate] = []
+    private = None
+    if "certificate" in known:
         try:
-            chain = _certificates(certificate)
-            first = chain[0]
+            chain = _certificates(known["certificate"])
         except ValueError:
             remedy = "give the file's text, from '-----BEGIN CERTIFICATE-----' on"
             yield ("certificate",), "this is not a certificate in PEM", remedy
-    for position, item in enumerate(chain):
+    if "key" in known:
         try:
-            weak = _too_short(item.public_key())
-        except (UnsupportedAlgorithm, ValueError):
-            why = "nobody's browser knows the kind of its key"
-            yield ("certificate",), why, "make one with a key of ECDSA P-256 or RSA of 2048 bits"
-            return
-        if weak:
-            which = "its key" if position == 0 else f"the key of certificate {position + 1}"
-            remedy = "make one with a key of ECDSA P-256 or RSA of 2048 bits"
-            yield ("certificate",), f"{which} has {weak} bits: nginx refuses that", remedy
-    if isinstance(key, str) and key:
-        try:
-            private = load_pem_private_key(key.encode(), None)
+            private = load_pem_private_key(known["key"].encode(), None)
         except UnsupportedAlgorithm:
             why = "nobody's browser knows this kind of key"
             yield ("key",), why, "make one of ECDSA P-256 or RSA of 2048 bits"
@@ -176,18 +166,47 @@ def _pair_mistakes(certificate: object, key: object) -> Mistakes:
         except ValueError:
             remedy = "give the file's text, from '-----BEGIN PRIVATE KEY-----' on"
             yield ("key",), "this is not a private key in PEM", remedy
-    if first is None:
+    try:
+        weak = [_too_short(item.public_key()) for item in chain]
+    except (UnsupportedAlgorithm, ValueError):
+        why = "nobody's browser knows the kind of its key"
+        yield ("certificate",), why, "make one with a key of ECDSA P-256 or RSA of 2048 bits"
         return
-    now = datetime.now(UTC)
-    if first.not_valid_after_utc < now:
-        why = f"the certificate expired on {first.not_valid_after_utc:%Y-%m-%d}"
-        yield ("certificate",), why, "renew it"
-    if first.not_valid_before_utc > now:
-        why = f"the certificate is valid from {first.not_valid_before_utc:%Y-%m-%d} on only"
-        yield ("certificate",), why, "give one that is valid now"
-    if private is not None and first.public_key() != private.public_key():
+    for position, bits in enumerate(weak, 1):
+        if bits:
+            which = "its key" if position == 1 else f"the key of certificate {position}"
+            remedy = "make one with a key of ECDSA P-256 or RSA of 2048 bits"
+            yield ("certificate",), f"{which} has {bits} bits: nginx refuses that", remedy
+    yield from _dates_mistakes(chain)
+    if not any(weak):
+        yield from _order_mistakes(chain)
+    if chain and private is not None and chain[0].public_key() != private.public_key():
         remedy = "give the key that it was made with; the server's certificate comes first"
         yield ("key",), "the certificate is another key's", remedy
+
+
+def _dates_mistakes(chain: "Sequence[Certificate]") -> Mistakes:
+    now = datetime.now(UTC)
+    for position, item in enumerate(chain, 1):
+        which = "the certificate" if position == 1 else f"certificate {position}"
+        if item.not_valid_after_utc < now:
+            why = f"{which} expired on {item.not_valid_after_utc:%Y-%m-%d}"
+            yield ("certificate",), why, "renew it"
+        if item.not_valid_before_utc > now:
+            why = f"{which} is valid from {item.not_valid_before_utc:%Y-%m-%d} on only"
+            yield ("certificate",), why, "give one that is valid now"
+
+
+def _order_mistakes(chain: "Sequence[Certificate]") -> Mistakes:
+    from cryptography.exceptions import InvalidSignature
+
+    for position, (item, signer) in enumerate(pairwise(chain), 1):
+        try:
+            item.verify_directly_issued_by(signer)
+        except (InvalidSignature, TypeError, ValueError):
+            why = f"certificate {position} is not signed by certificate {position + 1}"
+            remedy = "put each before the one that signed it, the server's first, and no others"
+            yield ("certificate",), why, remedy
 
 
 _BEGINS = re.compile(r"-----BEGIN [A-Z0-9 ]+-----(?P<end>[ \t]*\r?\n)?")
@@ -195,6 +214,8 @@ _BEGINS = re.compile(r"-----BEGIN [A-Z0-9 ]+-----(?P<end>[ \t]*\r?\n)?")
 
 def _whole(pem: str) -> bool:
     """Whether each part has its end, and begins on a line of its own, as OpenSSL wants it."""
+    if re.search(r"^[ \t]+-----", pem, re.MULTILINE):  # as it stands in YAML
+        return False
     begins = list(_BEGINS.finditer(pem))
     return len(begins) == pem.count("-----END ") and all(part["end"] for part in begins)
 
