@@ -169,6 +169,19 @@ LongName = Annotated[str, AfterValidator(partial(_name, longest=LONGEST_NAME))]
 """The same with room for a suffix: the name of what belongs to something that has a Name."""
 
 
+def _prefix(value: str) -> str:
+    if len(value) > 40 or not re.fullmatch(r"([A-Za-z0-9][A-Za-z0-9_.-]*)?", value):
+        raise reject(
+            f"{shown(value)} cannot be the beginning of a container's name",
+            "use at most 40 letters, digits and _ . -, starting with a letter or a digit",
+        )
+    return value
+
+
+ContainerPrefix = Annotated[str, AfterValidator(_prefix)]
+"""What the names of containers on Docker begin with; it may be empty."""
+
+
 LONGEST_LABEL = 63
 """Characters of a DNS label: what Kubernetes and DigitalOcean allow in most names."""
 
@@ -319,7 +332,8 @@ def _variable(value: str) -> str:
 Variable = Annotated[str, AfterValidator(_variable)]
 
 
-_PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[^/:,]+)+")
+# No container is started with something mounted over its /proc.
+_PATH = re.compile(r"(?!/proc(?:/|$))(?:/(?!\.{1,2}(?:/|$))[^/:,]+)+")
 
 
 def _absolute(value: str) -> str:
@@ -327,7 +341,8 @@ def _absolute(value: str) -> str:
     if len(value) > 1000 or not value.isprintable() or not _PATH.fullmatch(value):
         raise reject(
             f"{shown(value)} is not an absolute path",
-            "write the whole path, such as '/data', without '..', ':', ',' or a '/' at its end",
+            "write the whole path, such as '/data', outside of /proc, without '..', ':', ',' or a '/'"
+            " at its end",
         )
     return value
 
