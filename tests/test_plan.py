@@ -352,6 +352,8 @@ def test_documented_names_of_two_systems_may_be_equal_only_if_there_is_one_of_th
     assert plan(one, names="documented")
     assert plan(one, other, names="unique")
     assert plan(one, other, names="documented", target="kubernetes")
+    prefixed = other.model_copy(update={"container_prefix": "blog-"})
+    assert plan(one, prefixed, names="documented")
     remedy = "set tiers:names to 'unique', or rename one of them"
     assert mistakes(one, other, names="documented") == [
         Mistake(

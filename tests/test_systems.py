@@ -874,6 +874,22 @@ def test_pigmeu_starts_again_and_its_stores_are_asked(environment: str) -> None:
     assert "ping" in " ".join(ping)
 
 
+def test_pigmeus_containers_may_have_the_documented_names() -> None:
+    """L33-97, and ``docker logs pigmeu-api`` (L630-641); PI-05: replicas have numbers."""
+    config: dict[str, Json] = {"names": "documented", "replicas": {"pigmeu/worker": 2}}
+    named = [
+        item.inputs["name"]
+        for item in containers(with_config("pigmeu", "development", "docker", **config))
+    ]
+    assert sorted(named) == [
+        "pigmeu-api",
+        "pigmeu-mongo",
+        "pigmeu-redis",
+        "pigmeu-worker",
+        "pigmeu-worker-2",
+    ]
+
+
 def test_pigmeu_scales_by_configuration() -> None:
     """``--scale worker=4``, which the document's own names make impossible (PI-05)."""
     scaled = with_config("pigmeu", "development", "docker", replicas={"pigmeu/worker": 4})

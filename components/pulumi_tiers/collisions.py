@@ -119,7 +119,8 @@ def check_names(
         ):
             if documented and claim.kind == "container":
                 remedy = "set tiers:names to 'unique', or rename one of them"
-                claims.append(replace(claim, remedy=remedy))
+                name = f"{system.container_prefix}{claim.name}"
+                claims.append(replace(claim, name=name, remedy=remedy))
             elif claim.kind == _MANAGED:
                 claims.append(claim)
             else:

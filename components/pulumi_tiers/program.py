@@ -18,7 +18,7 @@ from pulumi_tiers.model.system import System, Target
 from pulumi_tiers.model.workload import Workload
 from pulumi_tiers.plan import CLUSTER, Plan, make_plan
 from pulumi_tiers.platforms.base import ConnectionArgs, EndpointArgs
-from pulumi_tiers.settings import Names, read_settings
+from pulumi_tiers.settings import Names, read_settings, settings_doubts
 from pulumi_tiers.site import NetworkArgs, RegistryLoginArgs, Site, SiteArgs
 
 
@@ -33,7 +33,10 @@ def main() -> None:
     except DescriptionError as error:
         # The engine prints a RunError without a traceback.
         raise pulumi.RunError(str(error)) from None
-    for doubt in doubts(plan.systems, plan.target, plan.settings.digitalocean):
+    for doubt in (
+        *settings_doubts(plan.settings),
+        *doubts(plan.systems, plan.target, plan.settings.digitalocean),
+    ):
         pulumi.log.warn(doubt)
     pulumi.export("environment", plan.settings.environment)
     pulumi.export("target", plan.settings.target)
@@ -69,6 +72,7 @@ def deploy(
         "namespace": system.namespace or f"{system.name}-{system.environment}",
         "environment": system.environment_label or system.environment,
         "documented_names": plan.settings.names is Names.DOCUMENTED,
+        "container_prefix": system.container_prefix,
         "protect": plan.settings.protects,
         "registry_logins": cast("dict[str, RegistryLoginArgs]", plan.settings.registry_logins),
         "source_ranges": balancers.source_ranges,

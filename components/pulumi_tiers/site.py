@@ -12,6 +12,7 @@ from pulumi_tiers.component import Component, check_provider, refuse, validated
 from pulumi_tiers.limits import check_logins
 from pulumi_tiers.model.base import (
     LONGEST_LABEL,
+    ContainerPrefix,
     DnsLabel,
     Flag,
     LabelKey,
@@ -70,6 +71,8 @@ class SiteArgs(TypedDict):
     """Labels for everything in the site."""
     documented_names: NotRequired[bool]
     """Docker: call containers as they are described, without ``<stack>-<system>-`` before it."""
+    container_prefix: NotRequired[str]
+    """Docker: what containers' names begin with where `documented_names` is set: ``pigmeu-``."""
     networks: NotRequired[dict[str, NetworkArgs]]
     """Networks by name; workloads say which they are in. Default: one, which all are in."""
     protect: NotRequired[bool]
@@ -111,6 +114,7 @@ class SiteSpec(Model):
     environment: Name | None = None
     labels: dict[Annotated[LabelKey, AfterValidator(_own_label)], LabelValue] = {}
     documented_names: Flag = False
+    container_prefix: ContainerPrefix = ""
     networks: dict[Name, Network] = {}
     protect: Flag = False
     registry_logins: dict[Registry, RegistryLogin] = {}
@@ -160,6 +164,7 @@ class Site(Component):
             "name": full,
             "labels": {LABEL_STACK: pulumi.get_stack(), LABEL_SYSTEM: system, **spec.labels},
             "documented_names": spec.documented_names,
+            "container_prefix": spec.container_prefix,
             "protect": spec.protect,
             "await_load_balancers": spec.await_load_balancers,
         }
@@ -207,6 +212,10 @@ def _check(
     yield from check_subnets({f"{place}: networks": spec.networks})
     yield from check_logins(f"{place}: registry_logins", spec.registry_logins, spec.target)
     yield from _valid(_LABEL_VALUE, owner, "tiers:owner")
+    if spec.cluster and spec.target is not Target.DIGITALOCEAN:
+        why = f"nothing of it is used on {spec.target}"
+        remedy = "set 'target' to digitalocean, or remove it"
+        yield Mistake(f"{place}: cluster", why, remedy)
     if spec.system is None:
         for mistake in _valid(_NAME, name, f"{place}: system"):
             remedy = f"set 'system', or call the component otherwise: {mistake.remedy}"

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, model_validator
 
 from pulumi_tiers.model.base import (
     LONGEST_LABEL,
+    ContainerPrefix,
     DnsLabel,
     Flag,
     LabelKey,
@@ -81,6 +82,7 @@ class Place(Model):
     name: Annotated[str, AfterValidator(_site_name)]
     labels: dict[LabelKey, LabelValue] = {}
     documented_names: Flag = False
+    container_prefix: ContainerPrefix = ""
     network: Text | None = None
     networks: dict[Name, NetworkPlace] = {}
     namespace: ObjectName | None = None

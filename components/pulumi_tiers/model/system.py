@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from pydantic import model_validator
 
-from pulumi_tiers.model.base import Flag, Model, Name, Word
+from pulumi_tiers.model.base import ContainerPrefix, Flag, Model, Name, Word
 from pulumi_tiers.model.edge import Edge
 from pulumi_tiers.model.environment import Environment
 from pulumi_tiers.model.errors import reject_all
@@ -34,6 +34,8 @@ class System(Model):
     #: What people call it.
     title: str
     environment: Environment
+    #: Docker: what the documented names of its containers begin with (`tiers:names`).
+    container_prefix: ContainerPrefix = ""
     #: Namespace on Kubernetes. Default: ``<system>-<environment>``.
     namespace: Name | None = None
     #: Label ``environment`` on Kubernetes, where the document has a word of its own for it.

@@ -351,7 +351,7 @@ class DockerPlatform(Platform):
             labels[LABEL_PART_OF] = part_of
         return docker.Container(
             owner.child(suffix),
-            name=suffix if site.get("documented_names") else f"{site['name']}-{suffix}",
+            name=_container_name(site, suffix),
             image=image.image_id,
             entrypoints=workload.entrypoint or None,
             command=workload.command or None,
@@ -478,6 +478,12 @@ def _networks(
             )
         )
     return joined
+
+
+def _container_name(site: SiteRef, name: str) -> str:
+    if site.get("documented_names"):
+        return f"{site.get('container_prefix', '')}{name}"
+    return f"{site['name']}-{name}"
 
 
 def _environment(workload: Workload) -> list[pulumi.Input[str]]:

@@ -34,6 +34,9 @@ def pigmeu(environment: Environment) -> System:
         name="pigmeu",
         title="Pigmeu Copilot",
         environment=environment,
+        # "container_name: pigmeu-api" (L33-97), where `tiers:names` asks for it; PI-05: replicas
+        # have numbers behind it.
+        container_prefix="pigmeu-",
         # PI-08: production publishes the edge alone (L391).
         encrypted=production,
         edges={"nginx": _edge()} if production else {},
