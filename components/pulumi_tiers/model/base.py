@@ -332,8 +332,7 @@ def _variable(value: str) -> str:
 Variable = Annotated[str, AfterValidator(_variable)]
 
 
-# No container is started with something mounted over its /proc.
-_PATH = re.compile(r"(?!/proc(?:/|$))(?:/(?!\.{1,2}(?:/|$))[^/:,]+)+")
+_PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[^/:,]+)+")
 
 
 def _absolute(value: str) -> str:
@@ -341,9 +340,10 @@ def _absolute(value: str) -> str:
     if len(value) > 1000 or not value.isprintable() or not _PATH.fullmatch(value):
         raise reject(
             f"{shown(value)} is not an absolute path",
-            "write the whole path, such as '/data', outside of /proc, without '..', ':', ',' or a '/'"
-            " at its end",
+            "write the whole path, such as '/data', without '..', ':', ',' or a '/' at its end",
         )
+    if f"{value}/".startswith("/proc/"):
+        raise reject(f"{shown(value)} is the kernel's: no container starts so", "choose another")
     return value
 
 
