@@ -5,7 +5,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
@@ -203,6 +203,24 @@ STRUCTURED = frozenset(
     | {"models", "docker_sockets", "observability"}
     | {"profiles", "port_offsets", "subnets", "domains", "host_ips", "tls", "sources"}
 )
+
+
+ONLY_FOR = {
+    Target.DOCKER: frozenset(
+        {"publish", "port_offset", "port_offsets", "subnets", "host_ips", "sources"}
+    ),
+    Target.KUBERNETES: frozenset({"load_balancers"}),
+    Target.DIGITALOCEAN: frozenset({"load_balancers", "digitalocean", "managed"}),
+}
+"""Keys that mean something on some targets only. They may stand in a stack of another one."""
+
+
+def settings_doubts(settings: Settings) -> Iterator[str]:
+    """What the stack says, and its target has no use for."""
+    elsewhere = frozenset[str]().union(*ONLY_FOR.values()) - ONLY_FOR[settings.target]
+    for key in sorted(elsewhere & settings.model_fields_set):
+        places = " and ".join(target for target, keys in ONLY_FOR.items() if key in keys)
+        yield f"tiers:{key}: it does nothing on {settings.target}, it is for {places}"
 
 
 def read_settings(config: Mapping[str, Any]) -> Settings:
