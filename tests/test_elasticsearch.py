@@ -138,6 +138,19 @@ def test_the_setup_holds_passwords_only_as_secrets() -> None:
             {"indices": [{"name": "logs", "owner": "kibana_system"}]},
             "Elasticsearch has a user 'kibana_system' of its own",
         ),
+        # Two templates of one priority would fit it, and two owners read it.
+        (
+            {"indices": [{"name": "a-b"}, {"name": "a"}, {"name": "ab"}]},
+            "'a-b' is one of the indices of 'a'",
+        ),
+        (
+            {"indices": [{"name": "a", "fields": {"_id": "keyword"}}]},
+            "each document has a field '_id' already",
+        ),
+        (
+            {"indices": [{"name": "a", "fields": {"a.b.c": "text", "a.b": "text", "a": "object"}}]},
+            "the field 'a.b' of 'a' has others in it, as 'a.b.c'",
+        ),
     ],
 )
 def test_what_breaks_it_is_refused(keys: dict[str, object], why: str) -> None:

@@ -143,11 +143,16 @@ def test_a_setting_has_a_settings_name(name: str) -> None:
     ]
 
 
-@pytest.mark.parametrize("name", ["port", "PORT", "data_directory", "listen_addresses"])
+@pytest.mark.parametrize("name", ["port", "PORT", "data_directory", "hba_file", "listen_addresses"])
 def test_what_clients_rely_on_cannot_be_set(name: str) -> None:
     assert POSTGRES.check(store(settings={name: "1", "pg_stat_statements.track": "all"})) == [
         (f"the setting '{name}' is this library's", "remove it")
     ]
+
+
+def test_a_setting_is_one_line() -> None:
+    [(why, _)] = POSTGRES.check(store(settings={"max_connections": "1\n2"}))
+    assert why == "the setting 'max_connections' is not one line of postgresql.conf"
 
 
 def test_sql_that_no_variable_can_hold_is_refused() -> None:

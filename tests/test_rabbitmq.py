@@ -12,13 +12,13 @@ from containers import Containers, stand_in
 from pika.exceptions import ChannelClosedByBroker, ProbableAuthenticationError
 from pulumi_tiers import DataTier, Site
 from pulumi_tiers.checks import check_references, connection_keys
-from pulumi_tiers.doubts import doubts
 from pulumi_tiers.engines.base import Consumer, Reached, Scaler
 from pulumi_tiers.engines.rabbitmq import Rabbitmq
+from pulumi_tiers.limits import store_doubts
 from pulumi_tiers.model.errors import mistakes_of
 from pulumi_tiers.model.references import references, substitute
 from pulumi_tiers.model.store import Policy, Queue, Store, Vhost
-from pulumi_tiers.model.system import System, Target
+from pulumi_tiers.model.system import Target
 from pulumi_tiers.model.workload import Condition, Metrics, Workload
 from pulumi_tiers.render.recorder import record
 from pydantic import ValidationError
@@ -248,7 +248,26 @@ def test_keda_measures_a_queue() -> None:
         ({"pattern": "("}, "pattern", "'(' is not a regular expression"),
         ({"pattern": "a" * 501}, "pattern", "'aaaa"),
         ({"name": ""}, "name", "'' is not a name for a queue or a policy"),
+        *(
+            ({"pattern": pattern}, "pattern", "RabbitMQ reads no ")
+            for pattern in (
+                r"\u0041",
+                r"\N{DIGIT ONE}",
+                "(?a)x",
+                "(?u:x)",
+                "x{70000}",
+                "x{,70000}",
+            )
+        ),
         ({"name": "amq.mine"}, "name", "the names that begin with 'amq.'"),
+        # A path of the management API would lead elsewhere.
+        ({"name": ".."}, "name", "'..' is a step in a path"),
+        ({"dead_letter_exchange": "a\nb"}, "dead_letter_exchange", "'a\\nb' is not the name of an"),
+        (
+            {"dead_letter_exchange": "", "dead_letter_routing_key": "a" * 256},
+            "dead_letter_routing_key",
+            "'aaaa",
+        ),
         ({}, "Policy", "the policy says nothing"),
         (
             {"apply_to": "exchanges", "max_length": 5},
@@ -282,6 +301,13 @@ def test_a_policy_that_rabbitmq_refuses_or_ignores_is_refused(
     assert mistake.place == place
     assert mistake.why.startswith(why)
     assert mistake.remedy
+
+
+@pytest.mark.parametrize(
+    "pattern", ["^jobs$", r"\\u", r"a\.b", "(?i)x", "(?:au)", "x{2,300}", r"\d+"]
+)
+def test_what_both_languages_read_is_a_pattern(pattern: str) -> None:
+    assert Policy(name="limits", pattern=pattern, max_length=1).pattern == pattern
 
 
 def test_all_mistakes_of_a_store_are_told_together() -> None:
@@ -373,10 +399,7 @@ def test_what_is_probably_not_meant_is_told() -> None:
         ],
     )
     assert RABBITMQ.check(said) == []
-    system = System.model_validate(
-        {"name": "shop", "title": "", "environment": "development", "stores": {"rabbitmq": said}}
-    )
-    assert list(doubts([system], Target.DOCKER)) == [
+    assert list(store_doubts("shop: stores.rabbitmq", said, Target.DOCKER)) == [
         f"shop: stores.rabbitmq: {doubt}"
         for doubt in (
             "the policy 'none' fits no queue of the description",

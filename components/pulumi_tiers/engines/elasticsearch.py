@@ -2,6 +2,8 @@
 
 import json
 import re
+from collections.abc import Iterator
+from itertools import accumulate
 from typing import Any, ClassVar
 
 from pulumi_tiers.engines.base import (
@@ -39,6 +41,11 @@ _KIBANA = "kibana_system"
 _KIBANA_KEY = "kibana"
 _RESERVED = frozenset(
     {"apm_system", "beats_system", "kibana", "logstash_system", "remote_monitoring_user"}
+)
+#: Fields that every document has, by names that no other field takes.
+_METADATA = frozenset(
+    {"_data_stream_timestamp", "_doc_count", "_feature", "_field_names", "_id", "_ignored"}
+    | {"_index", "_nested_path", "_routing", "_seq_no", "_source", "_tier", "_type", "_version"}
 )
 _SETTING = re.compile(r"[a-z][A-Za-z0-9_]*(\.[A-Za-z0-9_*-]+)*")
 #: Settings that this engine decides: clients, the health check and the copies rely on them.
@@ -258,21 +265,7 @@ class Elasticsearch(Engine):
                 why = f"the setting '{key}' is not one line of elasticsearch.yml"
                 found.append((why, "write its value on one line"))
         for index in store.indices:
-            if index.name == _KIBANA_KEY:
-                why = f"'{index.name}' is the connection of Kibana, and can't be that of an index"
-                found.append((why, "rename the index"))
-            if index.owner in {*_RESERVED, _KIBANA}:
-                why = f"Elasticsearch has a user '{index.owner}' of its own"
-                found.append((why, "choose another owner"))
-            for field, kind in index.fields.items():
-                if kind not in _TYPES:
-                    why = (
-                        f"the field {shown(field)} of '{index.name}' has no type of Elasticsearch's"
-                    )
-                    found.append((f"{why}: {shown(kind)}", nearest(kind, _TYPES)))
-                if not re.fullmatch(r"[^.\s]+(\.[^.\s]+)*", field):
-                    why = f"{shown(field)} of '{index.name}' is not a name for a field"
-                    found.append((why, "write it like 'message' or 'http.status'"))
+            found += _check_index(index, [other.name for other in store.indices])
         return [*found, *check_setup(self._scripts(store).values())]
 
     def check_secret(self, name: str, value: str) -> list[tuple[str, str]]:
@@ -284,6 +277,32 @@ class Elasticsearch(Engine):
     def check_queue(self, store: Store) -> list[tuple[str, str]]:
         del store
         return [("Elasticsearch has no queue", "name a store such as RabbitMQ or Redis")]
+
+
+def _check_index(index: Index, indices: list[str]) -> Iterator[tuple[str, str]]:
+    name = index.name
+    if name == _KIBANA_KEY:
+        why = f"'{name}' is the connection of Kibana, and can't be that of an index"
+        yield why, "rename the index"
+    if index.owner in {*_RESERVED, _KIBANA}:
+        yield f"Elasticsearch has a user '{index.owner}' of its own", "choose another owner"
+    for other in indices:
+        if name.startswith(f"{other}-"):
+            why = f"'{name}' is one of the indices of '{other}', which are all that begin so"
+            yield why, "rename one of them, or remove it"
+    for field, kind in index.fields.items():
+        if kind not in _TYPES:
+            why = f"the field {shown(field)} of '{name}' has no type of Elasticsearch's"
+            yield f"{why}: {shown(kind)}", nearest(kind, _TYPES)
+        if not re.fullmatch(r"[^.\s]+(\.[^.\s]+)*", field):
+            why = f"{shown(field)} of '{name}' is not a name for a field"
+            yield why, "write it like 'message' or 'http.status'"
+        elif field in _METADATA:
+            yield f"each document has a field {shown(field)} already", "choose another name"
+        for parent in accumulate(field.split(".")[:-1], "{}.{}".format):
+            if index.fields.get(parent, "object") not in {"object", "nested"}:
+                why = f"the field {shown(parent)} of '{name}' has others in it, as {shown(field)}"
+                yield why, "make it an 'object', or rename one of them"
 
 
 def _names(*indices: str) -> list[str]:

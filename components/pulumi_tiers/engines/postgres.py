@@ -31,7 +31,12 @@ from pulumi_tiers.model.workload import (
 _DATA = "/var/lib/postgresql/data"
 _SETTING = re.compile(r"[a-z_][a-z0-9_.]*", re.IGNORECASE)
 #: Settings that this engine decides: clients and the health check rely on them.
-_OURS = frozenset({"data_directory", "listen_addresses", "port"})
+_OURS = frozenset(
+    {
+        *("config_file", "data_directory", "external_pid_file", "hba_file", "ident_file"),
+        *("listen_addresses", "port", "unix_socket_directories"),
+    }
+)
 
 
 class Postgres(Engine):
@@ -195,12 +200,15 @@ class Postgres(Engine):
 
     def check(self, store: Store) -> list[tuple[str, str]]:
         found: list[tuple[str, str]] = []
-        for key in store.settings:
+        for key, value in store.settings.items():
             if not _SETTING.fullmatch(key):
                 remedy = "write its name as in postgresql.conf, such as 'max_connections'"
                 found.append((f"{shown(key)} is not a setting of Postgres", remedy))
             elif key.lower() in _OURS:
                 found.append((f"the setting '{key}' is this library's", "remove it"))
+            elif not value.isprintable():
+                why = f"the setting '{key}' is not one line of postgresql.conf"
+                found.append((why, "write its value on one line"))
         size = len(self._sql(store, self.password_variables(store), managed=False).encode())
         if size > LONGEST_TEXT:
             why = f"the SQL that sets the databases up has {size} bytes"

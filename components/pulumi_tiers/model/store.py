@@ -121,6 +121,8 @@ def _queue_name(value: str) -> str:
             f"{shown(value)} is not a name for a queue or a policy",
             "use 1 to 255 printable characters, such as 'training-jobs'",
         )
+    if value in {".", ".."}:
+        raise reject(f"{shown(value)} is a step in a path, and can't be a name", "choose another")
     if value.startswith("amq."):
         raise reject(
             f"the names that begin with 'amq.', as {shown(value)}, are RabbitMQ's", "choose another"
@@ -128,8 +130,25 @@ def _queue_name(value: str) -> str:
     return value
 
 
+def _route(value: str) -> str:
+    if len(value.encode()) > 255 or not (value.isprintable() or not value):
+        raise reject(
+            f"{shown(value)} is not the name of an exchange, nor a routing key",
+            "use at most 255 printable characters",
+        )
+    return value
+
+
+RoutingName = Annotated[str, AfterValidator(_route)]
+"""An exchange of RabbitMQ, one of its own too, or a routing key. Empty: the default exchange."""
+
+
 QueueName = Annotated[str, AfterValidator(_queue_name)]
 """The name of a queue, an exchange or a policy of RabbitMQ."""
+
+
+#: Of Python's regular expressions, what PCRE reads as something else, or not at all.
+_NOT_PCRE = re.compile(r"(?:^|[^\\])(?:\\\\)*(\\[uUNZ]|\(\?[a-zA-Z-]*[auL]|\{\d*,?\d{5,})")
 
 
 def _pattern(value: str) -> str:
@@ -140,6 +159,11 @@ def _pattern(value: str) -> str:
             f"{shown(value)} is not a regular expression: {error}",
             "write it like '^training-' or '.*'",
         ) from None
+    if found := _NOT_PCRE.search(value):
+        raise reject(
+            f"RabbitMQ reads no {shown(found[1])} in a regular expression",
+            "write what both Python and PCRE understand, such as '^training-'",
+        )
     if len(value) > 500 or not value.isprintable():
         raise reject(
             f"{shown(value)} is too long, or holds what can't be printed",
@@ -241,8 +265,8 @@ class Policy(Model):
     max_length_bytes: Count | None = None
     overflow: Overflow | None = None
     #: Where messages go that were rejected or are too old. Empty: to `dead_letter_routing_key`.
-    dead_letter_exchange: PlainText | None = None
-    dead_letter_routing_key: PlainText | None = None
+    dead_letter_exchange: RoutingName | None = None
+    dead_letter_routing_key: RoutingName | None = None
     dead_letter_strategy: DeadLetterStrategy | None = None
     #: Quorum queues: how often a message is given out again.
     delivery_limit: Count | None = None
