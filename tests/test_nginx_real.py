@@ -195,6 +195,7 @@ def test_a_stripped_prefix_is_told(edge: Make) -> None:
     lost = nginx.get("/api")
     assert (lost.status, lost.headers["location"]) == (301, "/api/")
     assert nginx.get("/other").status == 404
+    assert nginx.get("/api/a%2Fb%20c").asked["path"] == "/a/b%20c"
 
 
 # --- limits ---------------------------------------------------------------------------------------
