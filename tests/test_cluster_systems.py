@@ -24,6 +24,7 @@ pytestmark = pytest.mark.cluster
 engine = pytest.mark.engine
 
 SYSTEMS = ("nutrifitcoach", "pigmeu")
+VISION = "vision-development"
 COACH, PIGMEU = (f"{system}-production" for system in SYSTEMS)
 #: What a stack on any Kubernetes says, with an edge that has TLS.
 CONFIG: dict[str, Any] = {
@@ -510,11 +511,21 @@ def what_was_changed_by_hand_is_repaired(cluster: Cluster, stack: Stack) -> None
 
 @engine
 def test_development_through_the_engine(cluster: Cluster, stack: Stack) -> None:
-    stack.project.configure(**ENVIRONMENTS["development"])
-    with both(cluster, "development") as namespaces:
+    """With Vision, which is watched."""
+    stack.project.configure(
+        **ENVIRONMENTS["development"], **{"tiers:systems": [*SYSTEMS, "vision"]}
+    )
+    watched = (VISION, f"{VISION}-collectors")
+    with both(cluster, "development") as namespaces, ExitStack() as entered:
+        for name in watched:
+            entered.enter_context(documented(cluster, name))
         assert "PodSecurity" not in stack.up()
-        for namespace in namespaces:
+        for namespace in (*namespaces, *watched):
             is_sound(cluster, namespace)
+        check_networks_of_watchers(Policies.of(cluster, VISION))
+        pods = number_of_pods(cluster, VISION)
+        assert {"vision-api", "postgres", "redis", "prometheus", "grafana"} <= set(pods)
+        assert set(pods.values()) == {1}
         assert number_of_pods(cluster, namespaces[1]) == dict.fromkeys(
             ("mongo", "redis", "api", "worker"), 1
         )
@@ -524,7 +535,7 @@ def test_development_through_the_engine(cluster: Cluster, stack: Stack) -> None:
         assert "BEGIN CERTIFICATE" in base64.b64decode(files["tls.crt"]).decode()
         stack.up("--expect-no-changes")
         stack.pulumi("destroy", "--yes", "--skip-preview")
-        assert not any(cluster.has_namespace(name) for name in namespaces)
+        assert not any(cluster.has_namespace(name) for name in (*namespaces, *watched))
 
 
 # --- what learns, and what watches ----------------------------------------------------------------

@@ -337,8 +337,7 @@ def _edge(production: bool) -> Edge:
     """LocalServer/nginx.conf (L378-427), as a whole file (OC-03)."""
     return Edge(
         image="nginx:alpine",
-        # Development has a certificate anyway. ngrok ends TLS and comes to 80 (OC-04): led to 443,
-        # its clients would come to 80 again, for ever.
+        # Development has a certificate anyway (OC-04). Who came to ngrok by https is led nowhere.
         redirect=production,
         upstreams={
             # OC-02: 8080.
