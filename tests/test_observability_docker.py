@@ -1,15 +1,20 @@
 """What watches a system, on real Docker: real servers, exporters, Prometheus and Alertmanager."""
 
+import base64
+import email
 import json
+import socketserver
 import subprocess
 import threading
 import time
 import urllib.parse
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from containers import Containers, stand_in
@@ -71,15 +76,18 @@ def pair(folder: Path) -> tuple[str, str]:
 
 
 class Receiver:
-    """Takes what Alertmanager sends to Slack."""
+    """Takes what Alertmanager sends to Slack, and to what takes the same."""
 
     def __init__(self) -> None:
         self.messages: list[tuple[float, dict[str, Any]]] = []
-        messages = self.messages
+        #: Where each message was sent to.
+        self.paths: list[str] = []
+        messages, paths = self.messages, self.paths
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 length = int(self.headers["Content-Length"])
+                paths.append(self.path)
                 messages.append((time.monotonic(), json.loads(self.rfile.read(length))))
                 self.send_response(200)
                 self.end_headers()
@@ -112,6 +120,52 @@ def receiver() -> Iterator[Receiver]:
     finally:
         made.server.shutdown()
         made.server.server_close()
+
+
+class MailServer(socketserver.ThreadingTCPServer):
+    """Takes mail of whoever has logged in (RFC 5321, 4954)."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("0.0.0.0", 0), MailHandler)
+        self.logins: list[tuple[str, str]] = []
+        self.mails: list[Message] = []
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    @property
+    def port(self) -> int:
+        return int(self.server_address[1])
+
+
+class MailHandler(socketserver.StreamRequestHandler):
+    def handle(self) -> None:
+        server = cast("MailServer", self.server)
+        self._say("220 ready")
+        while line := self._line():
+            match line.partition(" ")[0].upper():
+                case "EHLO":
+                    self._say("250-here", "250 AUTH LOGIN")
+                case "AUTH":
+                    server.logins.append((self._asked("Username:"), self._asked("Password:")))
+                    self._say("235 right")
+                case "DATA":
+                    self._say("354 go on")
+                    lines = iter(self._line, ".")
+                    server.mails.append(email.message_from_string("\n".join(lines)))
+                    self._say("250 taken")
+                case _:
+                    self._say("250 well")
+
+    def _asked(self, question: str) -> str:
+        self._say(f"334 {base64.b64encode(question.encode()).decode()}")
+        return base64.b64decode(self._line()).decode()
+
+    def _line(self) -> str:
+        return self.rfile.readline().decode().rstrip("\r\n")
+
+    def _say(self, *lines: str) -> None:
+        self.wfile.write("".join(f"{line}\r\n" for line in lines).encode())
 
 
 def shop(environment: Environment = Environment.PRODUCTION) -> System:
@@ -267,6 +321,77 @@ def test_everything_is_asked_and_a_killed_store_is_told_in_time(tmp_path: Path) 
         containers.docker("start", watched.names["postgres"])
         watched.until(lambda: told.first("StoreDown", "resolved"), 180, lambda: told.messages)
         print(f"told after {first[0] - killed:.0f} s")
+
+
+@pytest.mark.docker
+def test_slack_discord_and_mail_are_told_that_it_began_and_ended(tmp_path: Path) -> None:
+    """By the real Alertmanager, with the message that people read."""
+    with Containers(tmp_path) as containers, receiver() as told, MailServer() as post:
+        gateway = gateway_of(containers)
+        channels = {
+            "slack": {"webhook_url": f"http://{gateway}:{told.port}/slacks", "channel": "#ops"},
+            "discord": {"webhook_url": f"http://{gateway}:{told.port}/discords"},
+            "email": {
+                "to": ["ops@example.com", "me@example.com"],
+                "sender": "alerts@example.com",
+                "smarthost": f"{gateway}:{post.port}",
+                "username": "alerts",
+                "password": "pa$$word",
+                "tls": False,
+            },
+        }
+        quick = {"group_wait": "1s", "group_interval": "1s"}
+        wanted = Observability.model_validate({"alerts": {**channels, **quick}})
+        workload = observability_workloads(shop(), wanted, Target.DOCKER)["alertmanager"]
+        workload = workload.model_copy(update={"image": stand_in(str(workload.image))})
+        name = containers.start("alertmanager", workload, {})
+        containers.wait_healthy(name, workload)
+
+        def alert(*ends: str) -> None:
+            given = ("alert", "add", "alertname=StoreDown", "system=shop", "family=availability")
+            given += ("environment=production", "severity=critical", *ends)
+            texts = ("--annotation=summary=db is away", "--annotation=runbook=Start it.")
+            url = "--alertmanager.url=http://127.0.0.1:9093"
+            done = containers.execute(name, "amtool", url, *given, *texts)
+            assert done.returncode == 0, done.stderr
+
+        def subjects() -> list[tuple[str, str]]:
+            """What each was told, in its order."""
+            found = [
+                (path, message["attachments"][0]["title"])
+                for path, (_, message) in zip(told.paths, told.messages, strict=True)
+            ]
+            return sorted({*found, *(("mail", str(mail["Subject"])) for mail in post.mails)})
+
+        ways = ("/discords/slack", "/slacks", "mail")
+        began = [(way, "Firing (1): shop production, availability") for way in ways]
+        alert()
+        containers.wait(lambda: subjects() == began, name, 30)
+        bodies = [message["attachments"][0]["text"] for _, message in told.messages]
+        [mail] = post.mails
+        assert mail.get_content_type() == "multipart/alternative"
+        [plain] = cast("list[Message]", mail.get_payload())
+        bodies.append(cast("bytes", plain.get_payload(decode=True)).decode())
+        for body in bodies:
+            assert "firing: StoreDown (critical) - db is away" in body
+            assert "What to do: Start it." in body
+        by_path = dict(zip(told.paths, (message for _, message in told.messages), strict=True))
+        assert by_path["/slacks"]["channel"] == "#ops"
+        assert (mail["From"], mail["To"]) == (
+            "alerts@example.com",
+            "ops@example.com, me@example.com",
+        )
+        # From its file.
+        assert post.logins == [("alerts", "pa$$word")]
+
+        ended = [(way, "Resolved: shop production, availability") for way in ways]
+        past = datetime.now(UTC) - timedelta(seconds=1)
+        alert(
+            f"--start={past - timedelta(minutes=5):%Y-%m-%dT%H:%M:%SZ}",
+            f"--end={past:%Y-%m-%dT%H:%M:%SZ}",
+        )
+        containers.wait(lambda: subjects() == sorted(began + ended), name, 30)
+        assert "pa$$word" not in containers.logs(name)
 
 
 @pytest.mark.docker
