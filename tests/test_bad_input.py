@@ -102,6 +102,31 @@ IN_DOCKER: list[tuple[dict[str, Any], str, str]] = [
     ({"networks": {"data": {"subnet": "172.28.0.0/31"}}}, "networks.data.subnet", "no useful size"),
     ({"networks": {"data": {"subnet": "fd00::/64"}}}, "networks.data.subnet", "is not an IPv4"),
     ({"networks": {"data": {"subnet": "8.8.8.0/24"}}}, "networks.data.subnet", "not a private"),
+    (
+        # Sixteen million of them: nobody goes through them one by one.
+        {
+            **service(addresses="10.0.0.64-10.255.255.255"),
+            "networks": {"data": {"subnet": "10.0.0.0/8", "ip_range": "10.0.0.0/29"}},
+        },
+        "services.api.addresses",
+        "lies outside of 10.0.0.0/8, or on an address that is taken",
+    ),
+    (
+        {
+            "services": {f"api{number}": api() for number in range(6)},
+            "networks": {"data": {"subnet": "172.28.0.0/29"}},
+        },
+        "services.api5",
+        "has room for 5 containers, and with this there are 6",
+    ),
+    (
+        {
+            **service(replicas=9),
+            "networks": {"data": {"subnet": "172.28.0.0/16", "ip_range": "172.28.1.0/29"}},
+        },
+        "services.api",
+        "172.28.1.0/29 of the network 'data' has room for 8 containers",
+    ),
     # Numbers, durations, sizes.
     (service(replicas=0), "services.api.replicas", "(got 0)"),
     (service(replicas="1"), "services.api.replicas", "should be a valid integer (got '1')"),

@@ -267,6 +267,8 @@ def test_a_load_balancer_has_its_ports_for_itself(target: str) -> None:
     assert [item.services["api"].ports[0].published for item in made.systems] == [8000, 8000]
 
 
+RENAME = "rename one of them"
+
 # --- names ----------------------------------------------------------------------------------------
 
 
@@ -367,6 +369,28 @@ def test_documented_names_of_two_systems_may_be_equal_only_if_there_is_one_of_th
             remedy,
         ),
     ]
+
+
+def test_two_systems_have_names_that_differ_once_they_are_joined() -> None:
+    def made(name: str, key: str) -> System:
+        volume = {"name": f"{key}-data", "target": "/data"}
+        return system({key: api(volumes=[volume])}, name=name, networks={key: {}})
+
+    one, other = made("shop", "a-b"), made("shop-a", "b")
+    why = "the {} 'dev-shop-a-b{}' is already that of shop: {}.a-b"
+    assert mistakes(one, other) == [
+        Mistake("shop-a: networks.b", why.format("network", "", "networks"), RENAME),
+        Mistake("shop-a: services.b", why.format("container", "", "services"), RENAME),
+        Mistake("shop-a: services.b", why.format("volume", "-data", "services"), RENAME),
+    ]
+    assert plan(one, other, target="kubernetes")
+
+
+def test_a_namespace_that_is_given_is_no_other_systems_own() -> None:
+    other = system(name="blog", namespace="shop-development")
+    [mistake] = mistakes(system(), other, target="kubernetes")
+    why = "the namespace 'shop-development' is already that of shop: namespace"
+    assert (mistake.place, mistake.why) == ("blog: namespace", why)
 
 
 def test_two_systems_need_two_namespaces() -> None:

@@ -109,6 +109,7 @@ def check_names(
 ) -> Iterator[Mistake]:
     """Names that two parts of the stack would give to different things."""
     claims: list[Claim] = []
+    joined: list[Claim] = []
     for system in systems:
         documented = target is Target.DOCKER and documented_names
         site = f"{stack}-{system.name}"
@@ -125,10 +126,20 @@ def check_names(
                 claims.append(claim)
             else:
                 claims.append(replace(claim, space=system.name))
-        if target is not Target.DOCKER and system.namespace:
+                joined.append(replace(claim, name=f"{site}-{claim.name}", part=system.name))
+        place = f"{system.name}: networks"
+        joined += [
+            Claim("network", f"{site}-{name}", f"{place}.{name}", system.name)
+            for name in system.networks
+        ]
+        if target is not Target.DOCKER:
             place = f"{system.name}: namespace"
-            claims.append(Claim("namespace", system.namespace, place, place))
+            namespace = system.namespace or f"{system.name}-{system.environment}"
+            claims.append(Claim("namespace", namespace, place, place))
     yield from check_claims(claims, between_parts=True)
+    if target is Target.DOCKER:
+        # There, "a-b" of the system "shop" is called like "b" of "shop-a".
+        yield from check_claims(joined, between_parts=True)
 
 
 @dataclass(frozen=True)
@@ -259,6 +270,9 @@ def check_networks(
     found: Iterable[Member], networks: Mapping[str, Network], target: Target
 ) -> Iterator[Mistake]:
     """Whether networks exist, and fixed addresses lie in them and belong to one workload each."""
+    found = list(found)
+    if target is Target.DOCKER:
+        yield from _check_room(found, networks)
     seen: list[Member] = []
     for member in found:
         for position, name in enumerate(member.networks):
@@ -280,6 +294,27 @@ def check_networks(
                 why = f"{member.addresses} overlaps with {other.addresses} of {other.place}"
                 yield Mistake(f"{member.place}.{member.key}", why, "give each its own")
         seen.append(member)
+
+
+def _check_room(found: list[Member], networks: Mapping[str, Network]) -> Iterator[Mistake]:
+    """Whether each container gets an address in each of its networks."""
+    for name, network in networks.items():
+        if network.subnet is None:
+            continue
+        subnet, pool = network.subnet, ipaddress.IPv4Network(network.ip_range or network.subnet)
+        whole = ipaddress.IPv4Network(subnet)
+        # Those of the network itself, of Docker's gateway and of everybody.
+        room = pool.num_addresses - sum(own in pool for own in (whole[0], whole[1], whole[-1]))
+        needed = 0
+        for member in found:
+            fixed = member.addresses is not None and member.addresses.fits(subnet)
+            if name in (member.networks or networks) and not (fixed and network.ip_range):
+                needed += member.replicas
+                if needed - member.replicas <= room < needed:
+                    why = f"{pool} of the network '{name}' has room for {room} containers"
+                    yield Mistake(
+                        member.place, f"{why}, and with this there are {needed}", "widen it"
+                    )
 
 
 def _check_addresses(member: Member, networks: Mapping[str, Network]) -> Iterator[Mistake]:
@@ -312,7 +347,7 @@ def _check_addresses(member: Member, networks: Mapping[str, Network]) -> Iterato
     for name, network in networks.items():
         free = network.ip_range and ipaddress.IPv4Network(network.ip_range)
         among = name in member.networks or not member.networks
-        if free and among and any(address in free for address in addresses):
+        if free and among and addresses.first <= free[-1] and free[0] <= addresses.last:
             why = f"{addresses} reaches into {free}, which is for all that have no fixed address"
             yield Mistake(
                 f"{member.place}.{member.key}",
