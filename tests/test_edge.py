@@ -9,9 +9,11 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from pulumi_tiers.model.edge import YEAR, Edge, Tls
+from pulumi_tiers.model.base import seconds
+from pulumi_tiers.model.edge import YEAR, Edge
 from pulumi_tiers.model.errors import Mistake, mistakes_of
 from pulumi_tiers.model.system import PROFILE_OFF, Target
+from pulumi_tiers.model.tls import Tls
 from pulumi_tiers.nginx.workloads import check_edges, edge_workloads
 from pydantic import ValidationError
 
@@ -533,6 +535,14 @@ def test_nginx_runs_without_root_and_writes_into_memory_only() -> None:
     ]
     assert workload.healthcheck
     assert (workload.healthcheck.path, workload.healthcheck.port) == ("/healthz", 8081)
+
+
+def test_a_stop_leaves_time_for_what_has_begun() -> None:
+    edge = Edge.model_validate(described())
+    for target, linger in ((Target.DOCKER, "0"), (Target.KUBERNETES, "5")):
+        workload = edge_workloads("nginx", edge, target)["nginx"]
+        assert workload.environment["EDGE_LINGER"] == linger
+        assert seconds(workload.stop_grace_period or "0s") >= 40 + int(linger)
 
 
 def test_load_balancers_tell_the_clients_address() -> None:

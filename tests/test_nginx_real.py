@@ -5,6 +5,7 @@ TIERS_TEST_NGINX names another one.
 
 import contextlib
 import http.client
+import json
 import shutil
 import signal
 import socket
@@ -51,8 +52,15 @@ def edge(folder: Path, backends: list[Backend]) -> Iterator[Make]:
     """Starts an nginx in front of the first backend, or of several."""
     started: list[Nginx] = []
 
-    def make(count: int = 1, *, proxy_protocol: bool = False, **keys: Any) -> Nginx:
+    def make(
+        count: int = 1,
+        *,
+        proxy_protocol: bool = False,
+        environment: dict[str, str] | None = None,
+        **keys: Any,
+    ) -> Nginx:
         made = Nginx.make(folder, proxy_protocol=proxy_protocol)
+        made.environment = environment or {}
         started.append(made)
         described_edge = Edge.model_validate(described(**keys))
         addresses = [backend.address for backend in backends[:count]]
@@ -119,7 +127,7 @@ def test_the_upstream_learns_who_asks_and_nothing_that_a_client_only_claims(edge
 
 
 def test_a_trusted_proxy_is_believed(edge: Make) -> None:
-    nginx = edge(trusted_proxies=["127.0.0.0/8"])
+    nginx = edge(trusted_proxies=["127.0.0.0/24"])
     told = {"X-Forwarded-For": "1.2.3.4, 127.0.0.9", "X-Forwarded-Proto": "https"}
     headers = nginx.get("/", told).asked["headers"]
     assert headers["x-real-ip"] == "1.2.3.4"
@@ -129,6 +137,10 @@ def test_a_trusted_proxy_is_believed(edge: Make) -> None:
     odd = nginx.get("/", {"X-Forwarded-Proto": "ftp"}).asked["headers"]
     assert odd["x-forwarded-proto"] == "http"
     assert odd["x-forwarded-for"] == "127.0.0.1"
+    # And of nobody else.
+    headers = nginx.get("/", told, source="127.0.1.1").asked["headers"]
+    assert headers["x-real-ip"] == headers["x-forwarded-for"] == "127.0.1.1"
+    assert headers["x-forwarded-proto"] == "http"
 
 
 def test_behind_a_trusted_proxy_the_client_counts(edge: Make) -> None:
@@ -173,6 +185,22 @@ def test_proxy_protocol_tells_the_clients_address(edge: Make) -> None:
     with pytest.raises((http.client.HTTPException, OSError)):
         nginx.get("/")  # without it nobody is answered
     assert nginx.healthy()
+
+
+def test_a_trusted_proxy_before_the_load_balancer_is_believed(edge: Make) -> None:
+    nginx = edge(proxy_protocol=True, trusted_proxies=["203.0.113.9/32"])
+
+    def told(proxy: str) -> tuple[str, str]:
+        with socket.create_connection(("127.0.0.1", nginx.ports.http), 5) as connection:
+            first = f"PROXY TCP4 {proxy} 10.0.0.2 40000 80\r\n"
+            claims = "X-Forwarded-For: 198.51.100.1\r\nX-Forwarded-Proto: https"
+            connection.sendall(f"{first}GET / HTTP/1.0\r\nHost: a\r\n{claims}\r\n\r\n".encode())
+            answer = b"".join(iter(lambda: connection.recv(65536), b""))
+        headers = json.loads(answer.partition(b"\r\n\r\n")[2])["headers"]
+        return headers["x-forwarded-for"], headers["x-forwarded-proto"]
+
+    assert told("203.0.113.9") == ("198.51.100.1, 203.0.113.9", "https")
+    assert told("203.0.113.10") == ("203.0.113.10", "http")
 
 
 def test_proxy_protocol_comes_before_tls(edge: Make) -> None:
@@ -504,6 +532,22 @@ def test_it_ends_what_it_has_begun(
     assert found == [200]
     with pytest.raises(OSError, match="refused"):
         nginx.get("/")
+
+
+def test_it_answers_until_its_load_balancer_knows(edge: Make, backends: list[Backend]) -> None:
+    del backends
+    nginx = edge(environment={"EDGE_LINGER": "1"})
+    found: list[int] = []
+
+    def ask() -> None:
+        time.sleep(0.5)
+        found.append(nginx.get().status)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    assert nginx.stop() == 0
+    thread.join()
+    assert found == [200]
 
 
 # --- what clients see -----------------------------------------------------------------------------
