@@ -33,7 +33,7 @@ from pulumi_tiers.ci_pipeline import (
 )
 from pulumi_tiers.cli import console
 from pulumi_tiers.cli.main import Format, app
-from pulumi_tiers.cli.stack import Runner
+from pulumi_tiers.cli.runner import Runner
 from pulumi_tiers.cluster import Cluster
 from pulumi_tiers.data_tier import ConnectionArgs, DataTier, DataTierArgs, StoreArgs
 from pulumi_tiers.edge_proxy import (

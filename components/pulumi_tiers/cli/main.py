@@ -17,15 +17,14 @@ from rich.table import Table
 
 from pulumi_tiers.cli import docker
 from pulumi_tiers.cli.console import EXIT_INPUT, EXIT_MISSING, Steps, Stop, confirm, err, out
-from pulumi_tiers.cli.project import Project
-from pulumi_tiers.cli.stack import Runner
+from pulumi_tiers.cli.runner import Runner
 from pulumi_tiers.model.errors import DescriptionError
-from pulumi_tiers.model.system import Target
 
 if TYPE_CHECKING:
     from pulumi_tiers.cli import actions as action_pins
     from pulumi_tiers.cli import pins
     from pulumi_tiers.cli import scale as scales
+    from pulumi_tiers.cli.project import Project
     from pulumi_tiers.model.workload import Autoscale
 
 app = typer.Typer(
@@ -85,6 +84,13 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for machin
 HERE = Path()
 
 
+def _project(folder: Path) -> "Project":
+    # With it comes Pulumi: what only asks Docker begins in a third of the time.
+    from pulumi_tiers.cli.project import Project
+
+    return Project.find(folder)
+
+
 @app.command()
 @_for_people
 def up(
@@ -99,7 +105,7 @@ def up(
     from pulumi_tiers.cli import stack as stacks
 
     steps = Steps()
-    outcome = stacks.up(Project.find(cwd), stack, runner, steps)
+    outcome = stacks.up(_project(cwd), stack, runner, steps)
     steps.say(
         "everything is healthy" if outcome.changed else "nothing to change: everything is healthy"
     )
@@ -119,7 +125,7 @@ def down(
     """Take a stack down. Volumes and secrets stay, unless --data."""
     from pulumi_tiers.cli import stack as stacks
 
-    project = Project.find(cwd)
+    project = _project(cwd)
     what = "and DELETE ITS DATA" if data else "(its data stays)"
     if not yes and not confirm(f"Take stack {stack} down {what}?"):
         raise Stop("nothing was changed")
@@ -193,7 +199,9 @@ def run(
     cwd: FolderOption = HERE,
 ) -> None:
     """Run one command in a container of its own, made like those of a service, then remove it."""
-    project = Project.find(cwd)
+    from pulumi_tiers.model.system import Target
+
+    project = _project(cwd)
     target = project.config(stack).get("tiers:target") or Target.DOCKER
     if target == Target.DOCKER:
         from pulumi_tiers.cli import one_off
@@ -221,7 +229,7 @@ def scale(
     """Say how many replicas a service has: in the stack's file, and on local Docker at once."""
     from pulumi_tiers.cli import scale as scales
 
-    project = Project.find(cwd)
+    project = _project(cwd)
     if not numbers:
         _print_services(scales.table(project, stack), stack, as_json=as_json)
         return
@@ -255,7 +263,7 @@ def images(
     """Say which image a service has: in the stack's file, for the next up."""
     from pulumi_tiers.cli import pins
 
-    project = Project.find(cwd)
+    project = _project(cwd)
     if not references and not deployed:
         _print_images(pins.table(project, stack), as_json=as_json)
         return
@@ -326,7 +334,7 @@ def render(
     if secrets and (directory is None or to is not Format.KUBERNETES):
         raise Stop("--secrets goes with --to kubernetes and --out", EXIT_INPUT)
     secrets_in = directory if secrets else None
-    rendered = renders.render(Project.find(cwd), stack, to.value, overrides, secrets_in)
+    rendered = renders.render(_project(cwd), stack, to.value, overrides, secrets_in)
     if directory is None:
         # Not through Rich: what is piped must arrive as it is.
         sys.stdout.write(rendered.text)
@@ -345,7 +353,7 @@ def doctor(
     """Check what a stack needs of this machine, and how to get it. Exit code 3 if it is missing."""
     from pulumi_tiers.cli.doctor import examine
 
-    findings = examine(Project.find(cwd), stack)
+    findings = examine(_project(cwd), stack)
     if as_json:
         _print_json([finding.__dict__ for finding in findings])
     else:
@@ -466,7 +474,7 @@ def _require_daemon() -> None:
 def _nothing(stack: str) -> str:
     """Why there are no containers: a stack that is down, or a word that names none."""
     try:
-        stacks = Project.find(HERE).stacks
+        stacks = _project(HERE).stacks
     except Stop:
         return f"nothing of stack {stack} runs here: tiers up --stack {stack}"
     if stack not in stacks:

@@ -6,7 +6,6 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from enum import StrEnum
 
 from pulumi_tiers.cli import compose, docker, images, one_off
 from pulumi_tiers.cli.console import EXIT_INPUT, EXIT_MISSING, Steps, Stop
@@ -15,6 +14,7 @@ from pulumi_tiers.cli.engine import down as engine_down
 from pulumi_tiers.cli.engine import up as engine_up
 from pulumi_tiers.cli.files import private_folder
 from pulumi_tiers.cli.project import Project
+from pulumi_tiers.cli.runner import Runner
 from pulumi_tiers.model.errors import DescriptionError, Mistake
 from pulumi_tiers.model.system import Target
 from pulumi_tiers.render.details import CONTAINER
@@ -22,14 +22,6 @@ from pulumi_tiers.render.recorder import Json, Recording, bare
 from pulumi_tiers.settings import NAMESPACE
 
 _HEALTH_SECONDS = 300
-
-
-class Runner(StrEnum):
-    """Who runs the stack."""
-
-    AUTO = "auto"
-    PULUMI = "pulumi"
-    COMPOSE = "compose"
 
 
 @dataclass(frozen=True)
