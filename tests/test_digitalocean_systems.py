@@ -215,15 +215,17 @@ def each_has_its_database(cluster: Cluster, double: Double) -> None:
 
 
 def an_exporter_asks_the_managed_server(cluster: Cluster, double: Double) -> None:
-    """VI-01, by TLS, with the password in a file."""
+    """VI-01, by TLS, as who reads numbers alone, with the password in a file."""
     [database] = [
         item for item in double.world.databases.values() if item["name"] == "prod-vision-postgres"
     ]
-    [user] = [item for item in database["users"] if item["name"] == "vision_user"]
+    [user] = [item for item in database["users"] if item["name"] == "monitoring"]
     told = environment(cluster, "postgres-exporter", WATCHED)
     host = database["private_connection"]["host"]
     assert told["DATA_SOURCE_URI"] == f"{host}:25060/vision_prod_db?sslmode=require"
-    assert told["DATA_SOURCE_USER"] == "vision_user"
+    assert told["DATA_SOURCE_USER"] == "monitoring"
+    made = environment(cluster, "postgres-setup", WATCHED)["SETUP_SQL"]
+    assert "GRANT pg_monitor TO monitoring;" in made
     assert secret(cluster, "postgres-exporter-files", WATCHED) == {"password": user["password"]}
     assert "postgres-exporter" in Policies.of(cluster, WATCHED).to_outside(INSIDE, 25060)
     # Each machine has one, the one with GPUs too.
@@ -320,7 +322,7 @@ def other_stores_are_managed_too(cluster: Cluster, double: Double, project: Proj
     host = databases["prod-nutrifitcoach-redis"]["private_connection"]["host"]
     url = secret(cluster, "worker-files", COACH)["REDIS_URL"]
     assert url.startswith("rediss://default:")
-    assert url.endswith(f"@{host}:25061/0")
+    assert url.endswith(f"@{host}:25061/0?ssl_cert_reqs=required")
     inside = Policies.of(cluster, COACH).to_outside(INSIDE, 25061)
     assert {"api", "worker", "migrations"} <= inside
     host = databases["prod-pigmeu-mongo"]["private_connection"]["host"]

@@ -318,7 +318,7 @@ def test_nutrifitcoach_has_the_documented_services(environment: str) -> None:
     )
     images = {item.labels["tiers.service"]: item.inputs["image"] for item in found}
     assert (images["postgres"], images["redis"], images["nginx"]) == (
-        "postgres:16",
+        "postgres:16-alpine",
         "redis:7-alpine",
         "nginx:alpine",
     )
@@ -331,13 +331,14 @@ def test_nutrifitcoachs_environment_is_what_the_table_of_names_says(environment:
     """NF-18: none is documented; ours stand in docs/contradictions.md."""
     files = {
         f"{name}_FILE": f"/run/secrets/{name}"
-        for name in ("DATABASE_URL", "REDIS_URL", "S3_ACCESS_KEY", "S3_SECRET_KEY")
+        for name in ("DATABASE_URL", "REDIS_URL", "S3_ACCESS_KEY", "S3_ENDPOINT", "S3_SECRET_KEY")
     }
     common = {
         **files,
         "NODE_ENV": environment,
         "S3_BUCKET": "videos",
-        "S3_ENDPOINT": "http://minio:9000",
+        "S3_BUCKET_RESULTS": "results",
+        "S3_BUCKET_THUMBNAILS": "thumbnails",
         "S3_REGION": "us-east-1",
     }
     recording = coach(environment)
@@ -503,7 +504,40 @@ def test_nf_01_signed_urls_are_for_the_host_that_clients_see() -> None:
         "https://app.example.com"
     )
     # Inside, it stays where it is.
-    assert one(coach(), "api").environment["S3_ENDPOINT"] == "http://minio:9000"
+    endpoint = text_of(coach(), "nutrifitcoach", "api", "/run/secrets/S3_ENDPOINT")
+    assert endpoint == "http://minio:9000"
+
+
+def test_nf_01_spaces_are_signed_for_and_reached_without_the_edge() -> None:
+    spaces: dict[str, Json] = {"nutrifitcoach/minio": {"enabled": True}}
+    recording = with_config(
+        "nutrifitcoach",
+        "production",
+        "digitalocean",
+        managed=spaces,
+        tls={"nutrifitcoach": {"mode": "self_signed"}},
+        domains={"nutrifitcoach": "app.example.com"},
+    )
+    config = text_of(recording, "nutrifitcoach", "nginx", "/run/configs/nginx.conf")
+    assert "location /upload" in config
+    assert "/videos/" not in config
+    upstreams = text_of(recording, "nutrifitcoach", "nginx", "/run/configs/upstreams")
+    assert "minio" not in upstreams
+    [api] = [
+        item.inputs["spec"]["template"]["spec"]["containers"][0]
+        for item in recording.of_type("kubernetes:apps/v1:Deployment")
+        if item.inputs["metadata"]["name"] == "api"
+    ]
+    told = {item["name"]: item.get("value") for item in api["env"]}
+    assert told["S3_PUBLIC_ENDPOINT"] == "https://nyc3.digitaloceanspaces.com"
+    endpoint = text_of(recording, "nutrifitcoach", "api", "/run/secrets/S3_ENDPOINT")
+    assert endpoint == "https://nyc3.digitaloceanspaces.com"
+    # As Spaces have them, and the key opens all three.
+    buckets = {told[f"S3_BUCKET{end}"] for end in ("", "_THUMBNAILS", "_RESULTS")}
+    named = {f"dev-nutrifitcoach-minio-{name}" for name in ("videos", "thumbnails", "results")}
+    assert buckets == named
+    [key] = recording.of_type("digitalocean:index/spacesKey:SpacesKey")
+    assert {grant["bucket"] for grant in key.inputs["grants"]} == named
 
 
 def test_layer_3_tokens_are_signed_with_a_secret_that_nobody_has_to_invent() -> None:
@@ -607,7 +641,7 @@ def test_layer_5_what_must_be_written_has_a_place(environment: str) -> None:
 def test_layer_6_secrets_are_files(environment: str) -> None:
     recording = coach(environment)
     given = files(recording)
-    wanted = {"DATABASE_URL", "REDIS_URL", "S3_ACCESS_KEY", "S3_SECRET_KEY"}
+    wanted = {"DATABASE_URL", "REDIS_URL", "S3_ACCESS_KEY", "S3_ENDPOINT", "S3_SECRET_KEY"}
     for service, more in (("api", {"JWT_SECRET"}), ("worker", set[str]())):
         for container in containers(recording, service):
             assert container.secrets_in_environment == []

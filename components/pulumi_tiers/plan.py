@@ -217,7 +217,7 @@ def _check_edges(settings: Settings, systems: list[System]) -> Iterator[Mistake]
             service
             for service, workload in system.workloads.items()
             for text in (*workload.values.values(), *workload.secret_files.values())
-            if isinstance(text, str) and any(f"${{{edge}.url}}" in text for edge in system.edges)
+            if isinstance(text, str) and any(public in text for public in _public(system))
         ]
         if uses_url and name not in settings.domains and settings.target is not Target.DOCKER:
             yield Mistake(
@@ -225,6 +225,16 @@ def _check_edges(settings: Settings, systems: list[System]) -> Iterator[Mistake]
                 f"is missing, and '{uses_url[0]}' tells clients the address of the edge",
                 "set the host name that clients reach it by",
             )
+
+
+def _public(system: System) -> dict[str, Edge]:
+    """The references to what clients call an edge, or a store that an edge leads to."""
+    found = {f"${{{name}.url}}": edge for name, edge in system.edges.items()}
+    for edge in system.edges.values():
+        for upstream in edge.upstreams.values():
+            if upstream.endpoint in system.stores:
+                found[f"${{{upstream.endpoint}.public}}"] = edge
+    return found
 
 
 def _check_subnets(settings: Settings, systems: list[System]) -> Iterator[Mistake]:
@@ -432,6 +442,7 @@ def _generated(workload: Workload) -> list[str]:
 def chosen(system: System, settings: Settings) -> System:
     """The system as the stack has it: its stores as they are owned, its parts that are wanted."""
     wanted = set(settings.profiles.get(system.name, system.default_profiles))
+    stores = _stores(system, settings, wanted)
     disabled: dict[str, str] = {}
     for name, workload in system.workloads.items():
         if workload.profiles and not wanted & set(workload.profiles):
@@ -446,10 +457,11 @@ def chosen(system: System, settings: Settings) -> System:
             if name not in disabled
         }
 
-    there = {*system.stores, *system.workloads} - set(disabled)
+    ours = {name for name, it in stores.items() if not is_managed(it, settings.target)}
+    there = {*ours, *system.workloads} - set(disabled)
     return system.model_copy(
         update={
-            "stores": _stores(system, settings, wanted),
+            "stores": stores,
             "services": active(system.services),
             "ml": active(system.ml),
             "disabled": disabled,
@@ -752,8 +764,13 @@ class _Put:
         return workload.binds
 
     def _urls(self) -> dict[str, str]:
-        """What clients reach the edges by, by the reference to it."""
-        return {f"${{{name}.url}}": self._url(edge) for name, edge in self.system.edges.items()}
+        """What clients outside reach edges and stores by, by the reference to it."""
+        managed = {
+            f"${{{name}.public}}": f"https://${{{name}.host}}"
+            for name, store in self.system.stores.items()
+            if store.buckets and is_managed(store, self.settings.target)
+        }
+        return managed | {text: self._url(edge) for text, edge in _public(self.system).items()}
 
     def _url(self, edge: Edge) -> str:
         docker = self.settings.target is Target.DOCKER

@@ -25,15 +25,19 @@ _STORES = dict.fromkeys(("postgres", "redis", "minio"), Condition.SERVICE_HEALTH
 _ENVIRONMENT = {
     "DATABASE_URL_FILE": "/run/secrets/DATABASE_URL",
     "REDIS_URL_FILE": "/run/secrets/REDIS_URL",
-    "S3_ENDPOINT": "http://${minio.host}:${minio.port}",
+    "S3_ENDPOINT_FILE": "/run/secrets/S3_ENDPOINT",
     "S3_REGION": "us-east-1",
-    "S3_BUCKET": "videos",
+    # Spaces' names are everybody's in the region: there, they begin with those of the stack.
+    "S3_BUCKET": "${minio.videos.database}",
+    "S3_BUCKET_THUMBNAILS": "${minio.thumbnails.database}",
+    "S3_BUCKET_RESULTS": "${minio.results.database}",
     "S3_ACCESS_KEY_FILE": "/run/secrets/S3_ACCESS_KEY",
     "S3_SECRET_KEY_FILE": "/run/secrets/S3_SECRET_KEY",
 }
 _SECRETS = {
     "DATABASE_URL": "${postgres.url}",
     "REDIS_URL": "${redis.url}",
+    "S3_ENDPOINT": "${minio.url}",
     "S3_ACCESS_KEY": "${minio.videos.user}",
     "S3_SECRET_KEY": "${minio.videos.password}",
 }
@@ -57,9 +61,7 @@ def nutrifitcoach(environment: Environment) -> System:
         stores={
             "postgres": Store(
                 engine="postgres",
-                # "16 Alpine": its user has another number than the one that stand-ins and other
-                # images have, to whom the volume would belong.
-                image="postgres:16",
+                image="postgres:16-alpine",
                 password_file=True,
                 databases=[Database(name="nutrifitcoach", owner="nutrifitcoach")],
                 size="10Gi",
@@ -115,8 +117,9 @@ def _api(environment: Environment) -> Workload:
             **_ENVIRONMENT,
             "NODE_ENV": environment.value,
             "PORT": "3000",
-            # NF-01: clients get signed URLs, so these name the host that clients see.
-            "S3_PUBLIC_ENDPOINT": "${nginx.url}",
+            # NF-01: clients get signed URLs, so these name the host that clients see: the edge, or
+            # Spaces.
+            "S3_PUBLIC_ENDPOINT": "${minio.public}",
             "JWT_SECRET_FILE": "/run/secrets/JWT_SECRET",
         },
         secret_files={**_SECRETS, "JWT_SECRET": "${secret.JWT_SECRET}"},
@@ -195,7 +198,8 @@ def _edge() -> Edge:
         image="nginx:alpine",
         upstreams={
             "api": Upstream(endpoint="api", port=3000, balance=Balance.LEAST_CONN),
-            "minio": Upstream(endpoint="minio", port=9000),
+            # Spaces are reached without it.
+            "minio": Upstream(endpoint="minio", port=9000, optional=True),
         },
         # Vision's, the only documented ones.
         rate_limits={"api": RateLimit(rate="10r/s", burst=20, nodelay=True)},
