@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pulumi_tiers.model.errors import DescriptionError
 from pulumi_tiers.plan import make_plan
-from pulumi_tiers.render.recorder import Json, Recording
+from pulumi_tiers.render.recorder import Json, Recording, placeholders
 from pulumi_tiers.settings import read_settings
 from test_systems import containers, objects, one, pods, text_of, with_config
 
@@ -433,6 +433,34 @@ def test_the_classifier_has_a_model_that_was_checked() -> None:
     assert command == ["classifier", "v2", "/app/models", "models", "yes"]
 
 
+def test_on_kubernetes_a_model_is_swapped_without_a_gap() -> None:
+    """New pods come first, are ready when the model is there and checked, and share no volume."""
+    named = with_config(
+        *("ocolecionador", "production", "kubernetes"),
+        domains={"ocolecionador": "shop.example.com"},
+        models={"ocolecionador/ocolecionadorclassifier/classifier": "v3"},
+    )
+    [classifier] = [
+        item["spec"]
+        for item in objects(named, "Deployment")
+        if item["metadata"]["name"] == "ocolecionadorclassifier"
+    ]
+    assert classifier["strategy"] == {
+        "type": "RollingUpdate",
+        "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1},
+    }
+    pod = classifier["template"]["spec"]
+    [fetches], [serves] = pod["initContainers"], pod["containers"]
+    assert fetches["args"] == ["classifier", "v3", "/app/models", "models", "no"]
+    assert serves["readinessProbe"]["httpGet"] == {"path": "/health", "port": 5001}
+    [models] = [volume for volume in pod["volumes"] if volume["name"].endswith("-models")]
+    assert "emptyDir" in models
+    for container in (fetches, serves):
+        mounts = {mount["mountPath"]: mount for mount in container["volumeMounts"]}
+        assert mounts["/app/models"]["name"] == models["name"]
+    assert {"name": "MODEL_PATH", "value": "/app/models/v3"} in serves["env"]
+
+
 # --- 1.7: the edge --------------------------------------------------------------------------------
 
 
@@ -517,6 +545,19 @@ def test_only_portainer_has_the_daemons_socket_unless_a_stack_says_so() -> None:
         docker_sockets=["ocolecionador/ocolecionadorbackend"],
     )
     assert holders(asked) == {"ocolecionadorbackend"}
+
+
+def test_secrets_of_tools_are_in_secrets_of_kubernetes_alone() -> None:
+    """No pod, no file and no label holds one, or a part of one."""
+    holders = {
+        (item.type.rpartition(":")[2], item.name)
+        for item in everything(target="kubernetes").resources
+        if item.type.startswith("kubernetes:") and any(placeholders(item.inputs))
+    }
+    assert {kind for kind, _ in holders} == {"Secret"}, holders
+    names = {name.removeprefix("ocolecionador-app-") for _, name in holders}
+    assert {"glitchtip", "glitchtip-worker", "metabase"} <= names
+    assert any("pgadmin" in name for name in names)
 
 
 def test_ngrok_needs_its_token() -> None:

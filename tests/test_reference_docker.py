@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import shutil
 import subprocess
 import time
 import urllib.error
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from sandbox import ROOT
 
 from offline import build
 
@@ -444,7 +446,7 @@ def test_ocolecionador(lab: Lab) -> None:
         assert "s3cr" not in docker("logs", container)
 
 
-def test_vision(lab: Lab) -> None:
+def test_vision(lab: Lab, tmp_path: Path) -> None:
     """One command, two ports; requests and work are counted, and logs are for programs."""
     settings = (
         *("ENVIRONMENT=development", "LOG_FORMAT=json", "SERVICE_NAME=vision-api"),
@@ -453,12 +455,20 @@ def test_vision(lab: Lab) -> None:
     )
     vision = "python -m vision.api.api_server"
     production = lab.application("vision", "256m", settings, vision)
-    development = lab.application("vision-dev", "256m", settings, f"{vision} --reload")
+    # The document mounts the checkout there, and starts it so.
+    checkout = tmp_path / "checkout"
+    shutil.copytree(ROOT / "reference", checkout / "reference")
+    shutil.copytree(ROOT / "reference" / "vision", checkout / "vision")
+    mounted = (*settings, f"--volume={checkout}:/app")
+    development = lab.application("vision-dev", "256m", mounted, f"{vision} --reload")
     for container in (production, development):
         for port in (8000, 8080):
             base = f"http://{lab.address(container)}:{port}"
             assert healthy(base) == {"DATABASE_URL": "postgres", "REDIS_URL": "redis"}
             assert call(f"{base}/ui").startswith(b"<!doctype html>")
+    program = checkout / "reference" / "app.py"
+    program.write_text(program.read_text().replace("<!doctype html>", "<!doctype html><!-- 2 -->"))
+    eventually(lambda: call(f"{base}/ui").startswith(b"<!doctype html><!-- 2 -->"))
     for text in ("readable", "¤¤¤¤"):
         call(f"{base}/process", {"text": text})
     call(f"{base}/login", {"user": "x", "password": "wrong"})
