@@ -211,6 +211,12 @@ def test_mutable_tags_alone_are_refused() -> None:
     assert mistake(described({"ci.yml": slash})).why == (
         "the branch 'feature/x' makes no tag of an image"
     )
+    slash["on"] = {"push": {"branches": ["main"], "tags": ["v1", "release/*"]}}
+    found = mistake(described({"ci.yml": slash}))
+    assert found.why == "the git tag 'release/*' makes no tag of an image"
+    assert found.remedy == "leave {branch} out of its tags, or the git tag"
+    slash["on"] = {"push": {"tags": ["v1"]}}
+    assert Pipeline.model_validate(described({"ci.yml": slash}))
 
 
 @pytest.mark.parametrize(

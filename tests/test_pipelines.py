@@ -560,7 +560,10 @@ def test_encontros_tech_waits_for_its_tests(
     assert {job["if"] for job in jobs.values()} == {only}
     assert jobs[f"deploy-{namespace}"]["environment"] == namespace
     assert exemplified(EN).environments[namespace].branches == [branch]
-    assert stack in jobs[f"deploy-{namespace}"]["concurrency"]["group"]
+    group = jobs[f"deploy-{namespace}"]["concurrency"]["group"]
+    # Whoever owns the image: two deployments to one place would not know of each other.
+    assert workflow(EN, "infra-up.yaml")["jobs"][f"up-{stack}"]["concurrency"]["group"] == group
+    assert expanded(described(EN, owner="kubectl"))[file].jobs[f"deploy-{namespace}"].group == group
 
 
 @CDS

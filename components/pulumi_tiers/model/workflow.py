@@ -274,6 +274,9 @@ class Job(Model):
         match self.deploy:
             case _ if self.concurrency:
                 return self.concurrency
+            case Deployment() if self.environment:
+                # By whatever means: what another workflow deploys there, waits too.
+                return f"deploy-{self.environment}"
             case Deployment(pulumi=PulumiDeployment(stack=stack)):
                 return f"pulumi-{stack}"
             case Deployment(kubectl=KubectlDeployment(namespace=namespace)):
@@ -379,11 +382,20 @@ class Workflow(Model):
                 yield ("jobs", name, "branches", position), why, nearest(branch, started)
         for position, image in enumerate(job.images):
             if any("{branch}" in tag.name for tag in image.tags):
-                for branch in job.branches or started or ["**"]:
-                    if not TAG.fullmatch(branch):
+                for word, ref in self._refs(job):
+                    if not TAG.fullmatch(ref):
                         place = ("jobs", name, "images", position, "tags")
-                        why = f"the branch '{branch}' makes no tag of an image"
-                        yield place, why, "leave {branch} out of its tags, or the branch"
+                        why = f"the {word} '{ref}' makes no tag of an image"
+                        yield place, why, f"leave {{branch}} out of its tags, or the {word}"
+
+    def _refs(self, job: Job) -> list[tuple[str, str]]:
+        """What a job may run on: ``{branch}`` stands for the name of any."""
+        push = self.on.push or Push()
+        branches = job.branches or push.branches
+        tags = [] if job.branches else push.tags
+        if not branches and not tags:
+            branches = ["**"]
+        return [*(("branch", name) for name in branches), *(("git tag", name) for name in tags)]
 
     @property
     def events(self) -> list[Event]:
