@@ -7,6 +7,7 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -376,13 +377,18 @@ def test_a_copy_brings_the_documents_back(shared: Path) -> None:
             script = script.replace("/tmp/who", f"{shared}/who")
             script = script.replace("/tmp/body", f"{shared}/body")
             script = script.replace("/tmp/said", f"{shared}/said")
+            script = script.replace("/tmp/copying", f"{shared}/copying")
             done = bash(script.replace("/run/secrets", str(shared)), input=given, user=_NOBODY)
             assert done.returncode == 0, done.stderr
             return bytes(done.stdout)
 
         write(running, "logs-2026.11.22", "kept")
         write(running, "other", "kept")
-        copy = run(backup.dump)
+        # Two at once: one after the other, and both are whole.
+        with ThreadPoolExecutor() as pool:
+            copy, other = pool.map(run, [backup.dump] * 2)
+        assert b"meta" in copy
+        assert b"meta" in other
         assert not list((shared / "copies").iterdir())
         write(running, "logs-2026.11.22", "changed")
         write(running, "other", "changed")
@@ -391,7 +397,7 @@ def test_a_copy_brings_the_documents_back(shared: Path) -> None:
         assert read(running, "other") == "changed"
         # Where nothing is left, too; and twice.
         running.ask("DELETE", "logs-2026.11.22")
-        run(backup.restore, run(backup.dump) and copy)
+        run(backup.restore, other)
         assert read(running, "logs-2026.11.22") == "kept"
         assert not (shared / "who").exists()
 

@@ -9,18 +9,27 @@ import pytest
 from pulumi_tiers import AppTier, Cluster, DataTier, Site, Target
 from pulumi_tiers.checks import check_stores, connection_keys
 from pulumi_tiers.component import RefusedError
-from pulumi_tiers.doubts import doubts
 from pulumi_tiers.engines import ENGINES, Consumer, Engine, Reached
 from pulumi_tiers.engines.base import SPECIFIC
-from pulumi_tiers.limits import as_placed, is_managed
+from pulumi_tiers.limits import as_placed, is_managed, store_doubts
 from pulumi_tiers.model.errors import mistakes_of
 from pulumi_tiers.model.observability import Observability
 from pulumi_tiers.model.references import references
 from pulumi_tiers.model.store import MONITORING, Bucket, Store
 from pulumi_tiers.model.system import Environment, System
-from pulumi_tiers.model.workload import Healthcheck, Port, Resources, Volume, Workload
-from pulumi_tiers.observability.exporters import EXPORTERS, exporters, monitored
-from pulumi_tiers.render.recorder import Recording, Secret, record
+from pulumi_tiers.model.workload import (
+    Condition,
+    Healthcheck,
+    Port,
+    Resources,
+    Volume,
+    Workload,
+)
+from pulumi_tiers.observability.exporters import EXPORTERS, Exporter, exporters, monitored
+from pulumi_tiers.program import main
+from pulumi_tiers.render.compose import compose
+from pulumi_tiers.render.recorder import Json, Recording, Secret, record
+from pulumi_tiers.systems import SYSTEMS
 from pydantic import ValidationError
 from test_kubernetes import PODS, Objects, shops, violations
 
@@ -324,11 +333,10 @@ def test_a_policy_is_set_on_a_managed_server_too() -> None:
 
 
 def test_a_replica_set_of_one_is_told_as_a_doubt() -> None:
-    described = {"name": "shop", "title": "Shop", "environment": "development"}
-    system = System.model_validate({**described, "stores": {"mongo": SET}, "services": {}})
-    [doubt] = doubts([system], Target.DOCKER)
+    mongo = Store.model_validate(SET)
+    [doubt] = store_doubts("shop: stores.mongo", mongo, Target.DOCKER)
     assert doubt.startswith("shop: stores.mongo: on Docker, the replica set has one member instead")
-    assert list(doubts([system], Target.KUBERNETES)) == []
+    assert list(store_doubts("shop: stores.mongo", mongo, Target.KUBERNETES)) == []
 
 
 def test_secrets_that_a_server_refuses_are_refused() -> None:
@@ -567,3 +575,47 @@ def test_one_more_engine_is_a_class_and_a_line_of_registry(monkeypatch: pytest.M
     assert refused({"cache": {**stores["cache"], "replica_set": "a"}}, Target.DOCKER) == [
         ("stores.cache.replica_set", "the engine memcached has no use for 'replica_set'")
     ]
+
+
+def test_what_watches_a_system_knows_no_engine_by_heart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ENGINES, "memcached", Memcached())
+    api = Workload(
+        image="shop/api:1",
+        user="1000:1000",
+        environment={"CACHE": "${cache.host}:${cache.port}"},
+        depends_on={"cache": Condition.SERVICE_HEALTHY},
+    )
+    monkeypatch.setitem(
+        SYSTEMS,
+        "shop",
+        lambda environment: System(
+            name="shop",
+            title="Shop",
+            environment=environment,
+            stores={"cache": Store(engine="memcached")},
+            services={"api": api},
+        ),
+    )
+
+    def watched() -> set[str]:
+        config: dict[str, Json] = {
+            "tiers:environment": "development",
+            "tiers:target": "docker",
+            "tiers:systems": ["shop"],
+            "tiers:observability": {"shop": {}},
+        }
+        recording = record(main, project="tiers", stack="dev", config=config)
+        # Of it come the Compose file, the pictures and the report, too.
+        assert "cache" in str(compose(recording, "dev")["services"])
+        return {item.name for item in recording.of_type("docker:index/container:Container")}
+
+    assert "shop-data-cache" in (names := watched())
+    assert not [name for name in names if "cache-exporter" in name]
+    assert [name for name in names if name.endswith("-prometheus")]
+
+    def arguments(connection: str, tls: bool) -> dict[str, Any]:
+        assert not tls
+        return {"command": [f"--memcached.address={connection}:11211"]}
+
+    monkeypatch.setitem(EXPORTERS, "memcached", Exporter("prom/memcached:1", 9150, arguments))
+    assert [name for name in watched() if name.endswith("cache-exporter")]

@@ -288,6 +288,10 @@ def by_owner(
     return {"": first, **every, **numbers}
 
 
+ONE_AT_A_TIME = "exec 9>>/tmp/copying\nflock 9\n"
+"""Two copies at once would write to the same files of the server: the second one waits."""
+
+
 def check_setup(texts: Iterable[str]) -> Iterator[tuple[str, str]]:
     """What a setup job would be given in one variable, and no program can be."""
     size = max((len(text.encode()) for text in texts), default=0)

@@ -7,6 +7,7 @@ from itertools import accumulate
 from typing import Any, ClassVar
 
 from pulumi_tiers.engines.base import (
+    ONE_AT_A_TIME,
     Backup,
     Consumer,
     Engine,
@@ -352,7 +353,7 @@ def _role(indices: list[str]) -> dict[str, Any]:
 def _backup(names: list[str], pattern: str) -> Backup:
     """A snapshot of indices, through the server's own disk. `pattern`: fits their names."""
     begin = (
-        f"{_HERE}mkdir -p {_COPIES}\n"
+        f"{ONE_AT_A_TIME}{_HERE}mkdir -p {_COPIES}\n"
         f"trap 'rm -rf /tmp/who {_COPIES}/tiers' EXIT\n"
         f"rm -rf {_COPIES}/tiers\n"
     )

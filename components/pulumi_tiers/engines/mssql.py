@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 from pulumi_tiers.engines.base import (
+    ONE_AT_A_TIME,
     Backup,
     Consumer,
     Engine,
@@ -313,7 +314,7 @@ def _check_databases(store: Store) -> Iterator[tuple[str, str]]:
 def _backup(database: str) -> Backup:
     """SQL Server writes copies to its own disk only, so they go through it."""
     file = f"{_DATA}/tiers-{database}.bak"
-    begin = f"{_HERE}file={file}\ntrap 'rm -f \"$file\"' EXIT\n"
+    begin = f"{ONE_AT_A_TIME}{_HERE}file={file}\ntrap 'rm -f \"$file\"' EXIT\n"
     dump = (
         f'{begin}rm -f "$file"\nask -Q "BACKUP DATABASE [{database}] TO DISK = N\'$file\''
         ' WITH FORMAT, CHECKSUM, COPY_ONLY" >&2\ncat "$file"\n'
