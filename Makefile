@@ -4,6 +4,8 @@ TIERS := .venv/bin/tiers
 # Files of tests at a time: most tests wait, and some measure.
 JOBS ?= 2
 PYTEST := .venv/bin/python -m pytest -n $(JOBS)
+# A shell that forbids it would have every command compile the library again.
+unexport PYTHONDONTWRITEBYTECODE
 PINS := pyproject.toml requirements.txt constraints.txt scripts/venv
 
 .DEFAULT_GOAL := help
