@@ -522,6 +522,10 @@ def test_a_user_is_two_numbers(user: str) -> None:
         ([], "''"),
         (["CMD"], "'CMD'"),
         (["CMD-SHELL"], "'CMD-SHELL'"),
+        # The first is always healthy, the others never are.
+        (["CMD-SHELL", ""], "'CMD-SHELL '"),
+        (["CMD-SHELL", " "], "'CMD-SHELL  '"),
+        (["CMD", ""], "'CMD '"),
         (["CMD-SHELL", "a", "b"], "'CMD-SHELL a b'"),
         (["curl", "-f", "http://localhost"], "'curl -f http://localhost'"),
         (["NONE", "x"], "'NONE x'"),
@@ -539,31 +543,64 @@ def test_a_health_check_has_composes_form(test: list[str], text: str) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    ["size", "rw,noexec", "size=64m,uid=1000,gid=1000,mode=0700", "size=50%", "size=7000000", ""],
+    ["rw,noexec", "size=64m,uid=1000,gid=1000,mode=0700", "size=50%", "size=7000000", ""],
 )
 def test_a_tmpfs_takes_dockers_options(options: str) -> None:
     assert Workload.model_validate(workload(tmpfs={"/tmp": options})).tmpfs == {"/tmp": options}
 
 
 @pytest.mark.parametrize(
-    "options",
-    [" ", "size=", "=1", "size=64m,", ",size=64m", "size=64m,,rw", "size=6 4m", "size=1\u212a",
-     "rw\n", "size=" + "1" * 21, "rw," * 100 + "rw"],
-)  # fmt: skip
-def test_what_is_no_option_of_a_tmpfs_is_refused(options: str) -> None:
-    assert mistakes(Workload, workload(tmpfs={"/tmp": options})) == [
-        Mistake(
-            "tmpfs./tmp",
-            f"{shown(options)} are not options of a tmpfs",
-            "write them like Docker does: 'size=64m,uid=1000', or '' for none",
-        )
-    ]
+    ("options", "why"),
+    [
+        (" ", "' ' is not an option of a tmpfs"),
+        ("=1", "'=1' is not an option of a tmpfs"),
+        ("size", "'size' is not an option of a tmpfs"),
+        ("size=64m,", "'' is not an option of a tmpfs"),
+        ("size=64m,,rw", "'' is not an option of a tmpfs"),
+        ("rw\n", "'rw\\n' is not an option of a tmpfs"),
+        ("foo=1", "'foo=1' is not an option of a tmpfs"),
+        ("noexc", "'noexc' is not an option of a tmpfs"),
+        ("size=", "'' is not a size of a tmpfs"),
+        ("size=6 4m", "'6 4m' is not a size of a tmpfs"),
+        ("size=1\u212a", "'1\u212a' is not a size of a tmpfs"),
+        ("mode=0999", "'0999' is not a mode of a tmpfs"),
+        ("rw," * 100 + "rw", "are not options of a tmpfs"),
+    ],
+)
+def test_what_is_no_option_of_a_tmpfs_is_refused(options: str, why: str) -> None:
+    [found] = mistakes(Workload, workload(tmpfs={"/tmp": options}))
+    assert found.place == "tmpfs./tmp"
+    assert why in found.why
+    if options == "noexc":
+        assert "did you mean 'noexec'?" in found.remedy
+
+
+@pytest.mark.parametrize("key", ["interval", "timeout"])
+def test_a_health_check_takes_its_time(key: str) -> None:
+    """Docker takes 0 for its own default."""
+    wrong = {"test": ["CMD", "true"], key: "0s"}
+    [found] = mistakes(Workload, workload(healthcheck=wrong))
+    assert found.place == f"healthcheck.{key}"
 
 
 @pytest.mark.parametrize(
-    "capability", ["", "NET BIND", "NET-BIND", "net_\u0131", "A" * 41, "ALL\n"]
+    ("folder", "why"),
+    [
+        ("/var/run/docker.sock", "the daemon's socket"),
+        ("/run/./docker.sock/", "the daemon's socket"),
+        ("/a:b", "holds a colon"),
+    ],
 )
-def test_a_capability_is_a_word(capability: str) -> None:
+def test_a_folder_of_the_machine_is_no_way_round(folder: str, why: str) -> None:
+    [found] = mistakes(Workload, workload(binds={"/app": folder}))
+    assert found.place == "binds./app"
+    assert why in found.why
+
+
+@pytest.mark.parametrize(
+    "capability", ["", "FOO", "NET BIND", "NET-BIND", "k\u0131ll", "A" * 41, "ALL\n"]
+)
+def test_a_capability_is_one_of_the_kernels(capability: str) -> None:
     assert mistakes(Workload, workload(cap_add=[capability])) == [
         Mistake(
             "cap_add[0]",

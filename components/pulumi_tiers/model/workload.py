@@ -32,6 +32,7 @@ from pulumi_tiers.model.base import (
 )
 from pulumi_tiers.model.errors import reject, reject_all, shown
 from pulumi_tiers.model.image import ImageReference
+from pulumi_tiers.model.linux import capability, tmpfs_options
 from pulumi_tiers.model.ml import Gpu, MlModel
 from pulumi_tiers.model.network import AddressRange
 
@@ -130,6 +131,19 @@ class Port(Model):
     scheme: Annotated[str, AfterValidator(_scheme)] = "http"
 
 
+def _folder(value: str) -> str:
+    if ":" in value:
+        raise reject(f"{shown(value)} holds a colon, which Docker takes for a separator", "move it")
+    if value.rstrip("/").endswith("/docker.sock"):
+        why = "whoever has the daemon's socket has the whole machine"
+        raise reject(why, "set 'docker_socket' where that is meant, or remove it")
+    return value
+
+
+HostFolder = Annotated[Given, AfterValidator(_folder)]
+"""A folder of this machine; a relative one is below the program's."""
+
+
 class Volume(Model):
     """A named volume."""
 
@@ -146,7 +160,10 @@ class Volume(Model):
 
 def _test(value: list[str]) -> list[str]:
     match value:
-        case ["NONE"] | ["CMD", _, *_] | ["CMD-SHELL", _]:
+        case ["NONE"]:
+            return value
+        # An empty line for the shell is always healthy, an empty program never.
+        case ["CMD", begin, *_] | ["CMD-SHELL", begin] if begin.strip():
             return value
         case _:
             raise reject(
@@ -163,12 +180,22 @@ def _url_path(value: str) -> str:
     return value
 
 
+def _some(value: str) -> str:
+    if not seconds(value):
+        raise reject("Docker takes 0 for its own 30 seconds", "write '1s' or more")
+    return value
+
+
+Span = Annotated[Duration, AfterValidator(_some)]
+"""A duration that isn't none at all."""
+
+
 class Healthcheck(Model):
     """A command in the container whose exit code 0 means healthy (Docker's default numbers)."""
 
     test: Annotated[list[PlainText], AfterValidator(_test)]
-    interval: Duration = "30s"
-    timeout: Duration = "30s"
+    interval: Span = "30s"
+    timeout: Span = "30s"
     retries: Annotated[Whole, Field(ge=1, le=1000)] = 3
     start_period: Duration = "0s"
     #: The same question over HTTP, for the probes of Kubernetes: a path on `port`.
@@ -285,16 +312,8 @@ class Source(Model):
     mount: AbsolutePath | None = None
 
 
-_OPTIONS = re.compile(r"(?:[a-z]+(?:=[A-Za-z0-9%]{1,20})?(?:,(?!$)|$))*")
-
-
-def _options(value: str) -> str:
-    if len(value) > 200 or not _OPTIONS.fullmatch(value):
-        raise reject(
-            f"{shown(value)} are not options of a tmpfs",
-            "write them like Docker does: 'size=64m,uid=1000', or '' for none",
-        )
-    return value
+TmpfsOptions = Annotated[str, AfterValidator(tmpfs_options)]
+"""Docker's options of a folder in memory: ``size=16m,uid=999``; none of them is ''."""
 
 
 def _twice(environment: Iterable[str], secrets: Iterable[str]) -> Iterator[Place]:
@@ -323,21 +342,12 @@ class Init(Model):
     environment: dict[Variable, Text] = {}
     secrets: dict[Variable, Text] = {}
     #: As a workload's.
-    tmpfs: dict[AbsolutePath, Annotated[str, AfterValidator(_options)]] = {}
+    tmpfs: dict[AbsolutePath, TmpfsOptions] = {}
 
     @model_validator(mode="after")
     def _consistent(self) -> "Init":
         reject_all([*_twice(self.environment, self.secrets), *_empty(self)])
         return self
-
-
-_CAPABILITY = re.compile(r"[A-Za-z_]{1,40}")
-
-
-def _capability(value: str) -> str:
-    if not _CAPABILITY.fullmatch(value):
-        raise reject(f"{shown(value)} is not a capability", "write it like 'NET_BIND_SERVICE'")
-    return value
 
 
 _USER = re.compile(r"(\d{1,10}):(\d{1,10})", re.ASCII)
@@ -382,9 +392,9 @@ class Workload(Model):
     load_balancer: LoadBalancer = LoadBalancer()
     volumes: list[Volume] = []
     #: Docker: folders of this machine by their path in the container. For development.
-    binds: dict[AbsolutePath, Given] = {}
+    binds: dict[AbsolutePath, HostFolder] = {}
     #: Writable, empty at every start: path -> options of Docker (``size=16m,uid=999``).
-    tmpfs: dict[AbsolutePath, Annotated[str, AfterValidator(_options)]] = {}
+    tmpfs: dict[AbsolutePath, TmpfsOptions] = {}
     healthcheck: Healthcheck | None = None
     metrics: Metrics | None = None
     depends_on: dict[Name, Condition] = {}
@@ -409,7 +419,7 @@ class Workload(Model):
     #: ``uid:gid``. Numbers, because Kubernetes can't tell that a named user isn't root.
     user: Annotated[str, AfterValidator(_user)] = "1000:1000"
     read_only: Flag = True
-    cap_add: list[Annotated[str, AfterValidator(_capability)]] = []
+    cap_add: list[Annotated[str, AfterValidator(capability)]] = []
     #: Keeps its data over restarts and moves: a StatefulSet on Kubernetes.
     stateful: Flag = False
     #: True: runs once, to its end, before what depends on it (``service_completed_successfully``).
