@@ -4,6 +4,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import quote
 
@@ -298,6 +299,11 @@ def check_setup(texts: Iterable[str]) -> Iterator[tuple[str, str]]:
     if size > LONGEST_TEXT:
         why = f"what sets the store up has {size} bytes in one piece"
         yield why, f"keep it below {LONGEST_TEXT}: leave the rest to programs and migrations"
+
+
+def script(name: str) -> str:
+    """What a job runs, out of the folder beside this file."""
+    return (Path(__file__).parent / "scripts" / name).read_text(encoding="utf-8")
 
 
 def placement(store: Store) -> dict[str, Any]:

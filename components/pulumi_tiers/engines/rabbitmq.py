@@ -16,6 +16,7 @@ from pulumi_tiers.engines.base import (
     check_setup,
     encoded,
     placement,
+    script,
 )
 from pulumi_tiers.model.errors import nearest, shown
 from pulumi_tiers.model.references import literal
@@ -59,139 +60,6 @@ printf '[{{rabbit,[{{default_user,<<"%s">>}},{{default_pass,<<%s>>}}]}}].\\n' \\
 exec docker-entrypoint.sh rabbitmq-server
 """
 
-# In Erlang, the only language that every image of RabbitMQ has. It speaks with the management API.
-_CLIENT = r"""#!/usr/bin/env escript
-%%! +fnu
-read(Path) -> call(get, Path, none).
-
-call(Method, Path, Body) ->
-    Url = os:getenv("API") ++ Path,
-    Who = [os:getenv("ADMIN"), ":", os:getenv("ADMIN_PASSWORD")],
-    Basic = binary_to_list(base64:encode(unicode:characters_to_binary(Who))),
-    Headers = [{"authorization", "Basic " ++ Basic}],
-    Request = case Body of
-        none -> {Url, Headers};
-        _ -> {Url, Headers, "application/json", iolist_to_binary(Body)}
-    end,
-    Patience = [{timeout, 60000}, {connect_timeout, 5000}, {autoredirect, false}],
-    case httpc:request(Method, Request, Patience, [{body_format, binary}]) of
-        {ok, {{_, Status, _}, _, Said}} -> {Status, Said};
-        {error, _} -> {0, <<"no answer">>}
-    end.
-
-started() ->
-    {ok, _} = application:ensure_all_started(inets),
-    started(120).
-
-started(Seconds) ->
-    case read("whoami") of
-        {200, _} -> ok;
-        {401, _} ->
-            fail("RabbitMQ refuses the admin's password: it has that from when its volume was new");
-        {_, Said} when Seconds =:= 0 -> fail(["RabbitMQ's management does not answer: ", Said]);
-        _ -> timer:sleep(1000), started(Seconds - 1)
-    end.
-
-fail(Why) ->
-    io:format(standard_error, "~ts~n", [Why]),
-    halt(1).
-"""
-
-# The server remembers, in a global parameter, what this job has made: so the job finds what a
-# description no longer has. It deletes no message: a queue goes when it is empty and unused.
-_SETUP = r"""
-main(_) ->
-    started(),
-    Wanted = [wanted(string:split(Line, " ", all)) || Line <- lines(os:getenv("WANTED"))],
-    New = [Path || {Path, _} <- Wanted],
-    Old = remembered(),
-    remember(Old ++ (New -- Old)),
-    Refused = [Path || {Path, Body} <- Wanted, not made(Path, Body)],
-    Left = [Path || Path <- lists:reverse(Old -- New), not gone(Path)],
-    remember(New ++ lists:reverse(Left)),
-    case Refused of
-        [] -> ok;
-        _ -> fail("RabbitMQ has refused some of it")
-    end.
-
-lines(Text) -> string:lexemes(Text, "\n").
-
-wanted([Path, "password", Variable]) ->
-    {Path, ["{\"tags\":\"\",\"password\":", quoted(os:getenv(Variable)), "}"]};
-wanted([Path | Body]) -> {Path, lists:join(" ", Body)}.
-
-quoted(Text) -> ["\"", [escaped(Character) || Character <- Text], "\""].
-
-escaped(C) when C =:= $"; C =:= $\\ -> [$\\, C];
-escaped(C) when C < 32 -> io_lib:format("\\u~4.16.0b", [C]);
-escaped(C) -> unicode:characters_to_binary([C]).
-
-made(Path, Body) ->
-    case call(put, Path, Body) of
-        {Status, _} when Status div 100 =:= 2 -> true;
-        {Status, Said} ->
-            io:format(standard_error, "~ts: ~b ~ts~n~ts", [Path, Status, Said, advice(Path, Said)]),
-            false
-    end.
-
-advice("queues/" ++ _, Said) ->
-    case binary:match(Said, <<"inequivalent arg">>) of
-        nomatch -> "";
-        _ -> "the type of a queue stays: delete it once it is empty, or rename the new one\n"
-    end;
-advice(_, _) -> "".
-
-gone(Path) ->
-    case string:prefix(Path, "vhosts/") of
-        nomatch ->
-            {Status, Said} = call(delete, Path ++ only(Path), none),
-            gone(Path, Status, Said);
-        _ -> gone(Path, 0, <<"a virtual host is deleted by hand">>)
-    end.
-
-only("queues/" ++ _) -> "?if-empty=true&if-unused=true";
-only(_) -> "".
-
-gone(Path, Status, _) when Status div 100 =:= 2; Status =:= 404 ->
-    io:format("deleted ~ts~n", [Path]),
-    true;
-gone(Path, _, Said) ->
-    io:format("left ~ts, which is described no more: ~ts~n", [Path, Said]),
-    false.
-
-remembered() ->
-    {_, Said} = read("global-parameters/tiers"),
-    case re:run(Said, "\"value\":\"([^\"]*)\"", [{capture, [1], list}]) of
-        {match, [Paths]} -> string:lexemes(Paths, " ");
-        nomatch -> []
-    end.
-
-remember(Paths) ->
-    Body = ["{\"name\":\"tiers\",\"value\":\"", lists:join(" ", Paths), "\"}"],
-    true = made("global-parameters/tiers", Body).
-"""
-_DUMP = r"""
-main(_) ->
-    started(),
-    {200, Said} = read("definitions"),
-    ok = file:write(standard_io, Said).
-"""
-_RESTORE = r"""
-main(_) ->
-    ok = io:setopts(standard_io, [binary, {encoding, latin1}]),
-    Given = given([]),
-    started(),
-    case call(post, "definitions", Given) of
-        {Status, _} when Status div 100 =:= 2 -> ok;
-        {_, Said} -> fail(Said)
-    end.
-
-given(Before) ->
-    case file:read(standard_io, 65536) of
-        {ok, More} -> given([Before, More]);
-        eof -> Before
-    end.
-"""
 _RUN = 'umask 077; printf "%s" "$SCRIPT" >/tmp/script; exec escript /tmp/script'
 
 
@@ -309,7 +177,10 @@ class Rabbitmq(Engine):
             environment={
                 **self._api(store, f"{name}:{_MANAGEMENT}"),
                 "WANTED": literal("\n".join(self._wanted(store, variables))),
-                "SCRIPT": literal(_CLIENT + _SETUP),
+                # The server remembers, in a global parameter, what this job has made: so the job
+                # finds what a description no longer has. It deletes no message: a queue goes when
+                # it is empty and unused.
+                "SCRIPT": _program("setup"),
             },
             secrets={
                 "ADMIN_PASSWORD": f"${{password.{admin}}}",
@@ -383,13 +254,16 @@ class Rabbitmq(Engine):
         del managed
         environment = self._api(store, "${server.host}:15672")
         secrets = {"ADMIN_PASSWORD": f"${{password.{self.admin_of(store)}}}"}
-        dump, restore = literal(_CLIENT + _DUMP), literal(_CLIENT + _RESTORE)
         return {
             "": Backup(
                 dump=["sh", "-c", _RUN.replace("SCRIPT", "DUMP")],
                 restore=["sh", "-c", _RUN.replace("SCRIPT", "RESTORE")],
                 suffix=".json",
-                environment={**environment, "DUMP": dump, "RESTORE": restore},
+                environment={
+                    **environment,
+                    "DUMP": _program("dump"),
+                    "RESTORE": _program("restore"),
+                },
                 secrets=secrets,
             )
         }
@@ -496,6 +370,11 @@ class Rabbitmq(Engine):
             # The URL names the virtual host.
             secrets={"host": "${server.url}"},
         )
+
+
+def _program(name: str) -> str:
+    """One in Erlang, the only language of every image of RabbitMQ, for the management API."""
+    return literal(script("rabbitmq_client.erl") + "\n" + script(f"rabbitmq_{name}.erl"))
 
 
 def _path(*names: str) -> str:
