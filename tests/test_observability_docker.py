@@ -3,6 +3,7 @@
 import base64
 import email
 import json
+import re
 import socketserver
 import subprocess
 import threading
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+import yaml
 from containers import Containers, stand_in
 from pulumi_tiers.engines import ENGINES
 from pulumi_tiers.model.edge import Edge, Route, Tls, TlsMode, Upstream
@@ -29,6 +31,11 @@ from pulumi_tiers.nginx.workloads import edge_workloads
 from pulumi_tiers.observability import observability_workloads, watched
 from pulumi_tiers.observability.exporters import monitored
 from pulumi_tiers.observability.metrics import CATALOGUE, program_metrics
+from pulumi_tiers.observability.prometheus import IMAGE as PROMETHEUS_IMAGE
+from pulumi_tiers.program import main
+from pulumi_tiers.render.recorder import record
+from pulumi_tiers.systems import SYSTEMS
+from test_kubernetes import Objects
 
 #: Told after the first request, and after the first look through all data.
 LATER = {
@@ -272,6 +279,94 @@ def observed(receiver: Receiver, gateway: str, **keys: Any) -> Observability:
 def gateway_of(containers: Containers) -> str:
     [config] = json.loads(containers.docker("network", "inspect", containers.name))
     return str(config["IPAM"]["Config"][0]["Gateway"])
+
+
+def meta_of(pod: dict[str, Any], number: int) -> list[dict[str, Any]]:
+    """What Prometheus' discovery says of a pod: a target for each port of its containers.
+
+    https://prometheus.io/docs/prometheus/latest/configuration/configuration/#pod
+    """
+    address, metadata = f"10.0.0.{number}", pod["metadata"]
+    meta = {"name": f"{metadata['labels']['app']}-x", "ip": address, "phase": "Running"}
+    for kind in ("label", "annotation"):
+        for key, value in metadata.get(f"{kind}s", {}).items():
+            name = re.sub(r"\W", "_", key)
+            meta |= {f"{kind}_{name}": value, f"{kind}present_{name}": "true"}
+    labels = {f"__meta_kubernetes_pod_{key}": value for key, value in meta.items()}
+    ports = [port for item in pod["spec"]["containers"] for port in item.get("ports", [])]
+    addresses = [f"{address}:{port['containerPort']}" for port in ports] or [address]
+    return [{"targets": [item], "labels": labels} for item in addresses]
+
+
+@pytest.mark.docker
+def test_kubernetes_pods_are_the_same_jobs_as_containers_on_docker(tmp_path: Path) -> None:
+    """Our relabelling, by a real Prometheus, of what its discovery would say of our pods."""
+    image = stand_in(PROMETHEUS_IMAGE)
+    intervals = {"rabbitmq": "20s", "ocolecionadorbackend": "5s", "node": "20s"}
+    config: dict[str, Any] = {
+        "tiers:target": "kubernetes",
+        "tiers:environment": "development",
+        "tiers:systems": ["vision", "ocolecionador"],
+        "tiers:observability": {"ocolecionador": {"intervals": intervals}},
+    }
+    objects = Objects(record(main, project="tiers", stack="dev", config=config))
+    expected: dict[str, set[str]] = {}
+    with Containers(tmp_path) as containers:
+        for system in ("vision", "ocolecionador"):
+            namespace, folder = f"{system}-development", tmp_path / system
+            folder.mkdir()
+            [files] = [
+                item["data"]
+                for item in objects.of("ConfigMap")
+                if item["metadata"]["namespace"] == namespace and "rules.yml" in item["data"]
+            ]
+            document = yaml.safe_load(files["prometheus.yml"])
+            [pods, *_] = document["scrape_configs"]
+            # Debian's Prometheus asks no API server.
+            del pods["kubernetes_sd_configs"]
+            pods["file_sd_configs"] = [{"files": ["/run/configs/pods.json"]}]
+            wanted = [
+                item["spec"]["template"]
+                for item in objects.of("Deployment", "StatefulSet", "DaemonSet")
+                if item["metadata"]["namespace"] == namespace
+            ]
+            found = [each for number, pod in enumerate(wanted, 1) for each in meta_of(pod, number)]
+            (folder / "pods.json").write_text(json.dumps(found))
+            (folder / "prometheus.yml").write_text(yaml.safe_dump({**document, "rule_files": []}))
+            server = f"{containers.name}-{system}"
+            options = ("--detach", "--name", server, "--label", f"test={containers.name}")
+            options += ("--network", "none", "--volume", f"{folder}:/run/configs:ro")
+            flags = ("--config.file=/run/configs/prometheus.yml", "--storage.tsdb.path=/prometheus")
+            containers.docker("run", *options, image, *flags)
+
+            def targets(server: str = server) -> list[dict[str, Any]]:
+                url = "http://127.0.0.1:9090/api/v1/targets?state=active"
+                done = containers.execute(server, "wget", "-q", "-O", "-", url)
+                every = json.loads(done.stdout)["data"]["activeTargets"] if done.stdout else []
+                return [target for target in every if target["scrapePool"] == "pods"]
+
+            containers.wait(lambda targets=targets: bool(targets()), server, 30)
+            made = {target["labels"]["job"]: target for target in targets()}
+            assert len(made) == len(targets())
+            expected[system] = {*made}
+            # As on Docker, of what the stack's profiles have; collectors are asked by name.
+            description = SYSTEMS[system](Environment.DEVELOPMENT)
+            watching = description.observability or Observability()
+            if system == "ocolecionador":
+                watching = watching.model_copy(update={"intervals": intervals})
+            workloads = observability_workloads(description, watching, Target.DOCKER)
+            on_docker = yaml.safe_load(workloads["prometheus"].configs["prometheus.yml"])
+            apps = {pod["metadata"]["labels"]["app"] for pod in wanted}
+            names = {job["job_name"] for job in on_docker["scrape_configs"]}
+            assert {*made} == {name for name in names if {name, f"{name}-exporter"} & apps}
+            for name, target in made.items():
+                assert target["labels"]["pod"].removesuffix("-x") in {name, f"{name}-exporter"}
+                [job] = [it for it in on_docker["scrape_configs"] if it["job_name"] == name]
+                assert target["scrapeInterval"] == job.get("scrape_interval", "15s"), name
+                assert target["scrapeTimeout"] == job.get("scrape_timeout", "10s"), name
+                assert target["scrapeUrl"].endswith(job.get("metrics_path", "/metrics"))
+    assert {"vision-api", "postgres"} <= expected["vision"]
+    assert {"rabbitmq", "sqlserver"} <= expected["ocolecionador"]
 
 
 @pytest.mark.docker

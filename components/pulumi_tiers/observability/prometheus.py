@@ -112,7 +112,7 @@ def configuration(
     if target is Target.DOCKER:
         scrape = [_docker_job(job, settings.scrape_interval) for job in found]
     else:
-        scrape = [_pods()]
+        scrape = [_pods(found, observability)]
         scrape += [_by_name(job, settings.scrape_interval) for job in found if job.per_node]
     document["scrape_configs"] = [*scrape, *_probe_jobs(system, target)]
     return yaml.safe_dump(document, sort_keys=False, width=1000)
@@ -145,7 +145,7 @@ def _by_name(job: Job, default: str) -> dict[str, Any]:
     return {**_of(job, default), "dns_sd_configs": [names]}
 
 
-def _pods() -> dict[str, Any]:
+def _pods(found: list[Job], observability: Observability) -> dict[str, Any]:
     """Kubernetes: every pod of the namespace that its annotations want to be asked.
 
     The labels `job` and `pod` are as on Docker and beyond: an exporter speaks for what it asks.
@@ -181,6 +181,22 @@ def _pods() -> dict[str, Any]:
                 "target_label": "job",
             },
             {"source_labels": [f"{_POD}_name"], "target_label": "pod"},
+            *(
+                {
+                    "source_labels": ["job"],
+                    "regex": job.name,
+                    "target_label": "__scrape_interval__",
+                    "replacement": job.interval,
+                }
+                for job in found
+                if job.name in observability.intervals
+            ),
+            # A target whose timeout is longer than its interval is dropped: `_timeout`, again.
+            {
+                "source_labels": ["__scrape_interval__"],
+                "regex": "([1-9]s(?:[0-9]+ms)?|[1-9][0-9]{3}ms)",
+                "target_label": "__scrape_timeout__",
+            },
         ],
     }
 
