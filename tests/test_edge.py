@@ -78,6 +78,7 @@ def test_the_least_that_an_edge_is() -> None:
             "headers.strict-transport-security",
             "is set by other keys",
         ),
+        ({"headers": {"Server": "shop"}}, "headers.Server", "is set by other keys"),
         ({"gzip_types": ["*"]}, "gzip_types[0]", "is not a media type"),
         ({"timeouts": {"read": "0s"}}, "timeouts.read", "0 would switch it off"),
         ({"snippets": {"http": "} evil {"}}, "snippets.http", "nginx would not take this"),

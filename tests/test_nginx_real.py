@@ -353,10 +353,17 @@ def test_a_request_is_repeated_where_that_changes_nothing(
     assert len(posts) == 4
 
 
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"timeouts": {"read": "500ms"}},
+        {"timeouts": {"read": "20s"}, "route": {"read_timeout": "500ms"}},
+    ],
+)
 def test_one_slow_request_is_not_begun_again_and_ends_no_replica(
-    edge: Make, backends: list[Backend]
+    edge: Make, backends: list[Backend], keys: dict[str, Any]
 ) -> None:
-    nginx = edge(2, timeouts={"read": "20s"}, route={"read_timeout": "500ms"})
+    nginx = edge(2, **keys)
     for backend in backends[:2]:
         backend.wait = 1.5
     assert nginx.get("/slow").status == 504

@@ -193,6 +193,9 @@ _OWN_HEADERS = {
         )
     },
     "x-request-id": "none: each request has its own",
+    **dict.fromkeys(
+        ("content-type", "date", "server"), "none: with it, nginx's own answers would have two"
+    ),
     "content-length": "none: nginx counts",
     "transfer-encoding": "none: nginx decides",
     "connection": "none: nginx decides",
