@@ -239,6 +239,18 @@ def test_a_level_is_found_near_the_beginning(line: str, level: str | None) -> No
     assert (match and match["level"]) == level
 
 
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [("  one\n", "  one"), ("two\r\n", "two"), ("a\nb\n\n", "a\nb\n"), ("three", "three")],
+)
+def test_a_line_ends_without_its_end(written: str, message: str) -> None:
+    """As Filebeat sends it of a file that Docker wrote; on Kubernetes it has none."""
+    found = re.search(r'gsub => \["message", "(.*)", ""\]', pipeline(shop(), Target.DOCKER))
+    assert found is not None
+    # Ruby's own spelling of the end of a text.
+    assert re.sub(found[1].replace(r"\z", r"\Z"), "", written) == message
+
+
 def test_no_program_can_make_fields_without_end() -> None:
     [index] = log_stores(shop(), described())["elasticsearch"].indices
     assert index.fields == FIELDS

@@ -131,6 +131,8 @@ _PIPELINE = """input {
 filter {
 %(whose)s  # What they say of a line that they can't send would come back to them, again and again.
   if [service] in ["filebeat", "logstash"] { drop {} }
+  # Filebeat leaves the end of a line that Docker wrote.
+  mutate { gsub => ["message", "\\r?\\n\\z", ""] }
   if [message] =~ /^\\s*\\{/ {
     json { source => "message" target => "json" skip_on_invalid_json => true }
     mutate { copy => { "[json][level]" => "level" } }
