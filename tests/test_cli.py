@@ -9,6 +9,8 @@ from typing import Any
 import pulumi
 import pytest
 import yaml
+from pulumi_tiers.cli import docker
+from pulumi_tiers.cli.compose import remove_leftovers
 from pulumi_tiers.cli.docker import Container, gives_gpus
 from pulumi_tiers.cli.main import app
 from pulumi_tiers.component import RefusedError
@@ -304,3 +306,34 @@ def test_a_service_whose_name_is_empty_is_not_any_service(command: str) -> None:
     """As in ``tiers run "$UNSET" -- rm -r /data``."""
     answer = tiers(command, "", "--", "true", code=2)
     assert "the service is an empty text: name one" in answer.stderr
+
+
+def test_what_is_taken_over_may_end_by_itself_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker finishes its job: it is not killed because the engine makes a new one."""
+    of_compose = {"com.docker.compose.project.working_dir": str(tmp_path)}
+    worker = a_container("worker", labels=of_compose)
+    api = a_container("api", labels=of_compose)
+    asked: list[tuple[tuple[str, ...], float]] = []
+
+    def run(*arguments: str, timeout: float = 60) -> "subprocess.CompletedProcess[str]":
+        asked.append((arguments, timeout))
+        return subprocess.CompletedProcess(arguments, 0, "", "")
+
+    def containers(_stack: str) -> list[Container]:
+        return [worker, api, a_container("another")]
+
+    def inspect(container: Container) -> dict[str, Any]:
+        return {"Config": {"StopTimeout": 1800} if container is worker else {}}
+
+    monkeypatch.setattr(docker, "run", run)
+    monkeypatch.setattr(docker, "inspect", inspect)
+    monkeypatch.setattr(docker, "containers", containers)
+    remove_leftovers("dev", tmp_path)
+    assert asked[0] == (("stop", "worker", "api"), 1860)
+    assert [arguments[:1] + arguments[-1:] for arguments, _ in asked[1:3]] == [
+        ("rm", "worker"),
+        ("rm", "api"),
+    ]
+    assert not any("another" in arguments for arguments, _ in asked)

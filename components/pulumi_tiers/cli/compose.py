@@ -140,9 +140,14 @@ def down(stack: str, folder: Path, *, data: bool, steps: Steps) -> None:
 
 def remove_leftovers(stack: str, folder: Path) -> None:
     """Removes the containers and networks that Compose made from this folder, not the volumes."""
-    for container in docker.containers(stack):
-        if container.labels.get(_FOLDER_LABEL) == str(folder):
-            docker.remove(container)
+    leftovers = [
+        container
+        for container in docker.containers(stack)
+        if container.labels.get(_FOLDER_LABEL) == str(folder)
+    ]
+    docker.stop(leftovers)
+    for container in leftovers:
+        docker.remove(container)
     for network in docker.networks(stack, f"{_PROJECT_LABEL}={_project(stack)}"):
         docker.run("network", "rm", network)
 

@@ -332,6 +332,18 @@ def networks(stack: str, *labels: str) -> list[str]:
     return run("network", "ls", "-q", *filters).stdout.split()
 
 
+def grace(container: Container) -> int:
+    """Seconds that it may take to end."""
+    return int(inspect(container)["Config"].get("StopTimeout") or 10)
+
+
+def stop(chosen: Sequence[Container]) -> None:
+    """Lets them end by themselves, all at once: a worker finishes its job, a server writes."""
+    if chosen:
+        patience = max(map(grace, chosen)) + 60
+        run("stop", *(container.id for container in chosen), timeout=patience)
+
+
 def remove(container: Container) -> None:
     """Removes a container, running or not."""
     run("rm", "--force", "--volumes", container.id, timeout=120)

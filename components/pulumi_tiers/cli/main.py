@@ -292,8 +292,8 @@ def restart(
     for container in chosen:
         with steps.during(f"restarting {container.name}"):
             # A worker may finish its jobs first.
-            grace = docker.inspect(container)["Config"].get("StopTimeout") or 10
-            answer = docker.run("restart", container.id, timeout=grace + 180)
+            patience = docker.grace(container) + 180
+            answer = docker.run("restart", container.id, timeout=patience)
         if answer.returncode:
             raise Stop(f"{container.name}: {answer.stderr.strip()}")
     if not compose.wait(stack, 300, steps):
