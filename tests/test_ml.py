@@ -9,6 +9,7 @@ from unittest import mock
 
 import pytest
 from pulumi_tiers.doubts import doubts
+from pulumi_tiers.limits import workload_doubts
 from pulumi_tiers.model.errors import Mistake
 from pulumi_tiers.model.system import PROFILE_OFF, System, Target
 from pulumi_tiers.model.workload import Workload
@@ -126,9 +127,8 @@ def test_the_socket_of_the_daemon_is_given_by_name() -> None:
     made = system({"api": api(), "ui": api(profiles=["ui"])})
     [chosen] = plan(made, docker_sockets=["shop/api"]).systems
     assert chosen.services["api"].docker_socket
-    assert any(
-        "the socket of the Docker daemon" in doubt for doubt in doubts([chosen], Target.DOCKER)
-    )
+    told = workload_doubts("shop: services.api", chosen.services["api"], Target.DOCKER)
+    assert any("the socket of the Docker daemon" in doubt for doubt in told)
     assert mistakes(made, docker_sockets=["shop/ui", "shop/ap"]) == [
         Mistake(
             "tiers:docker_sockets[0]",

@@ -10,7 +10,7 @@ from pulumi_tiers.collisions import check_gpus, check_networks, members
 from pulumi_tiers.component import Component, check_provider, refuse, validated
 from pulumi_tiers.data_tier import ResourcesArgs
 from pulumi_tiers.engines import ENGINES
-from pulumi_tiers.limits import check_scaler
+from pulumi_tiers.limits import check_scaler, workload_doubts
 from pulumi_tiers.model.base import Model, Name
 from pulumi_tiers.model.errors import Mistake, nearest, shown
 from pulumi_tiers.model.ml import Sharing
@@ -34,6 +34,7 @@ from pulumi_tiers.platforms.base import (
     Running,
     SiteRef,
     placed,
+    system_of,
 )
 from pulumi_tiers.values import resolved
 
@@ -379,6 +380,10 @@ class AppTier(Component):
         self._services = services
         self._site = placed(args["site"])
         self._platform = platform_for(self._site["target"])
+        for key, workload in services.items():
+            at = f"{system_of(self._site)}: services.{key}"
+            for doubt in workload_doubts(at, workload, target):
+                pulumi.log.warn(doubt)
         self._passwords = Passwords(self, self._site, configured())
         self._running: dict[str, Running] = {}
         for service in services:

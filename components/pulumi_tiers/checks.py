@@ -65,6 +65,8 @@ def check_systems(
         if not wrong:
             services = {name: with_models(name, item) for name, item in services.items()}
         yield from check_services(at, services, target, keys, disabled=system.disabled)
+        if target is Target.DOCKER:  # on Kubernetes, there are none
+            yield from _check_external_volumes(at, system, services)
         yield from _check_queues(at, system.workloads, system.stores, target)
         yield from _check_system_edges(system, target)
         yield from _check_reach(system, target)
@@ -428,6 +430,27 @@ def _check_dependencies(
         elif condition is not Condition.SERVICE_COMPLETED and needed.job:
             why = f"'{other}' is a job: it ends, and is neither up nor healthy then"
             yield Mistake(where, why, "use service_completed_successfully")
+
+
+def _check_external_volumes(
+    place: str, system: System, services: Mapping[str, Workload]
+) -> Iterator[Mistake]:
+    """Whether somebody makes the volumes that others use too."""
+    workloads = {**services, **edges_workloads(system, Target.DOCKER)}
+    for name, store in system.stores.items():
+        if (engine := ENGINES.get(store.engine)) and not engine.check(store):
+            workloads[name] = engine.workload(name, store)
+    made = [
+        volume.name for item in workloads.values() for volume in item.volumes if not volume.external
+    ]
+    for name, workload in services.items():
+        for position, volume in enumerate(workload.volumes):
+            if volume.external and volume.name not in made:
+                why = f"nothing of this system makes the volume '{volume.name}'"
+                remedy = (
+                    f"remove 'external', and this service makes it; {nearest(volume.name, made)}"
+                )
+                yield Mistake(f"{place}.{name}.volumes[{position}].external", why, remedy)
 
 
 def _check_queues(

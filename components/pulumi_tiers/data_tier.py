@@ -10,7 +10,7 @@ from pulumi_tiers.collisions import check_networks, store_members
 from pulumi_tiers.component import Component, check_provider, refuse, validated
 from pulumi_tiers.engines import ENGINES, Consumer, Engine, Reached
 from pulumi_tiers.engines.base import KEY_LENGTH
-from pulumi_tiers.limits import as_placed, is_managed
+from pulumi_tiers.limits import as_placed, is_managed, store_doubts
 from pulumi_tiers.model.base import Model, Name
 from pulumi_tiers.model.errors import Mistake
 from pulumi_tiers.model.place import Place
@@ -286,6 +286,9 @@ class DataTier(Component):
         secrets = configured()
         refuse(_no_use(secrets, site, spec.stores))
         super().__init__(name, opts)
+        for key, store in spec.stores.items():
+            for doubt in store_doubts(f"{system_of(site)}: stores.{key}", store, target):
+                pulumi.log.warn(doubt)
         self._passwords = Passwords(self, site, secrets)
         platform = platform_for(site["target"])
         self.connections = {}

@@ -1,15 +1,14 @@
-"""What is right as described, and dangerous all the same: told at every run, never refused."""
+"""What is right as described, and dangerous all the same: told at every run, never refused.
+
+What concerns one service or store alone, its tier tells: `workload_doubts` and `store_doubts` of
+`limits`.
+"""
 
 import re
 from collections.abc import Iterable, Iterator
 
 from pulumi_tiers.engines import ENGINES
-from pulumi_tiers.limits import (
-    as_placed,
-    gpu_doubts,
-    is_managed,
-    public_ports,
-)
+from pulumi_tiers.limits import gpu_doubts, is_managed
 from pulumi_tiers.model.base import size_in_bytes
 from pulumi_tiers.model.cloud import Cloud
 from pulumi_tiers.model.edge import TlsMode
@@ -49,35 +48,6 @@ def doubts(systems: Iterable[System], target: Target, cloud: Cloud | None = None
         for name, why in system.disabled.items():
             if why != PROFILE_OFF:
                 yield f"{system.name}: {name} is left out on {target}: {why}"
-        for name, store in system.stores.items():
-            if engine := ENGINES.get(store.engine):
-                for doubt in engine.doubts(store):
-                    yield f"{system.name}: stores.{name}: {doubt}"
-            if as_placed(store, target).replicas < store.replicas:
-                yield (
-                    f"{system.name}: stores.{name}: on Docker, the replica set has one member"
-                    f" instead of {store.replicas}: nothing takes its place while it is away"
-                )
-        for name, workload in system.workloads.items():
-            if target is Target.DOCKER and workload.autoscale:
-                yield (
-                    f"{system.name}: services.{name}: nothing scales on Docker: there are always"
-                    f" {workload.replicas}"
-                )
-            if workload.docker_socket:
-                yield (
-                    f"{system.name}: services.{name}: it has the socket of the Docker daemon, and"
-                    " with it everything on this machine"
-                )
-            public = target is not Target.DOCKER and public_ports(workload)
-            if public and str(workload.environment.get("DEBUG", "")).lower() in {"true", "1"}:
-                yield f"{system.name}: services.{name}: DEBUG is on, and everybody can reach it"
-            if public and workload.metrics:
-                yield (
-                    f"{system.name}: services.{name}: everybody who reaches the load balancer can"
-                    f" read {workload.metrics.path}: it forwards connections and knows no paths;"
-                    " tiers:load_balancers.source_ranges says who may reach it"
-                )
 
 
 def _shared_gpus(system: System) -> Iterator[str]:

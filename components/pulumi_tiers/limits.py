@@ -9,6 +9,7 @@ from pulumi_tiers.engines.base import Consumer
 from pulumi_tiers.model.cloud import Cloud, GpuPool
 from pulumi_tiers.model.errors import Mistake
 from pulumi_tiers.model.image import RegistryLogin
+from pulumi_tiers.model.ml import Sharing
 from pulumi_tiers.model.store import Store
 from pulumi_tiers.model.system import Target
 from pulumi_tiers.model.workload import Autoscale, ImageOwner, RestartPolicy, Workload
@@ -35,11 +36,32 @@ def check_limits(place: str, workload: Workload, target: Target) -> Iterator[Mis
                 f"these files have {size} bytes together",
                 f"keep them below {LARGEST_FILES}, or put them into the image",
             )
+    if workload.per_node:
+        yield from _per_node(place, workload)
+    yield from _once(place, workload, target)
     if target is Target.DOCKER:
         yield from _docker(place, workload)
     else:
-        yield from _kubernetes(place, workload)
+        yield from _kubernetes(place, workload, target)
+    if target is Target.KUBERNETES:
+        for key, instead in (
+            ("proxy_protocol", "set 'local', which keeps clients' addresses"),
+            ("certificate", "end TLS in an edge"),
+        ):
+            if getattr(workload.load_balancer, key):
+                yield Mistake(
+                    f"{place}.load_balancer.{key}",
+                    "on kubernetes alone, nobody knows how the cloud is asked for it",
+                    f"remove it for this target, which is not digitalocean: {instead}",
+                )
     if target is Target.DIGITALOCEAN:
+        public = public_ports(workload).values()
+        if workload.load_balancer.certificate is not None and public and 443 not in public:
+            yield Mistake(
+                f"{place}.load_balancer.certificate",
+                "DigitalOcean's load balancer ends TLS on its port 443, and it has no such port",
+                "set 'load_balancer' of the port to 443",
+            )
         for position, volume in enumerate(workload.volumes):
             if volume.scratch:  # a part of the node's disk
                 continue
@@ -49,6 +71,22 @@ def check_limits(place: str, workload: Workload, target: Target) -> Iterator[Mis
                     f"DigitalOcean has no volume of {volume.size}",
                     "give at least '1Gi', and at most '16Ti'",
                 )
+
+
+def _once(place: str, workload: Workload, target: Target) -> Iterator[Mistake]:
+    """What ends and is not started again."""
+    if not (workload.job or workload.on_demand):
+        return
+    refused = {RestartPolicy.ALWAYS}
+    if target is Target.DOCKER or workload.on_demand:  # Kubernetes tries a job six times more
+        refused.add(RestartPolicy.ON_FAILURE)
+    if workload.restart in refused:
+        yield Mistake(
+            f"{place}.restart",
+            f"on {target}, what runs to its end is not started again: '{workload.restart}' cannot"
+            " be had",
+            "remove it",
+        )
 
 
 def _docker(place: str, workload: Workload) -> Iterator[Mistake]:
@@ -76,7 +114,7 @@ def _docker(place: str, workload: Workload) -> Iterator[Mistake]:
         )
 
 
-def _kubernetes(place: str, workload: Workload) -> Iterator[Mistake]:
+def _kubernetes(place: str, workload: Workload, target: Target) -> Iterator[Mistake]:
     """What of a workload cannot be had on Kubernetes, or not under "restricted"."""
     if workload.image is None:
         yield Mistake(
@@ -85,7 +123,13 @@ def _kubernetes(place: str, workload: Workload) -> Iterator[Mistake]:
             "build and push the image, then name it in 'image' (or tiers:images)",
         )
     if workload.per_node:
-        yield from _per_node(place, workload)
+        yield from _per_node_there(place, workload)
+    if workload.docker_only:
+        yield Mistake(
+            f"{place}.docker_only",
+            f"it says why the service can't be on {target}: {workload.docker_only}",
+            "leave the service out for this target",
+        )
     # Its namespace lets it, because folders of a node belong to root.
     if not (int(workload.user.partition(":")[0]) or workload.per_node):
         yield Mistake(
@@ -179,7 +223,7 @@ def _kubernetes(place: str, workload: Workload) -> Iterator[Mistake]:
 
 
 def _per_node(place: str, workload: Workload) -> Iterator[Mistake]:
-    """What a DaemonSet cannot have."""
+    """What a collector has nowhere: on Kubernetes it is a DaemonSet."""
     for key in ("job", "stateful", "autoscale", "gpu"):
         if getattr(workload, key):
             yield Mistake(
@@ -190,9 +234,13 @@ def _per_node(place: str, workload: Workload) -> Iterator[Mistake]:
     if workload.replicas > 1:
         yield Mistake(
             f"{place}.replicas",
-            "on Kubernetes, there are as many as nodes",
+            "there are as many as nodes: one on Docker",
             "remove it, or 'per_node'",
         )
+
+
+def _per_node_there(place: str, workload: Workload) -> Iterator[Mistake]:
+    """What a DaemonSet cannot have, besides."""
     for position, volume in enumerate(workload.volumes):
         if not volume.scratch:
             yield Mistake(
@@ -207,6 +255,40 @@ def _per_node(place: str, workload: Workload) -> Iterator[Mistake]:
                 "nobody outside reaches what runs on every node",
                 "remove it, or 'per_node'",
             )
+
+
+def workload_doubts(place: str, workload: Workload, target: Target) -> Iterator[str]:
+    """What of a workload is less on its target than described, or dangerous there."""
+    if target is Target.DOCKER:
+        if workload.autoscale:
+            yield f"{place}: nothing scales on Docker: there are always {workload.replicas}"
+        if workload.docker_socket:
+            yield (
+                f"{place}: it has the socket of the Docker daemon, and with it everything on this"
+                " machine"
+            )
+        if workload.gpu and workload.gpu.kind:
+            yield f"{place}: on Docker, nobody asks whether the GPU is a {workload.gpu.kind}"
+        return
+    if workload.gpu and workload.gpu.devices:
+        yield f"{place}: on {target}, nobody can choose a GPU by its number: gpu.devices"
+    if workload.gpu and workload.gpu.sharing is Sharing.SHARED:
+        yield (
+            f"{place}: on {target}, a GPU belongs to one container: who would share it waits for"
+            " another"
+        )
+    if workload.healthcheck and (workload.job or workload.on_demand):
+        yield f"{place}: on {target}, nobody asks for the health of what runs to its end"
+    if not public_ports(workload):
+        return
+    if str(workload.environment.get("DEBUG", "")).lower() in {"true", "1"}:
+        yield f"{place}: DEBUG is on, and everybody can reach it"
+    if workload.metrics:
+        yield (
+            f"{place}: everybody who reaches the load balancer can read {workload.metrics.path}: it"
+            " forwards connections and knows no paths; tiers:load_balancers.source_ranges says who"
+            " may reach it"
+        )
 
 
 def _gpus(workloads: Iterable[Workload]) -> int:
@@ -294,6 +376,17 @@ def as_placed(store: Store, target: Target) -> Store:
         # One host is one failure: more members would only need more of its memory.
         return store.model_copy(update={"replicas": 1})
     return store
+
+
+def store_doubts(place: str, store: Store, target: Target) -> Iterator[str]:
+    """What of a store is less on its target than described, or probably not meant so."""
+    if engine := ENGINES.get(store.engine):
+        yield from (f"{place}: {doubt}" for doubt in engine.doubts(store))
+    if as_placed(store, target).replicas < store.replicas:
+        yield (
+            f"{place}: on Docker, the replica set has one member instead of {store.replicas}:"
+            " nothing takes its place while it is away"
+        )
 
 
 def managed_name(site: str, name: str, store: Store) -> str:

@@ -218,7 +218,10 @@ ONLY_FOR = {
 def settings_doubts(settings: Settings) -> Iterator[str]:
     """What the stack says, and its target has no use for."""
     elsewhere = frozenset[str]().union(*ONLY_FOR.values()) - ONLY_FOR[settings.target]
-    for key in sorted(elsewhere & settings.model_fields_set):
+    defaults = Settings()
+    for key in sorted(elsewhere):
+        if getattr(settings, key) == getattr(defaults, key):
+            continue
         places = " and ".join(target for target, keys in ONLY_FOR.items() if key in keys)
         yield f"tiers:{key}: it does nothing on {settings.target}, it is for {places}"
 
