@@ -137,7 +137,8 @@ def test_a_life_of_what_computes_collects_and_scales(
     account = f"--as=system:serviceaccount:{namespace}:prometheus"
     for verb, what, where, answer in (
         ("list", "pods", namespace, "yes"),
-        ("watch", "endpointslices", namespace, "yes"),
+        ("watch", "pods", namespace, "yes"),
+        ("list", "services", namespace, "no"),
         ("get", "secrets", namespace, "no"),
         ("delete", "pods", namespace, "no"),
         ("list", "pods", "kube-system", "no"),

@@ -34,12 +34,8 @@ def make_service_monitor(
     )
 
 
-#: What `discovers` may see, by API group.
-_DISCOVERED = {"": ["endpoints", "pods", "services"], "discovery.k8s.io": ["endpointslices"]}
-
-
 def make_account(owner: Component, site: SiteRef, name: str) -> list[pulumi.Resource]:
-    """Who may see the pods and services of its namespace, and nothing else."""
+    """Who may see the pods of its namespace, and nothing else: Prometheus asks for no more."""
     made: list[pulumi.Resource] = [
         kubernetes.core.v1.ServiceAccount(
             owner.child(name),
@@ -55,10 +51,7 @@ def make_account(owner: Component, site: SiteRef, name: str) -> list[pulumi.Reso
         kubernetes.rbac.v1.Role(
             owner.child(name),
             metadata=metadata,
-            rules=[
-                {"api_groups": [group], "resources": resources, "verbs": ["get", "list", "watch"]}
-                for group, resources in _DISCOVERED.items()
-            ],
+            rules=[{"api_groups": [""], "resources": ["pods"], "verbs": ["list", "watch"]}],
             opts=owner.child_options(),
         ),
         kubernetes.rbac.v1.RoleBinding(
