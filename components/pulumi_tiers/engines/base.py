@@ -155,6 +155,11 @@ class Engine(ABC):
         users = [user for user in self.users(store) if user != self.admin_of(store)]
         return {user: f"PASSWORD_{number}" for number, user in enumerate(users)}
 
+    def setup_secrets(self, store: Store) -> dict[str, str]:
+        """Of a setup job: ADMIN_PASSWORD, and those of `password_variables`."""
+        everybody = {self.admin_of(store): "ADMIN_PASSWORD", **self.password_variables(store)}
+        return {variable: f"${{password.{user}}}" for user, variable in everybody.items()}
+
     def keys(self, store: Store) -> list[str]:
         """Secrets that are nobody's password: `KEY_LENGTH` letters and digits each.
 

@@ -221,7 +221,6 @@ class Elasticsearch(Engine):
 
     def setup(self, name: str, store: Store, *, managed: bool = False) -> Workload | None:
         del managed
-        variables = self.password_variables(store)
         return Workload(
             image=store.image or self.image,
             entrypoint=["/bin/bash", "-c"],
@@ -232,10 +231,7 @@ class Elasticsearch(Engine):
                 "ADMIN": _ADMIN,
                 **self._scripts(store),
             },
-            secrets={
-                "ADMIN_PASSWORD": f"${{password.{_ADMIN}}}",
-                **{variable: f"${{password.{user}}}" for user, variable in variables.items()},
-            },
+            secrets=self.setup_secrets(store),
             networks=store.networks,
             depends_on={name: Condition.SERVICE_HEALTHY},
             user="1000:0",

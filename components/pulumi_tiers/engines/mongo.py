@@ -178,10 +178,7 @@ class Mongo(Engine):
                 "SETUP": literal(json.dumps(wanted)),
                 "SETUP_SCRIPT": literal("\n" + script("mongo_setup.js")),
             },
-            secrets={
-                "ADMIN_PASSWORD": f"${{password.{admin}}}",
-                **{variable: f"${{password.{user}}}" for user, variable in variables.items()},
-            },
+            secrets=self.setup_secrets(store),
             networks=store.networks,
             depends_on={name: Condition.SERVICE_HEALTHY},
             user="999:999",

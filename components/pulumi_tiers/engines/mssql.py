@@ -210,7 +210,6 @@ class Mssql(Engine):
         del managed
         if not store.databases and not store.monitoring:
             return None
-        variables = self.password_variables(store)
         return Workload(
             image=store.image or self.image,
             entrypoint=["/bin/bash", "-c"],
@@ -220,10 +219,7 @@ class Mssql(Engine):
                 "SERVER": f"{name},{self.port}",
                 **self._scripts(store),
             },
-            secrets={
-                "ADMIN_PASSWORD": f"${{password.{_ADMIN}}}",
-                **{variable: f"${{password.{user}}}" for user, variable in variables.items()},
-            },
+            secrets=self.setup_secrets(store),
             networks=store.networks,
             depends_on={name: Condition.SERVICE_HEALTHY},
             user="10001:0",

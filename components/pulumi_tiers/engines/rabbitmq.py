@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import ClassVar
 from urllib.parse import quote
 
 from pulumi_tiers.engines.base import (
@@ -170,10 +170,11 @@ class Rabbitmq(Engine):
 
     def setup(self, name: str, store: Store, *, managed: bool = False) -> Workload | None:
         del managed
-        admin = self.admin_of(store)
         variables = self.password_variables(store)
         return Workload(
-            **self._job(store),
+            image=store.image or self.image,
+            entrypoint=["sh", "-c"],
+            command=[_RUN],
             environment={
                 **self._api(store, f"{name}:{_MANAGEMENT}"),
                 "WANTED": literal("\n".join(self._wanted(store, variables))),
@@ -182,10 +183,7 @@ class Rabbitmq(Engine):
                 # it is empty and unused.
                 "SCRIPT": _program("setup"),
             },
-            secrets={
-                "ADMIN_PASSWORD": f"${{password.{admin}}}",
-                **{variable: f"${{password.{user}}}" for user, variable in variables.items()},
-            },
+            secrets=self.setup_secrets(store),
             networks=store.networks,
             depends_on={name: Condition.SERVICE_HEALTHY},
             user="999:999",
@@ -194,13 +192,6 @@ class Rabbitmq(Engine):
             resources=Resources(cpus=1.0, memory="256m"),
             job=True,
         )
-
-    def _job(self, store: Store) -> dict[str, Any]:
-        return {
-            "image": store.image or self.image,
-            "entrypoint": ["sh", "-c"],
-            "command": [_RUN],
-        }
 
     def _api(self, store: Store, server: str) -> dict[str, str]:
         return {
