@@ -3,14 +3,19 @@
 import json
 import re
 import secrets
+import socket
 import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from containers import Containers, stand_in
-from opensearch import opensearch
+from opensearch import OpenSearch, opensearch
 from published import check_types
 from pulumi_tiers.engines import ENGINES
 from pulumi_tiers.model.network import Network
@@ -19,6 +24,7 @@ from pulumi_tiers.model.references import references
 from pulumi_tiers.model.store import Store
 from pulumi_tiers.model.system import Environment, System, Target
 from pulumi_tiers.model.workload import Condition, Workload
+from pulumi_tiers.observability.exporters import EXPORTERS
 from pulumi_tiers.observability.logs import (
     FIELDS,
     check_logs,
@@ -27,6 +33,7 @@ from pulumi_tiers.observability.logs import (
     pipeline,
     shipping,
 )
+from pulumi_tiers.observability.metrics import CATALOGUE
 from pulumi_tiers.platforms.labels import LABEL_SERVICE, LABEL_STACK, LABEL_SYSTEM
 from pulumi_tiers.systems import SYSTEMS
 
@@ -309,8 +316,14 @@ def bodies() -> dict[str, dict[str, Any]]:
     return {path: json.loads(setup.environment[name].replace("$$", "$")) for path, name in found}
 
 
+@pytest.fixture(scope="module")
+def server() -> Iterator[OpenSearch]:
+    with opensearch() as made:
+        yield made
+
+
 @pytest.mark.load
-def test_whatever_programs_write_is_kept_and_found() -> None:
+def test_whatever_programs_write_is_kept_and_found(server: OpenSearch) -> None:
     """By a real server of Elasticsearch's line; tests/opensearch.py has the differences."""
     template = bodies()["_index_template/tiers-logs"]
     del template["template"]["settings"]["index.lifecycle.name"]
@@ -325,29 +338,50 @@ def test_whatever_programs_write_is_kept_and_found() -> None:
         {"message": "{}", "service": "web", "json": {f"key{n}": n for n in range(3000)}},
         {"message": "x" * 100_000, "container": "y" * 100_000},
     ]
-    with opensearch() as server:
-        assert server.ask("PUT", "_index_template/tiers-logs", template)[0] == 200
-        for number, entry in enumerate([*entries, entries[0]]):
-            path = f"logs-2026.11.22/_doc/{number % len(entries)}"
-            status, said = server.ask(
-                "PUT", path, {"@timestamp": "2026-11-22T10:00:00.1Z", **entry}
-            )
-            assert status == (201 if number < len(entries) else 200), said
-        assert server.ask("POST", "logs-*/_refresh")[0] == 200
+    assert server.ask("PUT", "_index_template/tiers-logs", template)[0] == 200
+    for number, entry in enumerate([*entries, entries[0]]):
+        path = f"logs-2026.11.22/_doc/{number % len(entries)}"
+        status, said = server.ask("PUT", path, {"@timestamp": "2026-11-22T10:00:00.1Z", **entry})
+        assert status == (201 if number < len(entries) else 200), said
+    assert server.ask("POST", "logs-*/_refresh")[0] == 200
 
-        def found(query: str) -> list[str]:
-            question = {"query": {"query_string": {"query": query}}}
-            answer = server.ask("POST", "logs-*/_search", question)[1]
-            return sorted(hit["_id"] for hit in answer["hits"]["hits"])
+    def found(query: str) -> list[str]:
+        question = {"query": {"query_string": {"query": query}}}
+        answer = server.ask("POST", "logs-*/_search", question)[1]
+        return sorted(hit["_id"] for hit in answer["hits"]["hits"])
 
-        assert found("*") == ["0", "1", "2", "3", "4"]
-        # As Grafana's panel asks.
-        assert found("level:(error OR fatal OR critical)") == ["0"]
-        assert found("json.user.id:7") == ["1"]
-        assert found("json.user:seven") == ["2"]
-        assert found("service:web") == ["2", "3"]
-        mappings = server.ask("GET", "logs-2026.11.22/_mapping")[1]["logs-2026.11.22"]["mappings"]
-        assert {*mappings["properties"]} == {*FIELDS}
+    assert found("*") == ["0", "1", "2", "3", "4"]
+    # As Grafana's panel asks.
+    assert found("level:(error OR fatal OR critical)") == ["0"]
+    assert found("json.user.id:7") == ["1"]
+    assert found("json.user:seven") == ["2"]
+    assert found("service:web") == ["2", "3"]
+    mappings = server.ask("GET", "logs-2026.11.22/_mapping")[1]["logs-2026.11.22"]["mappings"]
+    assert {*mappings["properties"]} == {*FIELDS}
+
+
+@pytest.mark.docker
+@pytest.mark.load
+def test_its_exporter_tells_all_that_rules_and_dashboards_know_of(server: OpenSearch) -> None:
+    """Debian's, of the same server; an index is there from the test before, or is made."""
+    assert server.ask("PUT", "logs-2026.11.21/_doc/1", {"message": "x"})[0] in (200, 201)
+    image, name = stand_in(EXPORTERS["elasticsearch"].image), f"t{secrets.token_hex(4)}"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        at = f"127.0.0.1:{free.getsockname()[1]}"
+    command = ("docker", "run", "--detach", "--name", name, "--network", "host", image)
+    flags = (f"--es.uri={server.url}", f"--web.listen-address={at}")
+    names: set[str] = set()
+    try:
+        subprocess.run([*command, *flags], capture_output=True, check=True)
+        deadline = time.monotonic() + 30
+        while not CATALOGUE["elasticsearch"] <= names:
+            assert time.monotonic() < deadline, CATALOGUE["elasticsearch"] - names
+            time.sleep(0.5)
+            with suppress(OSError), urllib.request.urlopen(f"http://{at}/metrics") as answer:
+                names = {*re.findall(r"^(\w+)", answer.read().decode(), re.MULTILINE)}
+    finally:
+        subprocess.run(["docker", "rm", "--force", name], capture_output=True, check=False)
 
 
 @pytest.mark.docker
