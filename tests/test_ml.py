@@ -64,6 +64,20 @@ def test_who_shares_a_gpu_is_told() -> None:
     assert list(doubts(made, Target.KUBERNETES)) == []
 
 
+def test_a_queue_that_nobody_declares_is_told() -> None:
+    def told(queue: str, target: Target = Target.KUBERNETES) -> list[str]:
+        scale = {"max": 3, "queue_length": 5, "queue_name": queue}
+        rabbit = {"engine": "rabbitmq", "queues": [{"name": "jobs"}]}
+        made = system({"it": api(queue="rabbit", autoscale=scale)}, {"rabbit": rabbit})
+        return list(doubts(plan(made, target=str(target)).systems, target))
+
+    assert told("jobs") == told("jbos", Target.DOCKER) == []
+    assert told("jbos") == [
+        "shop: it is scaled by the queue 'jbos', and rabbit declares jobs: it isn't scaled before a"
+        " program declares that one"
+    ]
+
+
 def test_a_stack_can_compute_on_cpus() -> None:
     made = ml(first=api(gpu={"count": 2}, environment={"CUDA_VISIBLE_DEVICES": "0,1", "A": "1"}))
     for off in ("off", False, "false"):

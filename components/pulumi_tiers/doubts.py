@@ -29,6 +29,8 @@ def doubts(systems: Iterable[System], target: Target, cloud: Cloud | None = None
         production = system.environment is Environment.PRODUCTION
         if target is Target.DOCKER:
             yield from _shared_gpus(system)
+        else:
+            yield from _undeclared_queues(system)
         for name, edge in system.edges.items():
             if production and system.encrypted and not edge.tls.on:
                 yield f"{system.name}: edges.{name}: TLS is off; its document demands it"
@@ -59,6 +61,20 @@ def _shared_gpus(system: System) -> Iterator[str]:
     for number, names in users.items():
         if len(names) > 1:
             yield f"{system.name}: {' and '.join(names)} share GPU {number}"
+
+
+def _undeclared_queues(system: System) -> Iterator[str]:
+    """A program may declare queues itself. Until then, KEDA finds none to measure."""
+    for name, workload in system.workloads.items():
+        store = system.stores.get(workload.queue or "")
+        declared = [queue.name for queue in store.queues] if store else []
+        scale = workload.autoscale
+        if declared and scale and scale.queue_name and scale.queue_name not in declared:
+            yield (
+                f"{system.name}: {name} is scaled by the queue '{scale.queue_name}', and"
+                f" {workload.queue} declares {', '.join(declared)}: it isn't scaled before a"
+                " program declares that one"
+            )
 
 
 def _room(systems: list[System], cloud: Cloud) -> Iterator[str]:
