@@ -13,7 +13,11 @@ from pulumi_tiers.cli import docker
 from pulumi_tiers.cli.compose import remove_leftovers
 from pulumi_tiers.cli.docker import Container, gives_gpus
 from pulumi_tiers.cli.main import app
+from pulumi_tiers.cli.stack import check_subnets
 from pulumi_tiers.component import RefusedError
+from pulumi_tiers.model.errors import DescriptionError, Mistake
+from pulumi_tiers.render.recorder import record
+from pulumi_tiers.site import Site
 from sandbox import ROOT, TIERS
 from typer.testing import CliRunner, Result
 
@@ -230,7 +234,35 @@ def test_gpus_are_given_by_a_runtime_or_as_devices(
 
 def test_what_runs_on_demand_is_well_while_it_does_not_run() -> None:
     waiting = a_container("train", on_demand=True, state="created", health="")
-    assert (waiting.condition, waiting.well, waiting.hopeless) == ("on demand", True, False)
+    assert (waiting.condition, waiting.well, waiting.hopeless()) == ("on demand", True, False)
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "hopeless"),
+    [
+        # Its store was away, and is back: it gets a few checks.
+        ({"health": "unhealthy", "failures": 40}, {"health": "unhealthy", "failures": 41}, False),
+        ({"health": "unhealthy", "failures": 40}, {"health": "unhealthy", "failures": 43}, True),
+        # It ended again and again without its store.
+        ({"restarts": 9, "health": "starting"}, {"restarts": 10, "health": "starting"}, False),
+        ({"restarts": 9, "health": "starting"}, {"restarts": 13, "health": "starting"}, True),
+        # Docker counts failures from each start.
+        (
+            {"restarts": 9, "failures": 2, "health": "starting"},
+            {"restarts": 10, "failures": 3, "health": "unhealthy"},
+            True,
+        ),
+        ({"health": "healthy"}, {"health": "unhealthy", "failures": 3}, True),
+        (None, {"health": "unhealthy", "failures": 3}, True),
+        (None, {"restarts": 4, "health": "starting"}, True),
+        (None, {"restarts": 4}, False),
+    ],
+)
+def test_what_failed_before_says_nothing_of_now(
+    before: dict[str, Any] | None, now: dict[str, Any], hopeless: bool
+) -> None:
+    then = a_container("api", **before) if before else None
+    assert a_container("api", **now).hopeless(then) is hopeless
 
 
 def test_mistakes_in_a_program_of_ones_own_are_told_like_ours(project: Path) -> None:
@@ -254,6 +286,7 @@ def a_container(name: str, **different: Any) -> Container:
         "health": "healthy",
         "exit_code": 0,
         "restarts": 0,
+        "failures": 0,
         "restart": "no",
         "urls": (),
         "unverified": False,
@@ -337,3 +370,63 @@ def test_what_is_taken_over_may_end_by_itself_first(
         ("rm", "api"),
     ]
     assert not any("another" in arguments for arguments, _ in asked)
+
+
+def test_networks_of_the_daemon_that_overlap_are_told_before_anything_is_made(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def program() -> None:
+        Site("shop", {"networks": {"data": {"subnet": "172.28.0.0/16"}, "own": {}}})
+
+    recording = record(program, project="shop", stack="dev", config={})
+    answers: dict[tuple[str, ...], str] = {
+        ("network", "ls", "--quiet", "--no-trunc"): "1\n2\n3\n",
+        ("network", "inspect", "1", "2", "3"): json.dumps(
+            [
+                {"Name": "bridge", "IPAM": {"Config": [{"Subnet": "172.17.0.0/16"}]}},
+                # A stack's own network is no obstacle to it.
+                {"Name": "dev-shop-data", "IPAM": {"Config": [{"Subnet": "172.28.0.0/16"}]}},
+                {
+                    "Name": "others_default",
+                    "IPAM": {"Config": [{"Subnet": "fd00::/64"}, {"Subnet": "172.28.5.0/24"}]},
+                },
+            ]
+        ),
+    }
+
+    def run(*command: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.CompletedProcess(command, 0, answers[command])
+
+    monkeypatch.setattr(docker, "run", run)
+    there = docker.subnets()
+    with pytest.raises(DescriptionError) as told:
+        check_subnets(recording, there)
+    assert told.value.mistakes == [
+        Mistake(
+            "dev-shop-data: subnet",
+            "172.28.0.0/16 overlaps with 172.28.5.0/24, which is the network 'others_default' of"
+            " this Docker host",
+            "move the system: tiers:subnets.shop; or remove that network, if nobody needs it:"
+            " docker network rm others_default",
+        )
+    ]
+    del there["others_default"]
+    check_subnets(recording, there)
+    answers = {("network", "ls", "--quiet", "--no-trunc"): ""}  # no daemon
+    assert docker.subnets() == {}
+
+
+def test_doctor_looks_whether_a_stacks_subnets_are_free(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configure(project, systems=["nutrifitcoach"])
+    monkeypatch.setattr(docker, "server_version", lambda: "20.10")
+    monkeypatch.setattr(docker, "subnets", lambda: {"others": ["172.28.0.0/16"]})
+    found = json.loads(tiers("doctor", "--json", cwd=project, code=3).stdout)
+    [subnets] = [item for item in found if item["what"] == "subnets of the stack"][:1]
+    assert not subnets["ok"]
+    assert "the network 'others' of this Docker host" in subnets["found"]
+    monkeypatch.setattr(docker, "subnets", dict)
+    findings = json.loads(CliRunner().invoke(app, ["doctor", "--json", "-C", str(project)]).stdout)
+    [subnets] = [item for item in findings if item["what"] == "subnets of the stack"]
+    assert subnets["ok"]

@@ -8,7 +8,7 @@ import string
 import subprocess
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,15 +103,19 @@ def up(recording: Recording, stack: str, folder: Path, steps: Steps) -> bool:
     return codes == [0]
 
 
-def wait(stack: str, seconds: float, steps: Steps) -> bool:
-    """Waits until every container is well. False: one isn't, or time is up."""
+def wait(stack: str, seconds: float, steps: Steps, old: Collection[str] = ()) -> bool:
+    """Waits until every container is well. False: one isn't, or time is up.
+
+    `old`: ids of containers that were there before, and may have to recover.
+    """
     deadline = time.monotonic() + seconds
+    before = {item.id: item for item in docker.containers(stack) if item.id in old}
     with steps.during("waiting for health"):
         while True:
             containers = docker.containers(stack)
             if containers and all(container.well for container in containers):
                 return True
-            hopeless = any(container.hopeless for container in containers)
+            hopeless = any(item.hopeless(before.get(item.id)) for item in containers)
             if hopeless or time.monotonic() > deadline:
                 return False
             steps.now(_summary(containers, len(containers)))

@@ -31,6 +31,8 @@ from pulumi_tiers.platforms.labels import (
 STAND_IN_PREFIX = "standin.local/"
 _RESTARTS = 4
 """A container that Docker has started so often doesn't recover by itself."""
+_FAILURES = 3
+"""A container that was unhealthy before, and whose check fails so often again, stays so."""
 _QUIET_SECONDS = 30
 """A pull that says nothing for so long is going nowhere."""
 
@@ -48,6 +50,8 @@ class Container:
     health: str
     exit_code: int
     restarts: int
+    #: Health checks that failed one after another.
+    failures: int
     restart: str
     urls: tuple[str, ...]
     unverified: bool
@@ -76,12 +80,19 @@ class Container:
             return self.condition == "completed"
         return self.condition in {"healthy", "running"}
 
-    @property
-    def hopeless(self) -> bool:
-        """Docker says so, or it ends again and again, or will never run again."""
+    def hopeless(self, before: "Container | None" = None) -> bool:
+        """Docker says so, or it ends again and again, or will never run again.
+
+        `before`: the same container a while ago. What had failed until then, without its store
+        perhaps, says nothing of what it does now.
+        """
+        restarts, failures = self.restarts, self.failures
+        if before:
+            restarts -= before.restarts
+            failures -= 0 if restarts else before.failures
         ended = self.state == "exited" and self.restart == "no"
-        again = not self.well and self.restarts >= _RESTARTS
-        return self.condition == "unhealthy" or again or (ended and not self.well)
+        sick = self.condition == "unhealthy" and (before is None or failures >= _FAILURES)
+        return sick or (not self.well and (restarts >= _RESTARTS or ended))
 
     @property
     def telling(self) -> bool:
@@ -147,6 +158,20 @@ def gives_gpus() -> bool:
         # A daemon that nobody configured looks for this program, and may be on this machine.
         or shutil.which("nvidia-container-runtime-hook") is not None
     )
+
+
+def subnets() -> dict[str, list[str]]:
+    """The addresses of all networks of the daemon, by the network's name."""
+    ids = run("network", "ls", "--quiet", "--no-trunc").stdout.split()
+    answer = run("network", "inspect", *ids) if ids else None
+    # Of one that is gone meanwhile, nothing is told; of all others it is.
+    networks = json.loads(answer.stdout or "[]") if answer else []
+    return {
+        network["Name"]: [
+            part["Subnet"] for part in network["IPAM"].get("Config") or [] if part.get("Subnet")
+        ]
+        for network in networks
+    }
 
 
 # --- installing and starting ----------------------------------------------------------------------
@@ -287,6 +312,7 @@ def _inspect(ids: Sequence[str]) -> Iterable[Container]:
             health=(state.get("Health") or {}).get("Status", ""),
             exit_code=state["ExitCode"],
             restarts=found["RestartCount"],
+            failures=(state.get("Health") or {}).get("FailingStreak", 0),
             restart=found["HostConfig"]["RestartPolicy"]["Name"] or "no",
             urls=tuple(filter(None, labels.get(LABEL_URLS, "").split(","))),
             unverified=labels.get(LABEL_UNVERIFIED) == "true",

@@ -18,9 +18,11 @@ from pulumi_tiers.cli.compose import Compose
 from pulumi_tiers.cli.console import Stop
 from pulumi_tiers.cli.engine import Engine
 from pulumi_tiers.cli.project import Project
+from pulumi_tiers.cli.stack import check_subnets
 from pulumi_tiers.model.cloud import CREDENTIALS
-from pulumi_tiers.model.errors import nearest, shown
+from pulumi_tiers.model.errors import DescriptionError, nearest, shown
 from pulumi_tiers.model.system import Target
+from pulumi_tiers.render.details import NETWORK
 from pulumi_tiers.render.recorder import Json
 
 DEFAULT_STACK = "dev"
@@ -48,6 +50,7 @@ def examine(project: Project, stack: str) -> list[Finding]:
         case Target.DOCKER:
             own = [_docker(), _engine("docker", "random", needed=False), _compose()]
             own += [_gpus(), _memory_maps()]
+            own += [] if absent else _networks(project, stack)
         case Target.KUBERNETES:
             own = [_engine("kubernetes", "random"), _kubeconfig(config), _kubectl()]
         case Target.DIGITALOCEAN:
@@ -190,6 +193,29 @@ def _gpus() -> Finding:
         return Finding(what, True, found, "", needed=False)
     remedy = "install the NVIDIA Container Toolkit, or compute on the CPU: tiers:gpu: off"
     return Finding(what, False, "the daemon has no NVIDIA runtime", remedy, needed=False)
+
+
+def _networks(project: Project, stack: str) -> list[Finding]:
+    """Whether the stack's subnets are free, where it has some and can be described."""
+    if docker.server_version() is None:
+        return []
+    try:
+        recording = project.record(stack, {})
+    except Exception:  # `tiers up` tells what is wrong with a program
+        return []
+    wanted = [item for item in recording.of_type(NETWORK) if item.inputs.get("ipamConfigs")]
+    if not wanted:
+        return []
+    what = "subnets of the stack"
+    try:
+        check_subnets(recording, docker.subnets())
+    except DescriptionError as error:
+        return [
+            Finding(what, False, f"{mistake.place} {mistake.why}", mistake.remedy)
+            for mistake in error.mistakes
+        ]
+    subnets = [part["subnet"] for item in wanted for part in item.inputs["ipamConfigs"]]
+    return [Finding(what, True, f"{', '.join(subnets)}: free", "")]
 
 
 #: What Elasticsearch asks for: https://www.elastic.co/guide/en/elasticsearch/reference/8.8

@@ -1,9 +1,10 @@
 """What `tiers up` and `tiers down` do with a stack on local Docker."""
 
 import fcntl
+import ipaddress
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -17,7 +18,8 @@ from pulumi_tiers.cli.project import Project
 from pulumi_tiers.cli.runner import Runner
 from pulumi_tiers.model.errors import DescriptionError, Mistake
 from pulumi_tiers.model.system import Target
-from pulumi_tiers.render.details import CONTAINER
+from pulumi_tiers.platforms.labels import LABEL_SYSTEM
+from pulumi_tiers.render.details import CONTAINER, NETWORK
 from pulumi_tiers.render.recorder import Json, Recording, bare
 from pulumi_tiers.settings import NAMESPACE
 
@@ -53,6 +55,7 @@ def _up(
 ) -> Outcome:
     before = {container.id: container for container in docker.containers(stack)}
     check_host_ports(recording, list(before.values()))
+    check_subnets(recording, docker.subnets())
     check_gpus(recording)
     stand_ins = images.ensure(project, images.wanted(recording), steps)
     if stand_ins:
@@ -69,7 +72,8 @@ def _up(
         else:
             _require_values(project, stack)
             content = compose.up(recording, stack, project.state(stack), steps)
-        if not (compose.wait(stack, _HEALTH_SECONDS if content else 0, steps) and content):
+        seconds = _HEALTH_SECONDS if content else 0
+        if not (compose.wait(stack, seconds, steps, before) and content):
             raise Stop("the stack did not become healthy")
     except Stop as stop:
         raise Stop(f"{stop}{_complaints(project, stack)}", stop.code) from None
@@ -211,6 +215,38 @@ def check_host_ports(recording: Recording, running: list[docker.Container]) -> N
                 )
     if mistakes:
         raise DescriptionError(mistakes)
+
+
+def check_subnets(recording: Recording, there: Mapping[str, Sequence[str]]) -> None:
+    """Networks that would overlap with one that the daemon has. Raises DescriptionError with all.
+
+    `there`: the subnets of its networks, by their names. One of the stack's own is no obstacle.
+    """
+    wanted = {str(item.inputs["name"]): bare(item.inputs) for item in recording.of_type(NETWORK)}
+    mistakes: list[Mistake] = []
+    for name, inputs in wanted.items():
+        labels = {item["label"]: item["value"] for item in inputs.get("labels") or []}
+        for subnet in (item["subnet"] for item in inputs.get("ipamConfigs") or []):
+            for other, taken in there.items():
+                overlapping = [text for text in taken if _overlap(subnet, text)]
+                if overlapping and other not in wanted:
+                    mistakes.append(
+                        Mistake(
+                            f"{name}: subnet",
+                            f"{subnet} overlaps with {overlapping[0]}, which is the network"
+                            f" '{other}' of this Docker host",
+                            "move the system: tiers:subnets"
+                            f".{labels.get(LABEL_SYSTEM, '<system>')}; or remove that network, if"
+                            f" nobody needs it: docker network rm {other}",
+                        )
+                    )
+    if mistakes:
+        raise DescriptionError(mistakes)
+
+
+def _overlap(one: str, other: str) -> bool:
+    first, second = ipaddress.ip_network(one), ipaddress.ip_network(other, strict=False)
+    return first.version == second.version and first.overlaps(second)
 
 
 def check_gpus(recording: Recording) -> None:

@@ -9,6 +9,7 @@ from pulumi_tiers.platforms.labels import LABEL_PART_OF, LABEL_SERVICE, LABEL_SY
 from pulumi_tiers.render.recorder import Json, Recording, Resource, bare
 
 CONTAINER = "docker:index/container:Container"
+NETWORK = "docker:index/network:Network"
 PODS = frozenset(
     f"kubernetes:{kind}"
     for kind in (
