@@ -420,3 +420,21 @@ def test_the_pictures_of_the_systems_are_those_of_their_programs(
     }
     recording = record(main, project="tiers", stack="dev", config=config)
     assert blocks(DOCS / "systems" / f"{system}.md", "mermaid") == [mermaid(recording)]
+
+
+@pytest.mark.parametrize("environment", list(Environment))
+@pytest.mark.parametrize("system", ["ocolecionador", "vision"])
+def test_the_page_of_a_system_names_the_variables_of_its_programs(
+    system: str, environment: Environment
+) -> None:
+    """Which are documented, and which are ours."""
+    page = text(DOCS / "systems" / f"{system}.md")
+    described = SYSTEMS[system](environment)
+    programs = [item for item in described.workloads.values() if item.source]
+    assert programs
+    named = {
+        name
+        for item in programs
+        for name in (*item.values, *item.optional_environment, *item.optional_secrets)
+    }
+    assert sorted(name for name in named if f"`{name}`" not in page) == []

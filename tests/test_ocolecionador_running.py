@@ -189,8 +189,10 @@ def test_another_profile_touches_only_what_it_must(oc: Running) -> None:
         *TOOLS,
         *("glitchtip-worker", "glitchtip-migrate"),
     }
-    # The route is gone, and so are the tools' databases.
-    assert _changed(everything, base) == {oc.name("nginx-files"), oc.name("postgres-setup")}
+    # The route is gone, and so are the tools' databases and bucket.
+    assert _changed(everything, base) == {
+        oc.name(name) for name in ("nginx-files", "postgres-setup", "minio-setup")
+    }
     assert set(base) <= set(everything)
     # Nobody asks for the classifier now: who has "/" gets its requests.
     frontend = oc.inspect("ocolecionadorfrontend")["Config"]["Hostname"]
