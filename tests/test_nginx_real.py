@@ -669,7 +669,7 @@ def test_an_issued_certificate_stays_while_another_is_written(folder: Path) -> N
         nginx.wait_for(lambda: always(crt), "the issued one is served")
 
     def stays(crt: str) -> None:
-        for _ in range(10):
+        for _ in range(6):
             assert served() == crt
             time.sleep(0.1)
 
