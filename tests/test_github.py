@@ -1,5 +1,6 @@
 """What a CIPipeline makes on GitHub, without an engine."""
 
+from pathlib import Path
 from typing import Any, cast
 
 import pulumi
@@ -29,6 +30,9 @@ DEPLOY = {
 }
 
 
+APPROVED = {"production": {"environment": "production", "reviewers": ["octocat"]}}
+
+
 def recorded(**changes: Any) -> Recording:
     args: dict[str, Any] = {
         "system": "shop",
@@ -50,6 +54,26 @@ def recorded(**changes: Any) -> Recording:
 def made(recording: Recording) -> set[str]:
     """The names of everything on GitHub."""
     return {item.name for item in recording.resources if item.type.startswith("github:")}
+
+
+def test_production_without_approvals_is_told_or_refused() -> None:
+    why = "nobody has to approve what is deployed to the environment 'production'"
+    remedy = "name who approves in its 'reviewers'"
+    assert recorded().warnings == [f"CIPipeline shop-ci: {why}: {remedy}"]
+    assert f"CIPipeline shop-ci: environments: {why}" in mistakes(strict=True)
+    assert recorded(environments=APPROVED, strict=True).warnings == []
+
+
+def test_all_that_workflows_name_is_in_the_checkout(tmp_path: Path) -> None:
+    missing = tmp_path / "missing"
+    assert f"checkout: there is no folder '{missing}'" in mistakes(checkout=str(missing))
+    on = {"push": {"branches": ["main"], "paths": ["app/**"]}}
+    workflows = {"ci.yaml": TESTS, "cd.yaml": {**DEPLOY, "on": on}}
+    told = mistakes(workflows=workflows, checkout=str(tmp_path))
+    assert "CIPipeline shop-ci: workflows.cd.yaml.on.push.paths[0]: 'app/**' matches no" in told
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / "main.py").write_text("")
+    assert recorded(workflows=workflows, checkout=str(tmp_path)).resources
 
 
 def mistakes(**changes: Any) -> str:
@@ -79,7 +103,7 @@ def test_secrets_stay_secret() -> None:
 
 
 def test_without_a_repository_there_are_files_and_nothing_else() -> None:
-    recording = recorded(repository=None)
+    recording = recorded(repository=None, environments=APPROVED)
     assert made(recording) == set()
     assert recording.warnings == []
 
@@ -96,15 +120,14 @@ def test_files_are_sealed_and_kept() -> None:
 
 def test_a_secret_without_a_value_is_told_and_not_written() -> None:
     secrets = {"TOKEN": {"purpose": "for tests"}, "SHARED": {"scope": "environment"}}
-    recording = recorded(secrets=secrets, secret_values={})
+    recording = recorded(secrets=secrets, secret_values={}, environments=APPROVED)
     assert not [name for name in made(recording) if "secret" in name]
     [told] = recording.warnings
     assert "secret TOKEN (for tests), secret SHARED" in told or (
         "secret SHARED (no purpose is told), secret TOKEN (for tests)" in told
     )
-    recording = recorded(
-        secrets={name: {**it, "optional": True} for name, it in secrets.items()}, secret_values={}
-    )
+    optional = {name: {**it, "optional": True} for name, it in secrets.items()}
+    recording = recorded(secrets=optional, secret_values={}, environments=APPROVED)
     assert recording.warnings == []
 
 

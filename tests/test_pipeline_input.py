@@ -363,7 +363,7 @@ ODD: tuple[Any, ...] = (
 def told(github: Any, pipelines: Any) -> list[Mistake]:
     """The mistakes; none if it is a plan."""
     try:
-        make_plan("prod", read_settings({"tiers:github": github, "tiers:pipelines": pipelines}))
+        make_plan("dev", read_settings({"tiers:github": github, "tiers:pipelines": pipelines}))
     except DescriptionError as error:
         found = error.mistakes
     else:

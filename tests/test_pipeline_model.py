@@ -244,7 +244,7 @@ def test_deployments_say_how_and_what(deploy: dict[str, Any], why: str) -> None:
 
 def told(**config: Any) -> list[str]:
     with pytest.raises(DescriptionError) as caught:
-        make_plan("prod", read_settings({f"tiers:{key}": value for key, value in config.items()}))
+        make_plan("dev", read_settings({f"tiers:{key}": value for key, value in config.items()}))
     return [f"{item.place}: {item.why}" for item in caught.value.mistakes]
 
 
@@ -268,6 +268,16 @@ def test_what_no_pipeline_uses_is_refused() -> None:
         " the pipeline builds no image of a service 'app'",
         "tiers:pipelines.encontros-tech.reviewers.prod: the pipeline has no environment 'prod'",
     ]
+
+
+def test_a_stack_writes_for_the_runs_that_bring_it_up() -> None:
+    pipelines = {"encontros-tech": {"stacks": {"development": "staging"}}}
+    assert told(github='{"owner": "octo"}', pipelines=json.dumps(pipelines)) == [
+        "tiers:pipelines.encontros-tech.stacks.development:"
+        " runs for development bring up the stack 'staging', and this one is 'dev'"
+    ]
+    # Nothing is written anywhere.
+    assert make_plan("review", read_settings({"tiers:pipelines": '{"encontros-tech": {}}'}))
 
 
 def test_a_protected_branch_takes_no_direct_writes() -> None:
@@ -304,7 +314,7 @@ def test_production_that_nobody_approves_is_told_and_with_strict_refused() -> No
     settings = read_settings(
         {"tiers:github": '{"owner": "octo", "strict": true}', "tiers:pipelines": reviewers}
     )
-    pipeline = make_plan("prod", settings).systems[0].pipeline
+    pipeline = make_plan("dev", settings).systems[0].pipeline
     assert pipeline is not None
     assert pipeline.environments["production"].reviewers == ["octocat", "octo/ops"]
 
@@ -378,7 +388,7 @@ def test_a_stack_of_any_target_names_its_checkout(tmp_path: Path) -> None:
         given = {"tiers:github": '{"owner": "octo"}', "tiers:pipelines": json.dumps(pipelines)}
         settings = read_settings({"tiers:target": "digitalocean", **given, **more})
         with pytest.raises(DescriptionError) as caught:
-            make_plan("prod", settings, infra)
+            make_plan("dev", settings, infra)
         return [str(item) for item in caught.value.mistakes]
 
     path = "workflows.ci.yaml.on.push.paths[0]: '02-encontros-tech/**' matches no file of"
@@ -475,3 +485,29 @@ def test_two_deployments_to_one_stack_never_run_at_once() -> None:
     assert workflow.jobs["deploy"].concurrency == "pulumi-prod"
     assert workflow.cancel_in_progress is False
     assert workflow.jobs["build"].concurrency is None
+
+
+def test_two_deployments_to_one_environment_never_run_at_once() -> None:
+    kubectl = {"namespace": "shop", "deployment": "api", "container": "api", "service": "api"}
+    place = {"needs": ["build"], "environment": "production"}
+    jobs: dict[str, Any] = {
+        "build": BUILD,
+        "one": {**place, "deploy": {"images": {"api": IMAGE}, "kubectl": kubectl}},
+        "other": {**place, "deploy": {"pulumi": {"stack": "prod", "program_only": True}}},
+        # The same stack, without approval.
+        "third": {"deploy": {"pulumi": {"stack": "prod", "program_only": True}}},
+        "elsewhere": {"deploy": {"pulumi": {"stack": "dev", "program_only": True}}},
+    }
+    jobs["own"] = {**jobs["other"], "concurrency": "mine"}
+    environments = {"production": {"environment": "production"}}
+    made = Pipeline.model_validate(described({"cd.yml": workflow(jobs)}, environments=environments))
+    groups = {name: job.concurrency for name, job in expanded(made)["cd.yml"].jobs.items()}
+    assert groups == {
+        "build": None,
+        **dict.fromkeys(("one", "other", "third"), "deploy-production"),
+        "elsewhere": "pulumi-dev",
+        "own": "mine",
+    }
+    clash = workflow({"other": {**jobs["other"], "needs": []}}, concurrency="Deploy-Production")
+    found = mistake(described({"cd.yml": clash}, environments=environments))
+    assert found.why.startswith("the job would wait for its own workflow")

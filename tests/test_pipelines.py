@@ -563,7 +563,8 @@ def test_encontros_tech_waits_for_its_tests(
     group = jobs[f"deploy-{namespace}"]["concurrency"]["group"]
     # Whoever owns the image: two deployments to one place would not know of each other.
     assert workflow(EN, "infra-up.yaml")["jobs"][f"up-{stack}"]["concurrency"]["group"] == group
-    assert expanded(described(EN, owner="kubectl"))[file].jobs[f"deploy-{namespace}"].group == group
+    by_kubectl = expanded(described(EN, owner="kubectl"))[file].jobs[f"deploy-{namespace}"]
+    assert by_kubectl.concurrency == group
 
 
 @CDS

@@ -1,14 +1,16 @@
 """CIPipeline: how a system is tested, built and delivered by GitHub Actions."""
 
+import os
 from collections.abc import Iterator, Mapping
-from typing import Any, NotRequired, TypedDict
+from pathlib import Path
+from typing import Any, NotRequired, TypedDict, cast
 
 import pulumi
 
 from pulumi_tiers.component import Component, refuse, validated
 from pulumi_tiers.model.base import Flag, Name, Text
 from pulumi_tiers.model.environment import Environment
-from pulumi_tiers.model.errors import Mistake, nearest
+from pulumi_tiers.model.errors import Mistake, nearest, shown
 from pulumi_tiers.model.expression import expressions_in, uses_of
 from pulumi_tiers.model.github import Delivery, Edits, RepositoryName
 from pulumi_tiers.model.github_texts import BranchName, EnvironmentName, SecretName
@@ -22,7 +24,9 @@ from pulumi_tiers.model.pipeline import (
     SecretSource,
 )
 from pulumi_tiers.model.workflow import Access, Event, Job, When, Workflow
-from pulumi_tiers.pipelines.checks import check_registry
+from pulumi_tiers.model.workload import Given
+from pulumi_tiers.pipelines.checkout import check_checkout
+from pulumi_tiers.pipelines.checks import check_registry, unapproved
 from pulumi_tiers.pipelines.expand import completed, expanded
 from pulumi_tiers.pipelines.picture import page
 from pulumi_tiers.pipelines.workflows import workflow_files
@@ -375,6 +379,11 @@ class CIPipelineArgs(TypedDict):
     """Values of the variables that have none in `variables`."""
     organization_readers: NotRequired[list[str]]
     """Other repositories that may read the secrets and variables of the organisation."""
+    strict: NotRequired[bool]
+    """Production that nobody has to approve is a mistake. Default: it is told. False."""
+    checkout: NotRequired[str]
+    """The repository's checkout on this machine: its whole path, or from where the program runs.
+    All that the workflows name has to be there. Default: nobody looks."""
 
 
 class CIPipelineSpec(Pipeline):
@@ -390,6 +399,12 @@ class CIPipelineSpec(Pipeline):
     secret_values: dict[SecretName, Text] = {}
     variable_values: dict[SecretName, Text] = {}
     organization_readers: list[RepositoryName] = []
+    strict: Flag = False
+    checkout: Given | None = None
+
+
+PLANNED = "planned"
+"""Beside the arguments: a plan has looked at the pipeline, and tells what is doubtful."""
 
 
 class CIPipeline(Component):
@@ -409,10 +424,17 @@ class CIPipeline(Component):
         self, name: str, args: CIPipelineArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         kind = f"CIPipeline {name}"
+        planned = isinstance(args, Mapping) and PLANNED in args
+        if planned:
+            own = {key: value for key, value in args.items() if key != PLANNED}
+            args = cast("CIPipelineArgs", own)
         spec = validated(CIPipelineSpec, args, kind)
         pipeline = completed(spec)
-        refuse(_check(kind, spec, pipeline))
+        doubtful = [] if planned else list(unapproved(pipeline))
+        refuse(_check(kind, spec, pipeline, doubtful))
         super().__init__(name, opts)
+        for doubt in doubtful:
+            pulumi.log.warn(f"{kind}: {doubt}: name who approves in its 'reviewers'", self)
         files = workflow_files(pipeline)
         if spec.repository:
             _Delivered(self, spec, pipeline, spec.repository).make(files)
@@ -422,7 +444,18 @@ class CIPipeline(Component):
         self.register_outputs({"system": self.system, "files": self.files, "page": self.page})
 
 
-def _check(kind: str, spec: CIPipelineSpec, pipeline: Pipeline) -> Iterator[Mistake]:
+def _check(
+    kind: str, spec: CIPipelineSpec, pipeline: Pipeline, doubtful: list[str]
+) -> Iterator[Mistake]:
+    for doubt in doubtful if spec.strict else ():
+        yield Mistake(f"{kind}: environments", doubt, "name who approves in its 'reviewers'")
+    if spec.checkout:
+        folder = Path(spec.checkout)
+        if os.path.isdir(folder):  # noqa: PTH112 - Path's raises where a name is too long
+            yield from check_checkout(kind, pipeline, folder)
+        else:
+            why = f"there is no folder {shown(spec.checkout)}"
+            yield Mistake(f"{kind}: checkout", why, "give the whole path of the checkout")
     lists: list[tuple[str, list[str], Mapping[str, object], str]] = [
         ("own_environments", spec.own_environments or [], pipeline.environments, "environment"),
         ("secret_values", list(spec.secret_values), pipeline.secrets, "secret"),

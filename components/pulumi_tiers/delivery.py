@@ -20,7 +20,7 @@ def deliver(plan: Plan, cluster: Cluster | None) -> None:
     github = plan.settings.github
     if github is None:
         return
-    from pulumi_tiers.ci_pipeline import CIPipeline, CIPipelineArgs
+    from pulumi_tiers.ci_pipeline import PLANNED, CIPipeline, CIPipelineArgs
     from pulumi_tiers.platforms.github import provider
 
     options = pulumi.ResourceOptions(
@@ -35,6 +35,7 @@ def deliver(plan: Plan, cluster: Cluster | None) -> None:
         values = _Values(plan, github, system, cluster, state)
         args = {
             **dict(system.pipeline),
+            PLANNED: True,
             "system": system.name,
             "secrets": {
                 name: secret.model_copy(update={"scope": github.scopes.get(name, secret.scope)})

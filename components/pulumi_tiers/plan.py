@@ -110,7 +110,7 @@ def make_plan(stack: str, settings: Settings, root: Path | None = None) -> Plan:
     systems = [with_settings(system, settings, mistakes) for system in systems]
     if settings.github or settings.pipelines:
         systems = [with_pipeline(system, settings, mistakes) for system in systems]
-        mistakes += check_github(settings, systems)
+        mistakes += check_github(settings, systems, stack)
     mistakes += check_systems(
         systems,
         settings.target,

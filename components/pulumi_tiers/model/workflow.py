@@ -269,14 +269,9 @@ class Job(Model):
         return any(not _HOSTED.fullmatch(label) for label in self.runs_on)
 
     @property
-    def group(self) -> str | None:
-        """Whose jobs wait for each other: two deployments would not know of each other."""
+    def destination(self) -> str | None:
+        """What it deploys to: a stack, a namespace, a project of Compose."""
         match self.deploy:
-            case _ if self.concurrency:
-                return self.concurrency
-            case Deployment() if self.environment:
-                # By whatever means: what another workflow deploys there, waits too.
-                return f"deploy-{self.environment}"
             case Deployment(pulumi=PulumiDeployment(stack=stack)):
                 return f"pulumi-{stack}"
             case Deployment(kubectl=KubectlDeployment(namespace=namespace)):
@@ -352,10 +347,6 @@ class Workflow(Model):
                     "anybody's pull request would run its code on your own machine",
                     "give the job 'events' without pull_request, or take a runner of GitHub's",
                 )
-            group = job.group
-            if group and self.concurrency and group.lower() == self.concurrency.lower():
-                why = f"the job would wait for its own workflow: both are of the group '{group}'"
-                yield ("jobs", name, "concurrency"), why, "name another group"
         if cycle := self._cycle():
             why = "these jobs wait for each other: " + " -> ".join(cycle)
             yield ("jobs", cycle[0], "needs"), why, "remove one of these needs"
@@ -392,7 +383,7 @@ class Workflow(Model):
         """What a job may run on: ``{branch}`` stands for the name of any."""
         push = self.on.push or Push()
         branches = job.branches or push.branches
-        tags = [] if job.branches else push.tags
+        tags = push.tags if not job.branches else list[str]()
         if not branches and not tags:
             branches = ["**"]
         return [*(("branch", name) for name in branches), *(("git tag", name) for name in tags)]

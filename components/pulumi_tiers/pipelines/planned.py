@@ -127,7 +127,7 @@ def _unknown_services(place: str, system: System, pipeline: Pipeline) -> Iterato
                     )
 
 
-def check_github(settings: Settings, systems: list[System]) -> Iterator[Mistake]:
+def check_github(settings: Settings, systems: list[System], stack: str) -> Iterator[Mistake]:
     """Whether what the stack gives to GitHub is something that its pipelines use."""
     github = settings.github
     if github is None:
@@ -142,6 +142,8 @@ def check_github(settings: Settings, systems: list[System]) -> Iterator[Mistake]
         remedy = "turn one on in tiers:pipelines, or remove this"
         yield Mistake("tiers:github", why, remedy)
         return
+    for name, pipeline in pipelines.items():
+        yield from _another_stack(name, pipeline, settings, stack)
     for kind in ("secrets", "variables"):
         known: set[str] = set()
         for name, pipeline in pipelines.items():
@@ -166,6 +168,19 @@ def check_github(settings: Settings, systems: list[System]) -> Iterator[Mistake]
     if github.state_bucket and settings.target is not Target.DIGITALOCEAN:
         why = f"there are no buckets of DigitalOcean on {settings.target}"
         yield Mistake("tiers:github.state_bucket", why, "remove it, and give PULUMI_BACKEND_URL")
+
+
+def _another_stack(
+    name: str, pipeline: Pipeline, settings: Settings, stack: str
+) -> Iterator[Mistake]:
+    """What this stack writes would be used by runs that bring up another one."""
+    environment = settings.environment
+    theirs = settings.pipelines.get(name, PipelineOptions()).stack(environment)
+    there = {item.environment for item in pipeline.environments.values()}
+    if environment in there and stack != theirs:
+        why = f"runs for {environment} bring up the stack '{theirs}', and this one is '{stack}'"
+        remedy = f"set it to '{stack}', or remove tiers:github from this stack"
+        yield Mistake(f"tiers:pipelines.{name}.stacks.{environment}", why, remedy)
 
 
 def _out_of_reach(secret: str, pipelines: Mapping[str, Pipeline]) -> Iterator[Mistake]:
