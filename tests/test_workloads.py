@@ -1,5 +1,6 @@
 """What files, networks, numbers and secrets of a workload become, on Docker and on Kubernetes."""
 
+import os
 import re
 import stat
 import subprocess
@@ -154,6 +155,22 @@ def test_the_script_writes_what_was_given_and_nobody_else_can_read_secrets(tmp_p
         "b.conf",
         "key",
     }
+    # A service that was another user's before.
+    theirs = secrets / "theirs"
+    if os.geteuid() == 0:
+        theirs.touch()
+        os.chown(theirs, 12345, 12345)
+    else:
+        theirs.symlink_to("/etc/passwd")
+    told = subprocess.run(
+        ["sh", "-c", script],
+        env={"PATH": "/usr/bin:/bin", **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert told.returncode == 1
+    assert "docker volume rm dev-shop-api-secrets" in told.stderr
 
 
 def test_a_changed_file_starts_the_service_again_unless_it_reloads() -> None:

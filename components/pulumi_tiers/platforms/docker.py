@@ -260,6 +260,8 @@ class DockerPlatform(Platform):
         ):
             # The barest images have the first one only.
             folder = _TEMPORARY[len(volumes)]
+            if files:
+                script.append(f"mine {folder} {site['name']}-{name}-{suffix}")
             for number, (file, text) in enumerate(sorted(files.items())):
                 variable = f"{suffix.upper()}_{number}"
                 variables[variable] = text
@@ -424,6 +426,16 @@ class _Written:
 _PUT = """\
 set -eu
 put() { umask "$1"; rm -f "$2.new"; printf %s "$3" > "$2.new"; mv -f "$2.new" "$2"; }
+# Nobody may replace the files of another user.
+mine() {
+  for file in "$1"/*; do
+    if [ -f "$file" ] && ! [ -O "$file" ]; then
+      echo "the volume $2 holds files of the user that this service had before: take the stack\
+ down, which keeps its data, remove that volume (docker volume rm $2), and bring it up again" >&2
+      exit 1
+    fi
+  done
+}
 # Takes away what an earlier description has left.
 only() {
   folder=$1
