@@ -296,6 +296,8 @@ def test_a_right_one_is_there_beside_the_five() -> None:
         ([], "orders.json", "this is not a dashboard"),
         (asking("up", uid="performance"), "orders.json", "its uid is 'performance'"),
         (asking("up", uid=["orders"]), "orders.json", "its uid is a list"),
+        (asking("up", uid="a b/c"), "orders.json", "its uid is 'a b/c'"),
+        ({"title": "Loja", "panels": [1]}, "orders.json", "this is not a dashboard"),
         ({"title": 5, "panels": []}, "orders.json", "this is not a dashboard"),
         (asking("up"), "recursos.json", "the file of a documented dashboard is called so"),
         (asking("up"), "orders", "Grafana reads files that end with .json"),

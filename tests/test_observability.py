@@ -381,6 +381,19 @@ def test_a_rule_that_does_not_parse_is_refused(expr: str, why: str) -> None:
             "password: is missing",
         ),
         ({"alerts": {"slak": {}}}, "did you mean 'slack'?"),
+        *(
+            ({"alerts": {"slack": {"webhook_url": "https://a", "channel": channel}}}, "#ops")
+            for channel in ("{{ bad", "#a\nb", "two words")
+        ),
+        *(
+            ({"alerts": {"email": {"to": [to], "sender": "a@b", "smarthost": host}}}, why)
+            for to, host, why in (
+                ("{{x}}@b", "h:25", "'{{x}}@b' is not an address"),
+                ("a@b", "h:99999", "smtp.example.com:587"),
+                ("a@b", "h:٢٥", "smtp.example.com:587"),
+                ("a@b", "-:0", "smtp.example.com:587"),
+            )
+        ),
         ({"intervals": {"postgres": "5m"}}, "is not 1s to 2m"),
         ({"prometheus": {"evaluation_interval": "0s"}}, "is not 1s to 2m"),
         ({"thresholds": {"cpu_percent": 120}}, "use at most 100"),

@@ -160,13 +160,20 @@ Webhook = Annotated[Text, AfterValidator(_webhook)]
 """A URL that is a secret."""
 
 
+def _channel(value: str) -> str:
+    # Alertmanager takes it for a template, and would tell of a wrong one only when it is needed.
+    if not re.fullmatch(r"[^\s{}]{1,80}", value):
+        raise reject(f"{shown(value)} is not a channel", "write it like '#ops' or '@somebody'")
+    return value
+
+
 class Slack(Model):
     """A Slack channel."""
 
     #: Of an "incoming webhook". Who has it can write there.
     webhook_url: Webhook
     #: Default: the webhook's own.
-    channel: Given | None = None
+    channel: Annotated[Given, AfterValidator(_channel)] | None = None
 
 
 class Discord(Model):
@@ -194,7 +201,8 @@ class Email(Model):
         return self
 
     def _mistakes(self) -> Iterator[tuple[tuple[str | int, ...], str, str]]:
-        if not re.fullmatch(r"[A-Za-z0-9.-]+:\d{1,5}", self.smarthost):
+        host = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.-]*:([1-9][0-9]{0,4})", self.smarthost)
+        if not host or int(host[1]) > 65535:
             why = f"{shown(self.smarthost)} is not the host and the port of a server"
             yield ("smarthost",), why, "write it like 'smtp.example.com:587'"
         if (self.username is None) != (self.password is None):
@@ -204,7 +212,7 @@ class Email(Model):
             yield ("password",), "the password is empty", "set the real one, or remove the login"
         for key, addresses in (("to", self.to), ("sender", [self.sender])):
             for address in addresses:
-                if not re.fullmatch(r"[^@\s,]+@[^@\s,]+", address):
+                if not re.fullmatch(r"[^@\s,{}]+@[^@\s,{}]+", address):
                     yield (key,), f"{shown(address)} is not an address", "write 'me@example.com'"
 
 

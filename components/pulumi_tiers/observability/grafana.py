@@ -1,6 +1,7 @@
 """Grafana (https://grafana.com/docs/grafana/latest/setup-grafana/): sources, dashboards, login."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -231,7 +232,8 @@ def _problems(
         return
     panels = dashboard.get("panels") if isinstance(dashboard, dict) else None
     title = dashboard.get("title") if isinstance(dashboard, dict) else None
-    if not isinstance(panels, list) or not isinstance(title, str) or not title:
+    right = isinstance(panels, list) and all(isinstance(panel, dict) for panel in panels)
+    if not right or not isinstance(title, str) or not title:
         yield "this is not a dashboard: it has no title, or no list of panels", remedy
         return
     for key, taken in names.items():
@@ -240,6 +242,9 @@ def _problems(
             continue
         if not isinstance(name, str):
             yield f"its {key} is {shown(name)}", "write a text"
+        elif key == "uid" and not re.fullmatch(r"[A-Za-z0-9_-]{1,40}", name):
+            # https://grafana.com/docs/grafana/latest/developers/http_api/dashboard/
+            yield f"its uid is {shown(name)}", "use at most 40 letters, digits, '_' and '-'"
         elif name in taken:
             yield f"its {key} is {shown(name)}, as another one's", "give it one of its own"
         else:
