@@ -76,8 +76,9 @@ def test_a_service_has_one_place(project: Project) -> None:
     assert find(recording, "dev", "shop/worker") == PLACE
     assert PLACE.selector == "tiers.stack=dev,tiers.system=shop,tiers.service=worker"
     assert find(recording, "dev", "postgres").service == "postgres"
-    with pytest.raises(Stop, match="there is no service 'wroker': did you mean 'worker'"):
-        find(recording, "dev", "wroker")
+    for word, near in (("wroker", "worker"), ("shop/wroker", "shop/worker")):
+        with pytest.raises(Stop, match=f"there is no service '{word}': did you mean '{near}'"):
+            find(recording, "dev", word)
 
 
 def test_the_job_is_like_the_service_but_nobody_speaks_to_it(project: Project) -> None:

@@ -114,7 +114,10 @@ def test_for_another_target_it_says_what_to_run(project: Path) -> None:
     ("arguments", "parts"),
     [
         (["wroker=2"], ["there is no service 'wroker'", "did you mean 'worker'?"]),
-        (["pigmeu/wroker=2"], ["there is no service 'pigmeu/wroker'"]),
+        (
+            ["pigmeu/wroker=2"],
+            ["there is no service 'pigmeu/wroker'", "did you mean 'pigmeu/worker'?"],
+        ),
         (["worker"], ["'worker' does not say how many", "worker=4"]),
         (["worker=many", "=", "api=-1"], ["'worker=many'", "'='", "'api=-1'", "3 mistakes"]),
         (["worker=2", "pigmeu/worker=3"], ["two numbers for pigmeu/worker"]),

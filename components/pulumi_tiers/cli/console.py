@@ -19,6 +19,8 @@ EXIT_FAILED = 1
 EXIT_INPUT = 2
 EXIT_MISSING = 3
 """What is needed isn't on this machine, and could not be had."""
+EXIT_INTERRUPTED = 130
+"""Ctrl-C, as shells tell it."""
 
 
 class Stop(Exception):  # noqa: N818 - not every end is an error

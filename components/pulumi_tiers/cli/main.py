@@ -16,7 +16,16 @@ from rich.markup import escape
 from rich.table import Table
 
 from pulumi_tiers.cli import docker
-from pulumi_tiers.cli.console import EXIT_INPUT, EXIT_MISSING, Steps, Stop, confirm, err, out
+from pulumi_tiers.cli.console import (
+    EXIT_INPUT,
+    EXIT_INTERRUPTED,
+    EXIT_MISSING,
+    Steps,
+    Stop,
+    confirm,
+    err,
+    out,
+)
 from pulumi_tiers.cli.runner import Runner
 from pulumi_tiers.model.errors import DescriptionError
 
@@ -53,7 +62,8 @@ def _for_people(command: Callable[P, R]) -> Callable[P, R]:
         except Stop as stop:
             message, code = str(stop), stop.code
         except KeyboardInterrupt:
-            message, code = "interrupted; run the same command again to go on", 130
+            message = "interrupted; run the same command again to go on"
+            code = EXIT_INTERRUPTED
         except OSError as error:
             message, code = (
                 f"{error.strerror or error}: {error.filename or 'the operating system'}",
@@ -498,7 +508,11 @@ def _chosen(stack: str, service: str) -> list[docker.Container]:
     ]
     systems = {container.system for container in chosen}
     if not chosen:
-        known = {container.service for container in containers}
+        known = {
+            f"{container.system}/{container.service}" if "/" in service else container.service
+            for container in containers
+            if container.telling
+        }
         raise Stop(f"there is no service '{service}': {nearest(service, known)}", EXIT_INPUT)
     if service and len(systems) > 1:
         names = ", ".join(f"{system}/{service}" for system in sorted(systems))

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from pulumi_tiers.cli import docker
-from pulumi_tiers.cli.console import EXIT_INPUT, EXIT_MISSING, Stop
+from pulumi_tiers.cli.console import EXIT_INPUT, EXIT_INTERRUPTED, EXIT_MISSING, Stop
 from pulumi_tiers.platforms.labels import (
     LABEL_IMAGE,
     LABEL_ONE_OFF,
@@ -63,7 +63,7 @@ def _removed(name: str) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         docker.run("stop", "--time", str(_SECONDS_TO_END), name, timeout=_SECONDS_TO_END + 60)
-        raise
+        raise Stop(f"{name}: interrupted, and removed", EXIT_INTERRUPTED) from None
     finally:
         # It removes itself when it ends, but not what never began.
         docker.run("rm", "--force", "--volumes", name)
@@ -80,7 +80,8 @@ def _refuse_second_writer(model: docker.Container, found: Mapping[str, Any]) -> 
         raise Stop(
             f"{model.name} runs, and writes into {', '.join(written)}: another one beside it could"
             " destroy what is there.\n"
-            f"  Give a command: tiers run {model.service} -- COMMAND, or use tiers exec",
+            f"  Give a command: tiers run {model.system}/{model.service} -- COMMAND,"
+            " or use tiers exec",
             EXIT_INPUT,
         )
 

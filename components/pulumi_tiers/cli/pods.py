@@ -101,7 +101,10 @@ def find(recording: Recording, stack: str, service: str) -> Place:
             )
     chosen = [item for item in known if service in (item.service, f"{item.system}/{item.service}")]
     if not chosen:
-        told = nearest(service, {item.service for item in known})
+        whole = "/" in service
+        told = nearest(
+            service, {f"{item.system}/{item.service}" if whole else item.service for item in known}
+        )
         raise Stop(f"there is no service '{service}': {told}", EXIT_INPUT)
     if len(chosen) > 1:
         names = ", ".join(f"{item.system}/{item.service}" for item in chosen)

@@ -184,7 +184,7 @@ def _numbers(asked: Sequence[str], services: Sequence[Service]) -> dict[str, int
             continue
         chosen = [item for item in services if name in (item.name, item.key)]
         if not chosen:
-            known = {item.name for item in services}
+            known = {item.key if "/" in name else item.name for item in services}
             why = f"there is no service {shown(name)} that can have several replicas"
             mistakes.append(Mistake("scale", why, nearest(name, known)))
         elif len(chosen) > 1:
