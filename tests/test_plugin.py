@@ -81,6 +81,7 @@ MAY_BE_OUTPUTS = {
     "ClusterRef.vpc",
     "Connection.ca",
     "Connection.database",
+    "Connection.dotnet",
     "Connection.engine",
     "Connection.host",
     "Connection.password",
