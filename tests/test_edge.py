@@ -78,6 +78,7 @@ def test_the_least_that_an_edge_is() -> None:
             "headers.strict-transport-security",
             "is set by other keys",
         ),
+        ({"headers": {"X-A": "a", "x-a": "b"}}, "headers.x-a", "the header stands here twice"),
         ({"headers": {"Server": "shop"}}, "headers.Server", "is set by other keys"),
         ({"gzip_types": ["*"]}, "gzip_types[0]", "is not a media type"),
         ({"timeouts": {"read": "0s"}}, "timeouts.read", "0 would switch it off"),
@@ -177,6 +178,7 @@ def route(**keys: Any) -> dict[str, Any]:
         ([route(path="/a/", strip_prefix=True, exact=True)], "routes[0].strip_prefix", "nothing"),
         ([route(rate_limit="api")], "routes[0].rate_limit", "there is no rate limit 'api'"),
         ([route(max_body_size="1g")], "routes[0].request_buffering", "would be kept in memory"),
+        ([route(read_timeout="0s")], "routes[0].read_timeout", "0 would fail each request"),
         ([route(allow=["everybody"])], "routes[0].allow[0]", "is not a range of addresses"),
     ],
 )
