@@ -966,6 +966,8 @@ def test_pigmeus_health_check_has_the_documented_numbers(environment: str) -> No
     assert ping == (
         'celery -A src.workers.worker inspect ping --destination "celery@$HOSTNAME" --timeout 5'
     )
+    # Each question starts a Python: busy machines took 10 to 20 seconds for it.
+    assert one(copilot(environment), "worker").inputs["healthcheck"]["timeout"] == "30s"
     worker = pods(copilot(environment, "kubernetes"))["worker"]["spec"]["containers"][0]
     assert worker["livenessProbe"]["exec"]["command"] == [
         "/bin/sh",
