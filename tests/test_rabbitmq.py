@@ -89,7 +89,7 @@ def test_a_server_is_run_as_its_image_wants_it() -> None:
     assert health is not None
     # The documented numbers, and what was missing: time for the start (OC-32).
     assert (health.interval, health.timeout, health.retries) == ("10s", "3s", 5)
-    assert health.start_period == "60s"
+    assert health.start_period == "120s"
     assert "rabbitmq_management,rabbitmq_prometheus" in workload.configs["enabled_plugins"]
 
 

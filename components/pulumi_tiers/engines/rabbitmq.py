@@ -158,7 +158,7 @@ class Rabbitmq(Engine):
                 interval="10s",
                 timeout="3s",
                 retries=5,
-                start_period="60s",
+                start_period="120s",
             ),
             resources=store.resources or self.resources,
             # It writes what isn't on the disk yet.

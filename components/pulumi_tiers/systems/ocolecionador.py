@@ -93,7 +93,7 @@ def _stores(production: bool) -> dict[str, Store]:
 
     # Documented for these three; SQL Server's and RabbitMQ's are their engines' own. OC-32: the
     # start period is ours.
-    asked = StoreHealth(interval="10s", timeout="3s", retries=5, start_period="60s")
+    asked = StoreHealth(interval="10s", timeout="3s", retries=5, start_period="120s")
 
     return {
         "sqlserver": Store(
