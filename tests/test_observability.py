@@ -187,6 +187,15 @@ def test_what_watches_keeps_no_secret_in_clear_and_no_right_that_it_does_not_nee
             assert secret not in shown, name
 
 
+def test_what_has_no_shell_is_asked_how_it_is_by_kubernetes_alone() -> None:
+    for target in (Target.DOCKER, Target.KUBERNETES):
+        made = observability_workloads(everything(), Observability(), target)
+        for name, workload in made.items():
+            assert workload.healthcheck, name
+            assert workload.healthcheck.path, name
+            assert workload.tells_health is (name not in {"nginx-exporter", "mongo-exporter"}), name
+
+
 def test_retention_leaves_room_on_the_volume() -> None:
     wanted = {"prometheus": {"retention_days": 30, "size": "20Gi"}}
     made = observability_workloads(everything(), observed(**wanted), Target.DOCKER)

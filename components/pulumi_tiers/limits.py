@@ -207,11 +207,11 @@ def _kubernetes(place: str, workload: Workload, target: Target) -> Iterator[Mist
             "Kubernetes asks for it on the first port, and there is no port",
             "add the port, or remove the path",
         )
-    if health and health.test[0] not in {"CMD", "CMD-SHELL"}:
+    if health and not health.path and health.test[0] not in {"CMD", "CMD-SHELL"}:
         yield Mistake(
             f"{place}.healthcheck.test",
             f"Kubernetes asks with a command, and '{health.test[0]}' begins none",
-            "begin the test with 'CMD' or 'CMD-SHELL', or remove the healthcheck",
+            "begin the test with 'CMD' or 'CMD-SHELL', give a path, or remove the healthcheck",
         )
     for path, options in workload.tmpfs.items():
         if not re.fullmatch(r"[1-9]\d*[bkmg]?", tmpfs_size(options), re.IGNORECASE):

@@ -58,8 +58,10 @@ class Exporter:
     #: Its arguments for one store, of whose connection it is given the key, and whether it is one
     #: with TLS: environment, secrets, files, command.
     arguments: Callable[[str, bool], dict[str, Any]] | None = None
-    #: Where it is healthy by itself, whatever its server does. None: its image has no shell.
-    health: str | None = "/"
+    #: Where it is healthy by itself, whatever its server does.
+    health: str = "/"
+    #: Without one, Docker can't ask; Kubernetes needs none.
+    shell: bool = True
     resources: Resources = _LITTLE
 
 
@@ -123,7 +125,7 @@ def _elasticsearch(name: str, tls: bool) -> dict[str, Any]:
 EXPORTERS: dict[str, Exporter] = {
     "postgres": Exporter("quay.io/prometheuscommunity/postgres-exporter:v0.17.1", 9187, _postgres),
     "redis": Exporter("oliver006/redis_exporter:v1.74.0-alpine", 9121, _redis),
-    "mongo": Exporter("percona/mongodb_exporter:0.47.0", 9216, _mongo, health=None),
+    "mongo": Exporter("percona/mongodb_exporter:0.47.0", 9216, _mongo, shell=False),
     "mssql": Exporter(
         "awaragi/prometheus-mssql-exporter:v1.3.0",
         4000,
@@ -134,7 +136,7 @@ EXPORTERS: dict[str, Exporter] = {
     "elasticsearch": Exporter(
         "quay.io/prometheuscommunity/elasticsearch-exporter:v1.9.0", 9114, _elasticsearch
     ),
-    "nginx": Exporter("nginx/nginx-prometheus-exporter:1.4.2", 9113, health=None),
+    "nginx": Exporter("nginx/nginx-prometheus-exporter:1.4.2", 9113, shell=False),
     "node": Exporter("quay.io/prometheus/node-exporter:v1.9.1", 9100),
     "blackbox": Exporter("prom/blackbox-exporter:v0.27.0", 9115, health="/-/healthy"),
 }
@@ -151,10 +153,11 @@ def job_name(workload: str) -> str:
     return workload.removesuffix("-exporter") or workload
 
 
-def health(port: int, path: str) -> Healthcheck:
+def health(port: int, path: str, *, shell: bool = True) -> Healthcheck:
     """With busybox' wget: these images have no other."""
+    wget = ["CMD", "wget", "-q", "-O", "/dev/null", f"http://127.0.0.1:{port}{path}"]
     return Healthcheck(
-        test=["CMD", "wget", "-q", "-O", "/dev/null", f"http://127.0.0.1:{port}{path}"],
+        test=wget if shell else ["NONE"],
         interval="5s",
         timeout="5s",
         retries=12,
@@ -209,7 +212,7 @@ def _workload(kind: str, job: str, observability: Observability, **arguments: An
         "image": observability.images.get(kind, exporter.image),
         "ports": [Port(target=exporter.port)],
         "metrics": Metrics(interval=observability.intervals.get(job)),
-        "healthcheck": health(exporter.port, exporter.health) if exporter.health else None,
+        "healthcheck": health(exporter.port, exporter.health, shell=exporter.shell),
         "user": _USER,
         "resources": exporter.resources,
         "unverified": True,
