@@ -6,6 +6,11 @@
 import pulumi
 import pulumi_docker as docker
 
+LOGS = {
+    "max-size": "10m",
+    "max-file": "3",
+    "labels": "tiers.stack,tiers.system,tiers.service",
+}
 LEVELS = (("a1", "a2", "a3"), ("b1", "b2"), ("c1", "c2"))
 
 config = pulumi.Config()
@@ -47,7 +52,7 @@ def container(name: str, before: list[docker.Container], first: bool) -> docker.
         stop_timeout=10,
         destroy_grace_seconds=10,
         log_driver="json-file",
-        log_opts={"max-size": "10m", "max-file": "3"},
+        log_opts=LOGS,
         attach=False,
         must_run=True,
         opts=pulumi.ResourceOptions(depends_on=before if gated else None),

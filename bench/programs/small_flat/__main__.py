@@ -4,6 +4,12 @@ import pulumi
 import pulumi_docker as docker
 import pulumi_random as random
 
+LOGS = {
+    "max-size": "10m",
+    "max-file": "3",
+    "labels": "tiers.stack,tiers.system,tiers.service",
+}
+
 
 def small(name: str) -> None:
     prefix = f"{pulumi.get_stack()}-{name}"
@@ -54,7 +60,7 @@ def small(name: str) -> None:
         stop_timeout=60,
         destroy_grace_seconds=60,
         log_driver="json-file",
-        log_opts={"max-size": "10m", "max-file": "3"},
+        log_opts=LOGS,
         attach=False,
         must_run=True,
     )
@@ -90,7 +96,7 @@ def small(name: str) -> None:
         stop_timeout=10,
         destroy_grace_seconds=10,
         log_driver="json-file",
-        log_opts={"max-size": "10m", "max-file": "3"},
+        log_opts=LOGS,
         attach=False,
         must_run=True,
         opts=pulumi.ResourceOptions(depends_on=[postgres]),
