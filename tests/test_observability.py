@@ -1,5 +1,6 @@
 """What watches a system: jobs, rules, channels; each alert fires and resolves."""
 
+import itertools
 import json
 import re
 import subprocess
@@ -17,12 +18,13 @@ from pulumi_tiers.engines import ENGINES
 from pulumi_tiers.model.base import seconds
 from pulumi_tiers.model.edge import Edge, Route, Tls, TlsMode, Upstream
 from pulumi_tiers.model.errors import mistakes_of
-from pulumi_tiers.model.observability import Family, Logs, Observability, Severity
+from pulumi_tiers.model.observability import Alerts, Family, Logs, Observability, Severity
 from pulumi_tiers.model.store import Store
 from pulumi_tiers.model.system import Environment, System, Target
 from pulumi_tiers.model.workload import Autoscale, Healthcheck, Metrics, Port, Workload
 from pulumi_tiers.observability import check_observability, observability_workloads, watched
 from pulumi_tiers.observability.alertmanager import IMAGE as ALERTMANAGER_IMAGE
+from pulumi_tiers.observability.alertmanager import configuration as channels_file
 from pulumi_tiers.observability.alerts import Alert
 from pulumi_tiers.observability.component import LogsArgs, ObservabilityArgs
 from pulumi_tiers.observability.component import Observability as WatchingComponent
@@ -553,7 +555,16 @@ def test_real_tools_take_the_files(tmp_path: Path) -> None:
     )
     assert re.search(r"SUCCESS: \d\d rules found", said), said
     assert "duplicate" not in said
-    tool(folder, ALERTMANAGER_IMAGE, "amtool", "check-config", "/run/configs/alertmanager.yml")
+    chosen = [
+        dict(some) for count in range(4) for some in itertools.combinations(CHANNELS.items(), count)
+    ]
+    for number, channels in enumerate(chosen):
+        text = channels_file(Alerts.model_validate(channels))
+        (folder / f"alertmanager-{number}.yml").write_text(text)
+    names = ("alertmanager", *(f"alertmanager-{number}" for number in range(len(chosen))))
+    paths = [f"/run/configs/{name}.yml" for name in names]
+    said = tool(folder, ALERTMANAGER_IMAGE, "amtool", "check-config", *paths)
+    assert said.count("SUCCESS") == 9, said
     tool(
         folder,
         EXPORTERS["blackbox"].image,
