@@ -93,6 +93,21 @@ def test_the_least_that_an_edge_is() -> None:
         ({"hsts": 60}, "hsts", "HSTS is for sites with TLS"),
         ({"tls": {"mode": "given"}}, "tls.certificate", "is missing"),
         ({"tls": {"mode": "digitalocean"}}, "tls.certificate_id", "is missing"),
+        (
+            {"tls": {"mode": "lets_encrypt", "email": "me"}},
+            "tls.email",
+            "is not an e-mail address",
+        ),
+        (
+            {"tls": {"mode": "lets_encrypt", "directory": "http://acme.test/x"}},
+            "tls.directory",
+            "is not the URL of an ACME directory",
+        ),
+        (
+            {"tls": {"mode": "digitalocean", "certificate_id": "a b"}},
+            "tls.certificate_id",
+            "is not the id of a certificate",
+        ),
         ({"tls": {"email": "me@example.com"}}, "tls.email", "says nothing where the mode is off"),
         ({"tls": {"mode": "lets_encrypt"}}, "server_names", "this edge has none"),
         (
