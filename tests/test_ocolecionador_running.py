@@ -228,14 +228,16 @@ def test_a_model_is_swapped_without_a_gap_and_a_damaged_one_is_not_taken(oc: Run
 
     with _asking(oc) as asked:
         _model(oc, "v2")
-        _soon(lambda: len(asked.answers) > 0 and asked.answers[-1].version == "v2")
-        time.sleep(3)
+        # Both, and for a while.
+        _soon(lambda: len(asked.of("v2")) == 2)
+        answered = len(asked.answers)
+        _soon(lambda: len(asked.answers) > answered + 20)
     assert asked.failed == []
     assert {answer.version for answer in asked.answers} == {"v1", "v2"}
     # From both, before and afterwards.
-    assert {item.served_by for item in asked.answers if item.version == "v1"} == set(before)
+    assert asked.of("v1") == set(before)
     after = _classifiers(oc)
-    assert {item.served_by for item in asked.answers if item.version == "v2"} == set(after)
+    assert asked.of("v2") == set(after)
     last_old = max(item.at for item in asked.answers if item.version == "v1")
     first_new = min(item.at for item in asked.answers if item.version == "v2")
     # One still has the old one while the other has the new one.
@@ -374,6 +376,10 @@ class Asking:
 
     answers: list[Asked] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
+
+    def of(self, version: str) -> set[str]:
+        """Who has answered with it."""
+        return {item.served_by for item in self.answers if item.version == version}
 
 
 @contextmanager
