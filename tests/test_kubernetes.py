@@ -275,7 +275,7 @@ def test_an_unverified_image_is_called_so(system: Objects) -> None:
     ],
 )
 def test_probes_ask_what_the_health_check_asks(health: Json, asks: Json) -> None:
-    numbers: Json = {"interval": "500ms", "timeout": "0s", "retries": 7, "start_period": "10s"}
+    numbers: Json = {"interval": "500ms", "timeout": "1ms", "retries": 7, "start_period": "10s"}
     described: Json = {**health, **numbers}
     ports: list[Json] = [{"target": 8080}, {"target": 9090}]
     objects = one({"healthcheck": described, "ports": ports})
