@@ -341,6 +341,24 @@ def test_who_reads_numbers_gets_no_database(tmp_path: Path) -> None:
     ]
 
 
+def test_two_copies_at_once_come_one_after_another(tmp_path: Path) -> None:
+    for place in ("opt/mssql-tools18/bin", "tmp", "run/secrets", "var/opt/mssql"):
+        (tmp_path / place).mkdir(parents=True)
+    (tmp_path / "run/secrets/password").write_text(EVIL)
+    log, copy = tmp_path / "log", tmp_path / "var/opt/mssql/tiers-Shop.bak"
+    tool = tmp_path / "opt/mssql-tools18/bin/sqlcmd"
+    tool.write_text(
+        f"#!/bin/bash\necho begin >>{log}\nsleep 0.3\necho whole >{copy}\necho end >>{log}\n"
+    )
+    tool.chmod(0o755)
+    *shell, script = MSSQL.backups(store(**SHOP))["Shop"].dump
+    script = re.sub("/(opt|tmp|run|var)/", lambda found: f"{tmp_path}{found[0]}", script)
+    running = [subprocess.Popen([*shell, script], stdout=subprocess.PIPE) for _ in range(2)]
+    assert [done.communicate(timeout=60)[0] for done in running] == [b"whole\n"] * 2
+    assert log.read_text().split() == ["begin", "end"] * 2
+    assert not copy.exists()
+
+
 def test_what_has_run_does_not_run_again(tmp_path: Path) -> None:
     done, asked = run_setup(store(**SHOP), tmp_path, ANSWER="1\\n")
     assert done.returncode == 0, done.stderr
