@@ -4,24 +4,29 @@ A key that is new has no row, and the test of all keys fails: it must be placed.
 then tried: two tiers that differ by that key alone are recorded on the target and compared.
 """
 
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 from typing import Any, cast, get_args
 
 import pulumi
 import pytest
 from pulumi_tiers.app_tier import AppTier
+from pulumi_tiers.checks import check_systems
 from pulumi_tiers.cluster import Cluster
 from pulumi_tiers.data_tier import DataTier
+from pulumi_tiers.limits import check_limits, workload_doubts
 from pulumi_tiers.model.base import Model
 from pulumi_tiers.model.errors import DescriptionError
 from pulumi_tiers.model.store import Store
-from pulumi_tiers.model.system import Target
+from pulumi_tiers.model.system import System, Target
 from pulumi_tiers.model.workload import Workload
 from pulumi_tiers.platforms.base import SiteRef
 from pulumi_tiers.render.recorder import Json, Recording, Resource, Secret, record
+from pulumi_tiers.settings import ONLY_FOR, Settings, read_settings, settings_doubts
 from pulumi_tiers.site import Site, SiteSpec
 
 DONE, REFUSED, TOLD = "done", "refused", "told"
@@ -105,7 +110,9 @@ SERVICE: dict[str, Row] = {
     # A stack sets them: `tiers:variables`, `tiers:secrets`.
     "optional_environment": all_alike({"optional_environment": ["A"]}, what=SAME),
     "optional_secrets": all_alike({"optional_secrets": ["A"]}, what=SAME),
-    "required_secrets": all_alike({"required_secrets": ["A"]}, what=REFUSED),
+    "required_secrets": all_alike(
+        {"secrets": {"A": "b"}, "required_secrets": ["A"]}, {"secrets": {"A": "b"}}, what=SAME
+    ),
     "configs": all_alike({"configs": {"a": "b"}}),
     "secret_files": all_alike({"secret_files": {"a": "b"}}),
     "reloads": all_alike({"configs": {"a": "b"}, "reloads": True}, {"configs": {"a": "b"}}),
@@ -266,7 +273,8 @@ _IN_CLUSTER = {**POSTGRES, "managed": {"enabled": False}}
 
 STORE: dict[str, Row] = {
     "engine": all_alike(POSTGRES, MINIO),
-    "image": Row(DONE, DONE, NOTHING, *of(POSTGRES, image="postgres:16.1")),
+    # The cloud takes the version of its tag.
+    "image": all_alike(*of(POSTGRES, image="postgres:16.1")),
     "admin": Row(DONE, DONE, NOTHING, *of(POSTGRES, admin="boss")),
     "databases.name": all_alike(*databases(name="other")),
     "databases.owner": all_alike(*databases(owner="seller")),
@@ -275,6 +283,7 @@ STORE: dict[str, Row] = {
     "buckets.name": all_alike(*bucket(name="others")),
     "buckets.owner": all_alike(*bucket(owner="seller")),
     "buckets.versioning": all_alike(*bucket(versioning=True)),
+    "buckets.profiles": all_alike(*bucket(profiles=["x"]), what=SAME),
     "vhosts.name": all_alike(*of(RABBITMQ, vhosts=[{"name": "/shop"}])),
     "vhosts.owner": all_alike(*of(RABBITMQ, vhosts=[{"name": "/", "owner": "seller"}])),
     "vhosts.users.name": all_alike(*guest(name="other")),
@@ -351,11 +360,24 @@ STORE: dict[str, Row] = {
     "resources.cpus": Row(DONE, DONE, NOTHING, *of(POSTGRES, resources={"cpus": 0.4})),
     "resources.memory": Row(DONE, DONE, NOTHING, *of(POSTGRES, resources={"memory": "600m"})),
     "resources.reserved_cpus": Row(
-        NOTHING, DONE, NOTHING, *of(POSTGRES, resources={"reserved_cpus": 0.2})
+        NOTHING,
+        DONE,
+        NOTHING,
+        {**POSTGRES, "resources": {"memory": "600m", "reserved_cpus": 0.2}},
+        {**POSTGRES, "resources": {"memory": "600m"}},
     ),
     "resources.reserved_memory": Row(
         DONE, DONE, NOTHING, *of(POSTGRES, resources={"reserved_memory": "64m"})
     ),
+    **{
+        f"healthcheck.{key}": Row(DONE, DONE, NOTHING, *of(POSTGRES, healthcheck={key: value}))
+        for key, value in {
+            "interval": "7s",
+            "timeout": "7s",
+            "retries": 7,
+            "start_period": "7s",
+        }.items()
+    },
     "managed.enabled": Row(NOTHING, NOTHING, DONE, _IN_CLUSTER, POSTGRES),
     "managed.name": Row(NOTHING, NOTHING, DONE, *of(POSTGRES, managed={"name": "own"})),
     "managed.size": Row(NOTHING, NOTHING, DONE, *of(POSTGRES, managed=BIG)),
@@ -378,6 +400,9 @@ SITE: dict[str, Row] = {
     "environment": in_clusters({"environment": "staging"}),
     "labels": all_alike({"labels": {"team": "a"}}),
     "documented_names": on_docker({"documented_names": True}),
+    "container_prefix": on_docker(
+        {"documented_names": True, "container_prefix": "shop-"}, {"documented_names": True}
+    ),
     "networks.subnet": on_docker(
         {"networks": {"a": {"subnet": "172.31.0.0/24"}}}, {"networks": {"a": {}}}
     ),
@@ -449,23 +474,26 @@ class Tried:
 
     recording: Recording
     refused: dict[str, str]
+    #: By the row's number, that of what it is compared with.
+    bases: list[int]
 
     def outcome(self, number: int) -> str:
         if why := self.refused.get(f"with{number}"):
             return f"{REFUSED}: {why}"
         if any(re.search(rf"unit{number}\b", text) for text in self.recording.warnings):
             return TOLD
-        changed = self._made("with", number) != self._made("base", number)
+        changed = self._made(f"with{number}") != self._made(f"base{self.bases[number]}")
         return DONE if changed else SAME
 
-    def _made(self, side: str, number: int) -> list[Json]:
+    def _made(self, name: str) -> list[Json]:
         """What the tier has made, by the names that it has on both sides."""
-        name = f"{side}{number}"
 
         def same(value: Json) -> Json:
             match value:
                 case str():
-                    return re.sub(rf"{name}(?!\d)", "it", value, flags=re.IGNORECASE)
+                    # Digits of a hash over values that hold the tier's name.
+                    value = re.sub(r"(?<![0-9a-f])[0-9a-f]{10}$", "digits", value)
+                    return re.sub(rf"({name}|unit\d+)(?!\d)", "it", value, flags=re.IGNORECASE)
                 case Secret():
                     return ("secret", same(value.value))
                 case Mapping():
@@ -480,13 +508,10 @@ class Tried:
             return [same(item.type), same(item.name), same(dict(item.inputs)), options]
 
         urns = re.compile(rf"\b{name}\b")
-        outputs = [
-            same(outputs)
-            for urn, outputs in self.recording.component_outputs.items()
-            if urns.search(urn)
-        ]
+        found = self.recording.component_outputs.items()
+        urls = [same(outputs.get("urls")) for urn, outputs in found if urns.search(urn)]
         made = [described(item) for item in self.recording.resources if urns.search(item.urn)]
-        return sorted([*made, *outputs], key=repr)
+        return sorted([*made, *urls], key=repr)
 
 
 Make = Callable[[str, int, WHERE, SiteRef, pulumi.ResourceOptions | None], None]
@@ -494,6 +519,8 @@ Make = Callable[[str, int, WHERE, SiteRef, pulumi.ResourceOptions | None], None]
 
 def tried(target: Target, rows: Mapping[str, Row], make: Make) -> Tried:
     refused: dict[str, str] = {}
+    bases = [json.dumps(row.without, sort_keys=True) for row in rows.values()]
+    different = list(dict.fromkeys(bases))
 
     def program() -> None:
         options, place = None, cast("WHERE", {"target": target})
@@ -507,14 +534,19 @@ def tried(target: Target, rows: Mapping[str, Row], make: Make) -> Tried:
             networks: WHERE = {"front": {}, "back": {"subnet": "172.30.0.0/24"}}
             given = cast("Any", {**place, "networks": networks, "collectors": True})
             site = Site("shop", given, options).ref
-        for number, row in enumerate(rows.values()):
-            for side, keys in (("base", row.without), ("with", row.keys)):
-                try:
-                    make(f"{side}{number}", number, keys, site, options)
-                except DescriptionError as error:
-                    refused[f"{side}{number}"] = str(error)
+        # What they are compared with bears numbers that no row has.
+        every = [
+            (f"base{it}", len(rows) + it, json.loads(keys)) for it, keys in enumerate(different)
+        ]
+        every += [(f"with{it}", it, row.keys) for it, row in enumerate(rows.values())]
+        for name, number, keys in every:
+            try:
+                make(name, number, keys, site, options)
+            except DescriptionError as error:
+                refused[name] = str(error)
 
-    return Tried(record(program, project="shop", stack="dev", config={}), refused)
+    recording = record(program, project="shop", stack="dev", config={})
+    return Tried(recording, refused, [different.index(base) for base in bases])
 
 
 def make_service(
@@ -573,7 +605,7 @@ def check(table: str, key: str, target: Target) -> None:
     found = outcomes(table, target)[key]
     if said == REFUSED:
         assert found.startswith(REFUSED), found
-        assert key.rpartition(".")[2] in found
+        assert any(word in found for word in key.split(".")), found
     else:
         assert found == (SAME if said == NOTHING else said)
 
@@ -591,3 +623,88 @@ def test_what_a_key_of_a_store_does(key: str, target: Target) -> None:
 @pytest.mark.parametrize(("key", "target"), SITES)
 def test_what_a_key_of_a_site_does(key: str, target: Target) -> None:
     check("site", key, target)
+
+
+# --- beside the table -----------------------------------------------------------------------------
+
+
+def places(target: Target, **keys: Any) -> list[str]:
+    workload = Workload.model_validate({"image": "api:1", **keys})
+    return [mistake.place for mistake in check_limits("api", workload, target)]
+
+
+@pytest.mark.parametrize("target", Target)
+@pytest.mark.parametrize("key", ["job", "stateful", "autoscale", "gpu", "replicas"])
+def test_a_collector_is_the_same_everywhere(target: Target, key: str) -> None:
+    values: WHERE = {"autoscale": {"max": 2}, "gpu": {}, "replicas": 2}
+    given = values.get(key, True)
+    assert f"api.{key}" in places(target, per_node=True, **{key: given})
+
+
+def test_what_runs_to_its_end_is_not_started_again() -> None:
+    for target in Target:
+        assert places(target, job=True, restart="always") == ["api.restart"]
+        assert places(target, on_demand=True, restart="on-failure") == ["api.restart"]
+        assert places(target, job=True, restart="no") == []
+    assert places(Target.DOCKER, job=True, restart="on-failure") == ["api.restart"]
+    assert places(Target.KUBERNETES, job=True, restart="on-failure") == []
+
+
+def test_a_certificate_of_the_load_balancer_is_for_its_port_443() -> None:
+    given: WHERE = {"load_balancer": {"certificate": "abc"}}
+    assert places(Target.DIGITALOCEAN, **PUBLIC, **given) == ["api.load_balancer.certificate"]
+    assert places(Target.DIGITALOCEAN, **ENCRYPTED, **given) == []
+
+
+def test_a_health_check_that_nobody_asks_for_is_told() -> None:
+    job = Workload.model_validate({"image": "api:1", "job": True, **health()})
+    [told] = workload_doubts("api", job, Target.KUBERNETES)
+    assert "the health of what runs to its end" in told
+    assert list(workload_doubts("api", job, Target.DOCKER)) == []
+
+
+def test_a_volume_that_nobody_makes_is_refused() -> None:
+    def mistakes(target: Target, **made: Any) -> list[str]:
+        user: WHERE = {"image": "b:1", **volume(name="shared", external=True)}
+        services = {"one": {"image": "a:1", **made}, "two": user}
+        described = {"name": "shop", "title": "Shop", "environment": "development"}
+        system = System.model_validate({**described, "services": services})
+        return [str(mistake) for mistake in check_systems([system], target)]
+
+    [found] = mistakes(Target.DOCKER)
+    assert found.startswith("shop: services.two.volumes[0].external: nothing of this system makes")
+    [found] = mistakes(Target.DOCKER, **volume(name="share"))
+    assert "did you mean 'share'?" in found
+    assert mistakes(Target.DOCKER, **volume(name="shared")) == []
+
+
+def test_what_a_stack_says_for_another_target_is_told() -> None:
+    def told(target: str, **keys: Json) -> list[str]:
+        config = {"tiers:target": target, **{f"tiers:{key}": it for key, it in keys.items()}}
+        return list(settings_doubts(read_settings(config)))
+
+    ours = {"port_offset": 5, "publish": "edges"}
+    assert told("docker", **ours) == []
+    assert told("kubernetes", **ours) == [
+        f"tiers:{key}: it does nothing on kubernetes, it is for docker" for key in sorted(ours)
+    ]
+    [balancers] = told("docker", load_balancers={"await": False})
+    assert balancers.endswith("it is for kubernetes and digitalocean")
+    assert told("kubernetes", load_balancers={"await": False}) == []
+    assert told("kubernetes", port_offset=0) == []
+    text = (Path(__file__).parents[1] / "docs" / "targets.md").read_text(encoding="utf-8")
+    for key in frozenset[str]().union(*ONLY_FOR.values()):
+        assert key in Settings.model_fields
+        assert f"`tiers:{key}`" in text
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_what_does_nothing_by_its_nature_is_said_in_the_page(table: str) -> None:
+    rows, _ = TABLES[table]
+    text = (Path(__file__).parents[1] / "docs" / "targets.md").read_text(encoding="utf-8")
+    [section] = re.findall(r"does nothing there:\n(.*?)\nWhat somebody", text, re.DOTALL)
+    silent = [key for key, row in rows.items() if NOTHING in {row.on(it) for it in Target}]
+    for key in silent:
+        whole, _, last = key.partition(".")
+        words = {key, whole, last.rpartition(".")[2]} - {""}
+        assert any(f"`{word}`" in section for word in words), key
