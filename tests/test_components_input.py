@@ -9,6 +9,7 @@ import pulumi
 import pulumi_kubernetes as kubernetes
 import pytest
 from pulumi_tiers import AppTier, Cluster, DataTier, EdgeProxy, MLTier, Site, Target
+from pulumi_tiers.cli.project import Project
 from pulumi_tiers.component import RefusedError, validated
 from pulumi_tiers.data_tier import DataTierSpec
 from pulumi_tiers.model.errors import DescriptionError, Mistake
@@ -373,6 +374,11 @@ def project(tmp_path: Path) -> Path:
     (tmp_path / "Pulumi.yaml").write_text("name: own\nruntime: python\n")
     (tmp_path / "__main__.py").write_text("")
     return tmp_path
+
+
+def test_a_key_without_a_namespace_is_the_projects(project: Path) -> None:
+    (project / "Pulumi.dev.yaml").write_text("config: {a: 1, other:b: 2}\n")
+    assert Project.find(project).config("dev") == {"own:a": 1, "other:b": 2}
 
 
 @pytest.mark.parametrize(

@@ -90,16 +90,18 @@ class Project:
         Encrypted values become named placeholders: nothing can decrypt them here.
         """
         own = self.stack_file(stack).get("config") or {}
-        return {
-            **self.defaults,
-            **{key: _without_ciphers(value, key) for key, value in own.items()},
-        }
+        found = dict(self.defaults)
+        for key, value in own.items():
+            # A key without a namespace is the project's own.
+            full = key if ":" in key else f"{self.name}:{key}"
+            found[full] = _without_ciphers(value, full)
+        return found
 
     def encrypted(self, stack: str) -> dict[str, str]:
         """The encrypted values of the stack's file: variable in rendered files -> their place."""
         found: dict[str, str] = {}
-        for key, value in (self.stack_file(stack).get("config") or {}).items():
-            for kind, name in placeholders(_without_ciphers(value, key)):
+        for key, value in self.config(stack).items():
+            for kind, name in placeholders(value):
                 assert kind == "secret"
                 found[name] = key
         return found
