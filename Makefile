@@ -2,7 +2,7 @@
 STACK ?= dev
 TIERS := .venv/bin/tiers
 # Files of tests at a time: most tests wait, and some measure.
-JOBS ?= 2
+JOBS ?= 3
 PYTEST := .venv/bin/python -m pytest -n $(JOBS)
 # A shell that forbids it would have every command compile the library again.
 unexport PYTHONDONTWRITEBYTECODE

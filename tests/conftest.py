@@ -1,6 +1,6 @@
 """Levels of tests: each runs wherever what it needs is here; the run ends with a table.
 
-`pytest -n 2` runs two files at a time.
+`pytest -n 3` runs three files at a time.
 """
 
 import re
@@ -38,6 +38,7 @@ def _missing(level: str) -> str:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     reasons = {level: _missing(level) for level in LEVELS}
+    slow: Counter[str] = Counter()
     for item in items:
         for level in LEVELS:
             if item.get_closest_marker(level) and reasons[level]:
@@ -45,10 +46,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         # A test with several marks counts for the one that asks for most.
         marks = [level for level in LEVELS if item.get_closest_marker(level)]
         item.user_properties.append(("level", marks[-1] if marks else "plain"))
+        # One that needs Docker, the engine and time takes longer than one that needs Docker.
+        slow[_part(item.nodeid)] += len(marks)
     # What takes long begins first: of several processes, none is left alone with it at the end.
-    slow = Counter(
-        _part(item.nodeid) for item in items if dict(item.user_properties)["level"] != "plain"
-    )
     items.sort(key=lambda item: (-slow[_part(item.nodeid)], _part(item.nodeid)))
 
 
