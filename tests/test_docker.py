@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from sandbox import APP, Sandbox
+from sandbox import APP, TIERS, Sandbox
 
 pytestmark = pytest.mark.docker
 COMPOSE = ("--runner", "compose")
@@ -318,6 +318,30 @@ def test_scaling_and_one_off_containers_touch_nothing_else(sandbox: Sandbox) -> 
     status = sandbox.tiers("status")
     assert len([row for row in status.stdout.splitlines() if APP in row]) == 2
     assert f"made by tiers run: {found['Name'][1:]} (running)" in status.stderr
+
+    # Two at a time; Ctrl-C ends its own alone.
+    other = sandbox.start("run", "encontros-tech", "sleep", "100")
+    while len(sandbox.docker(*one_off).split()) < 2:
+        assert other.poll() is None, other.communicate()
+    os.killpg(other.pid, signal.SIGINT)
+    said, _ = other.communicate(timeout=60)
+    assert other.returncode == 130, said
+    assert said.strip().endswith(": interrupted, and removed")
+    assert sandbox.docker(*one_off) == container
+    # On a terminal it is one in the container, too.
+    keyboard, screen = os.openpty()
+    typed = subprocess.Popen(
+        [TIERS, "run", "encontros-tech", "sh"],
+        cwd=sandbox.root,
+        env={**os.environ, "TIERS_STACK": sandbox.stack},
+        stdin=screen,
+        stdout=screen,
+        stderr=screen,
+    )
+    os.close(screen)
+    os.write(keyboard, b"test -t 0 && test -t 1 && exit 9\n")
+    assert typed.wait(60) == 9
+    os.close(keyboard)
 
     sandbox.tiers("scale", "encontros-tech=1")
     assert sandbox.ids() == before | {found["Id"]}

@@ -174,6 +174,32 @@ class Running:
             until.set()
             thread.join(60)
 
+    def finished(self, text: str) -> set[str]:
+        """Ids of NutriFitCoach's jobs with that text that have a result."""
+        told = self.sandbox.tiers(
+            *("exec", "postgres", "--", "psql", "-U", "postgres", "-tA", "nutrifitcoach", "-c"),
+            f"select id from jobs where finished_at is not null and text = '{text}'",
+        )
+        return set(told.stdout.split())
+
+    @contextmanager
+    def busy(self) -> Iterator[list[str]]:
+        """Jobs that are put in meanwhile, a second each."""
+        until = threading.Event()
+        jobs: list[str] = []
+
+        def put() -> None:
+            while not until.wait(1):
+                jobs.append(self.job("meanwhile", seconds=1))
+
+        thread = threading.Thread(target=put)
+        thread.start()
+        try:
+            yield jobs
+        finally:
+            until.set()
+            thread.join(60)
+
     def up(self) -> None:
         """With the engine where there is one."""
         self.sandbox.tiers("up")
@@ -372,21 +398,41 @@ def test_a_changed_limit_is_reloaded_and_nothing_else_is_touched(nfc: Running) -
 
 
 @pytest.mark.engine
-def test_scaling_touches_the_workers_alone(nfc: Running) -> None:
+def test_scaling_touches_the_workers_alone_and_loses_no_job(nfc: Running) -> None:
     before = nfc.containers()
-    for count in (4, 2):
-        nfc.sandbox.configure(**{"tiers:replicas": {"nutrifitcoach/worker": count}})
-        nfc.up()
+    jobs: list[str] = []
+    for count in (1, 4, 2):
+        with nfc.busy() as put_in:
+            nfc.sandbox.tiers("scale", f"worker={count}")
+        jobs += put_in
         after = nfc.containers()
         others = {name: id_ for name, id_ in after.items() if "-worker" not in name}
         assert others == {name: id_ for name, id_ in before.items() if "-worker" not in name}
-        workers = {f"worker-{number}" for number in range(2, count + 1)} | {"worker"}
-        assert set(_workers(nfc)) == workers
-        kept = {name for name, id_ in after.items() if before.get(name) == id_}
-        assert {nfc.name("worker"), nfc.name("worker-2")} <= kept
+        assert len(_workers(nfc)) == count
+        # Those that stay are the same ones.
+        workers = {name: id_ for name, id_ in after.items() if "-worker" in name}
+        kept = {name: id_ for name, id_ in before.items() if name in workers}
+        assert kept.items() <= workers.items()
+        before = after
     assert "nothing to change" in nfc.sandbox.tiers("up").stderr
-    done = nfc.wait_for(nfc.job("two are enough"))
-    assert done["state"] == "done"
+    assert len(jobs) > 5
+    # How often each was begun, the next test looks at: here, a busy machine is slower than `LOST`.
+    deadline = time.monotonic() + 60
+    while (done := nfc.finished("meanwhile")) != set(jobs):
+        assert time.monotonic() < deadline, set(jobs) - done
+        time.sleep(1)
+
+
+def test_a_worker_that_is_told_to_end_finishes_its_job(nfc: Running) -> None:
+    job = nfc.job("nearly done", seconds=4)
+    worker = nfc.wait_for(job, "running")["worker"]
+    names = {nfc.inspect(name)["Config"]["Hostname"]: name for name in _workers(nfc)}
+    # As the engine, Compose, `tiers down` and a new image do it: with the container's own grace.
+    nfc.sandbox.docker("stop", nfc.name(names[worker]))
+    done = nfc.wait_for(job, seconds=0)
+    assert (done["worker"], done["attempts"]) == (worker, 1)
+    assert nfc.inspect(names[worker])["State"]["ExitCode"] == 0
+    nfc.sandbox.docker("start", nfc.name(names[worker]))
 
 
 def test_what_was_kept_survives_a_killed_redis_and_a_killed_postgres(nfc: Running) -> None:
