@@ -171,6 +171,7 @@ class Stack:
         copy = {**declared, "main": main, "runtime": runtime}
         write_private(self.folder / "Pulumi.yaml", _text(copy))
         self._configure(overrides)
+        self._drop_half_written()
         options = automation.LocalWorkspaceOptions(
             env_vars=self.environment(), pulumi_command=self.engine.command
         )
@@ -180,6 +181,13 @@ class Stack:
             )
         except errors.CommandError as error:
             raise Stop(f"the engine can't open stack {self.name}: {_last_line(error)}") from None
+
+    def _drop_half_written(self) -> None:
+        # Beside each file of its state the engine keeps what kind of file it is, written later.
+        # A run that was killed in between leaves that empty, and the engine stops at it.
+        for path in (self.project.root / ".tiers" / "state").rglob(f"{self.name}.json*.attrs"):
+            if not path.stat().st_size:
+                path.unlink()
 
     def _configure(self, overrides: Mapping[str, Json]) -> None:
         kept = _yaml(self.config_file)
