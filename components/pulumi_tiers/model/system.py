@@ -84,3 +84,13 @@ class System(Model):
     def workloads(self) -> dict[str, Workload]:
         """All services, and what watches them."""
         return {**self.services, **self.ml, **self.watchers}
+
+    @property
+    def public_addresses(self) -> dict[str, Edge]:
+        """The references to what clients call an edge, or a store that an edge leads to."""
+        found = {f"${{{name}.url}}": edge for name, edge in self.edges.items()}
+        for edge in self.edges.values():
+            for upstream in edge.upstreams.values():
+                if upstream.endpoint in self.stores:
+                    found[f"${{{upstream.endpoint}.public}}"] = edge
+        return found
