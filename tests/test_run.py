@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import yaml
 from cluster import Cluster, new_namespace
 from pulumi_tiers.cli.console import Stop
+from pulumi_tiers.cli.lookup import in_one_word, lookup
 from pulumi_tiers.cli.pods import Place, exit_code, find, job_like, policy_like
 from pulumi_tiers.cli.project import Project
 from pulumi_tiers.render.kubernetes import to_yaml
@@ -72,13 +74,31 @@ def model(recording: Recording, kind: str, service: str) -> dict[str, Any]:
 
 def test_a_service_has_one_place(project: Project) -> None:
     recording = project.record("dev")
-    assert find(recording, "dev", "worker") == PLACE
-    assert find(recording, "dev", "shop/worker") == PLACE
+    assert find(recording, "dev", "worker") == (PLACE, ())
+    assert find(recording, "dev", "shop/worker") == (PLACE, ())
+    assert find(recording, "dev", "shop", ["worker", "ls", "-l"]) == (PLACE, ["ls", "-l"])
     assert PLACE.selector == "tiers.stack=dev,tiers.system=shop,tiers.service=worker"
-    assert find(recording, "dev", "postgres").service == "postgres"
+    assert find(recording, "dev", "postgres")[0].service == "postgres"
     for word, near in (("wroker", "worker"), ("shop/wroker", "shop/worker")):
         with pytest.raises(Stop, match=f"there is no service '{word}': did you mean '{near}'"):
             find(recording, "dev", word)
+
+
+def test_a_service_may_repeat_its_systems_name() -> None:
+    known = {("shop", "shoptraining"), ("shop", "shop"), ("school", "schooltraining")}
+    known |= {("school", "mail"), ("shop", "mail")}
+    assert lookup("shoptraining", known) == lookup("shop/training", known)
+    assert in_one_word("school", ["training", "--quick"], known) == ("school/training", ["--quick"])
+    # A service of that name is meant itself, and what follows is its command.
+    assert in_one_word("shop", ["training"], known) == ("shop", ["training"])
+    assert lookup("shop", known) == ("shop", "shop")
+    for asked, said in (
+        ("mail", "'mail' stands in several systems; write one of school/mail, shop/mail"),
+        ("training", "there is no service 'training'"),
+        ("shop/", "there is no service 'shop/'"),
+    ):
+        with pytest.raises(Stop, match=re.escape(said)):
+            lookup(asked, known)
 
 
 def test_the_job_is_like_the_service_but_nobody_speaks_to_it(project: Project) -> None:

@@ -26,6 +26,7 @@ from pulumi_tiers.cli.console import (
     err,
     out,
 )
+from pulumi_tiers.cli.lookup import in_one_word, lookup
 from pulumi_tiers.cli.runner import Runner
 from pulumi_tiers.model.errors import DescriptionError
 
@@ -200,7 +201,9 @@ def exec_(
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 @_for_people
 def run(
-    service: Annotated[str, typer.Argument(help="SERVICE or SYSTEM/SERVICE.")],
+    service: Annotated[
+        str, typer.Argument(help="SERVICE, SYSTEM/SERVICE, or SYSTEM and SERVICE as two words.")
+    ],
     command: Annotated[
         list[str] | None,
         typer.Argument(help="The command and its arguments. Default: the service's own."),
@@ -216,7 +219,9 @@ def run(
     if target == Target.DOCKER:
         from pulumi_tiers.cli import one_off
 
-        code = one_off.run(_one(stack, service), command or [])
+        _refuse_empty(service)
+        service, rest = in_one_word(service, command or [], _known(_containers(stack)))
+        code = one_off.run(_one(stack, service), rest)
     else:
         from pulumi_tiers.cli import pods
 
@@ -494,37 +499,36 @@ def _nothing(stack: str) -> str:
 
 def _chosen(stack: str, service: str) -> list[docker.Container]:
     """The containers of a service. Raises Stop where there are none."""
-    from pulumi_tiers.model.errors import nearest
+    containers = _containers(stack)
+    named = [item for item in containers if service in ("", item.name)]
+    if named:
+        return named
+    meant = lookup(service, _known(containers))
+    return [item for item in containers if (item.system, item.service) == meant]
 
+
+def _one(stack: str, service: str) -> docker.Container:
+    """The first container of a service. Raises Stop."""
+    _refuse_empty(service)
+    return _chosen(stack, service)[0]
+
+
+def _refuse_empty(service: str) -> None:
+    """Where a variable of a shell was empty, nobody means every service."""
+    if not service:
+        raise Stop("the service is an empty text: name one", EXIT_INPUT)
+
+
+def _containers(stack: str) -> list[docker.Container]:
     _require_daemon()
     containers = docker.containers(stack)
     if not containers:
         raise Stop(_nothing(stack))
-    chosen = [
-        container
-        for container in containers
-        if service
-        in ("", container.service, f"{container.system}/{container.service}", container.name)
-    ]
-    systems = {container.system for container in chosen}
-    if not chosen:
-        known = {
-            f"{container.system}/{container.service}" if "/" in service else container.service
-            for container in containers
-            if container.telling
-        }
-        raise Stop(f"there is no service '{service}': {nearest(service, known)}", EXIT_INPUT)
-    if service and len(systems) > 1:
-        names = ", ".join(f"{system}/{service}" for system in sorted(systems))
-        raise Stop(f"'{service}' stands in several systems; write one of {names}", EXIT_INPUT)
-    return chosen
+    return containers
 
 
-def _one(stack: str, service: str) -> docker.Container:
-    """The first container of a service. Raises Stop, also where a variable of a shell was empty."""
-    if not service:
-        raise Stop("the service is an empty text: name one", EXIT_INPUT)
-    return _chosen(stack, service)[0]
+def _known(containers: list[docker.Container]) -> set[tuple[str, str]]:
+    return {(container.system, container.service) for container in containers}
 
 
 def _names(containers: list[docker.Container]) -> str:

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from pulumi_tiers.cli.console import EXIT_INPUT, EXIT_MISSING, Steps, Stop
+from pulumi_tiers.cli.lookup import in_one_word, lookup
 from pulumi_tiers.cli.project import Project
-from pulumi_tiers.model.errors import nearest
 from pulumi_tiers.platforms.labels import (
     LABEL_ONE_OFF,
     LABEL_SERVICE,
@@ -63,14 +63,14 @@ class Place:
 
 def run(project: Project, stack: str, service: str, command: Sequence[str], steps: Steps) -> int:
     """Runs a command, or the service's own, and shows its log. Its exit code."""
-    place = find(project.record(stack), stack, service)
+    place, command = find(project.record(stack), stack, service, command)
     with _kubectl(project.config(stack), place.namespace) as kubectl:
         model, policy = _live(kubectl, place)
         on_demand = model["kind"] == "CronJob"
         job = job_from(model, place, command) if on_demand else job_like(model, place, command)
         name = str(job["metadata"]["name"])
         if not on_demand and (claims := _claims(model)):
-            steps.say(f"empty here, because they belong to the pods of {service}: {claims}")
+            steps.say(f"empty here, because they belong to the pods of {place.service}: {claims}")
         made = kubectl.create(job)
         try:
             # The pods of a template are those that its policy is for.
@@ -87,29 +87,21 @@ def run(project: Project, stack: str, service: str, command: Sequence[str], step
             raise
 
 
-def find(recording: Recording, stack: str, service: str) -> Place:
-    """The service's place, as the program describes it. Raises Stop."""
-    known: list[Place] = []
+def find(
+    recording: Recording, stack: str, asked: str, command: Sequence[str] = ()
+) -> tuple[Place, Sequence[str]]:
+    """The service's place, as the program describes it, and the command. Raises Stop."""
+    known: dict[tuple[str, str], Place] = {}
     for resource in recording.resources:
         if resource.type in _WORKLOADS:
             metadata = bare(resource.inputs.get("metadata") or {})
             labels = metadata.get("labels") or {}
             if LABEL_SERVICE not in labels:  # the program's own
                 continue
-            known.append(
-                Place(stack, labels[LABEL_SYSTEM], labels[LABEL_SERVICE], metadata["namespace"])
-            )
-    chosen = [item for item in known if service in (item.service, f"{item.system}/{item.service}")]
-    if not chosen:
-        whole = "/" in service
-        told = nearest(
-            service, {f"{item.system}/{item.service}" if whole else item.service for item in known}
-        )
-        raise Stop(f"there is no service '{service}': {told}", EXIT_INPUT)
-    if len(chosen) > 1:
-        names = ", ".join(f"{item.system}/{item.service}" for item in chosen)
-        raise Stop(f"'{service}' stands in several systems; write one of {names}", EXIT_INPUT)
-    return chosen[0]
+            system, service = labels[LABEL_SYSTEM], labels[LABEL_SERVICE]
+            known[system, service] = Place(stack, system, service, metadata["namespace"])
+    asked, command = in_one_word(asked, command, known)
+    return known[lookup(asked, known)], command
 
 
 # --- kubectl --------------------------------------------------------------------------------------
