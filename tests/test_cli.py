@@ -334,6 +334,34 @@ def test_helpers_are_shown_only_where_they_failed(monkeypatch: pytest.MonkeyPatc
     assert a_container("nginx-files", part_of="nginx", job=True, health="").telling
 
 
+def test_several_logs_are_followed_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With every line said whose it is, and bytes that are no text."""
+    client = tmp_path / "docker"
+    client.write_text('#!/bin/sh\nfor last; do :; done\nprintf "%s $last\\n\\377\\n" "$*"\n')
+    client.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    here = [a_container("web"), a_container("worker")]
+
+    def containers(_stack: str) -> list[Container]:
+        return here
+
+    monkeypatch.setattr("pulumi_tiers.cli.docker.server_version", lambda: "1")
+    monkeypatch.setattr("pulumi_tiers.cli.docker.containers", containers)
+
+    lines = tiers("logs", "--follow", "--tail", "2").stdout.splitlines()
+    assert sorted(lines) == [
+        "dev-shop-web | logs --follow --tail 2 web web",
+        "dev-shop-web | \N{REPLACEMENT CHARACTER}",
+        "dev-shop-worker | logs --follow --tail 2 worker worker",
+        "dev-shop-worker | \N{REPLACEMENT CHARACTER}",
+    ]
+
+    client.write_text("#!/bin/sh\nexit 3\n")
+    tiers("logs", "--follow", code=3)
+
+
 @pytest.mark.parametrize("command", ["run", "exec"])
 def test_a_service_whose_name_is_empty_is_not_any_service(command: str) -> None:
     """As in ``tiers run "$UNSET" -- rm -r /data``."""

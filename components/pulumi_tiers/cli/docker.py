@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BufferedReader, RawIOBase
 from pathlib import Path
@@ -387,12 +387,48 @@ def run_again(container: Container) -> None:
 
 def last_lines(container: Container, count: int) -> list[str]:
     """The end of a container's log."""
-    # Both streams in one, in the order of their lines.
-    command = ["docker", "logs", "--tail", str(count), container.id]
-    log = subprocess.run(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    log = _log(container, "--tail", str(count))
+    return log.communicate()[0].splitlines()
+
+
+def follow(containers: Sequence[Container], count: int, tell: Callable[[str], None]) -> int:
+    """Tells the last lines of several logs, and what comes, each with its container's name.
+
+    Until all of them have ended. What Docker's client ended with, the worst of all.
+    """
+
+    def read(container: Container, lines: Iterable[str]) -> None:
+        for line in lines:
+            tell(f"{container.name} | {line.rstrip()}")
+
+    logs = [
+        (container, _log(container, "--follow", "--tail", str(count))) for container in containers
+    ]
+    readers = [
+        threading.Thread(target=read, args=(container, log.stdout), daemon=True)
+        for container, log in logs
+    ]
+    try:
+        for reader in readers:
+            reader.start()
+        for reader in readers:
+            reader.join()
+    finally:
+        for _, log in logs:
+            log.terminate()
+    return max(log.wait() for _, log in logs)
+
+
+def _log(container: Container, *options: str) -> subprocess.Popen[str]:
+    """A container's log, to be read: both streams in one, in the order of their lines."""
+    return subprocess.Popen(
+        ["docker", "logs", *options, container.id],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        # Programs may print anything.
+        errors="replace",
     )
-    return log.stdout.splitlines()
 
 
 # --- the daemon's own interface -------------------------------------------------------------------

@@ -176,7 +176,9 @@ def logs(
         _docker("logs", "--follow", "--tail", str(tail), chosen[0].id)
         return
     if follow:
-        raise Stop(f"--follow takes one container: {_names(chosen)}", EXIT_INPUT)
+        if code := docker.follow(chosen, tail, lambda line: out.print(line, markup=False)):
+            raise typer.Exit(code)
+        return
     for container in chosen:
         for line in docker.last_lines(container, tail):
             prefix = f"{container.name} | " if len(chosen) > 1 else ""
@@ -529,10 +531,6 @@ def _containers(stack: str) -> list[docker.Container]:
 
 def _known(containers: list[docker.Container]) -> set[tuple[str, str]]:
     return {(container.system, container.service) for container in containers}
-
-
-def _names(containers: list[docker.Container]) -> str:
-    return ", ".join(container.name for container in containers)
 
 
 def _docker(*arguments: str) -> None:
