@@ -413,10 +413,10 @@ def follow(containers: Sequence[Container], count: int, tell: Callable[[str], No
             reader.start()
         for reader in readers:
             reader.join()
+        return max(log.wait() for _, log in logs)
     finally:
         for _, log in logs:
             log.terminate()
-    return max(log.wait() for _, log in logs)
 
 
 def _log(container: Container, *options: str) -> subprocess.Popen[str]:
