@@ -233,7 +233,12 @@ class Nginx:
         command = self._in_container(environment) if self.image else ["sh"]
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                [*command, str(script)], env={**os.environ, **environment}, stdout=log, stderr=log
+                [*command, str(script)],
+                env={**os.environ, **environment},
+                stdout=log,
+                stderr=log,
+                # A shell that runs the tests in the background has switched it off.
+                preexec_fn=lambda: signal.signal(signal.SIGQUIT, signal.SIG_DFL),
             )
         self.wait_for(self.healthy, "nginx answers")
 
