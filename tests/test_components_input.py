@@ -571,6 +571,18 @@ def test_a_queue_is_a_store_that_was_given() -> None:
     assert told.why == "there is no store 'rdis' in 'connections'"
 
 
+def test_a_store_that_was_given_has_a_text_for_dotnet_or_not() -> None:
+    def program() -> None:
+        site = Site("shop", {}).ref
+        data = DataTier("data", {"site": site, "stores": {"db": {"engine": "postgres"}}})
+        api: Any = {"image": "me/api:1", "secrets": {"DB": "${db.dotnet}"}}
+        AppTier("app", {"site": site, "connections": data.connections, "services": {"api": api}})
+
+    [told] = refused(program)
+    assert told.place == "AppTier app: services.api.secrets.DB"
+    assert told.why == "'${db.dotnet}' is for mssql, and 'db' is postgres"
+
+
 @pytest.mark.parametrize("target", [Target.DOCKER, Target.KUBERNETES])
 def test_files_are_not_larger_than_what_carries_them(target: Target) -> None:
     args: Any = {"target": target, "namespace": "shop"}

@@ -633,6 +633,18 @@ def test_a_reference_names_what_the_system_has(text: str, why: str, remedy: str)
     assert mistakes(made) == [Mistake("shop: services.api.environment.B", why, remedy)]
 
 
+def test_the_text_for_dotnet_is_had_of_sql_server_alone() -> None:
+    """Of others it would be empty."""
+    stores = {**STORES, "sql": {"engine": "mssql"}}
+    secrets = {"A": "${sql.dotnet}", "B": "x=${db.blog.dotnet}"}
+    made = system({"api": api(secrets=secrets, secret_files={"C": "${db.dotnet}"})}, stores)
+    assert mistakes(made) == [
+        Mistake(f"shop: services.api.{at}", f"'{text}' is for mssql, and 'db' is postgres", remedy)
+        for remedy in ["use its 'url', or put the text together of its other fields"]
+        for at, text in (("secret_files.C", "${db.dotnet}"), ("secrets.B", "${db.blog.dotnet}"))
+    ]
+
+
 def test_every_wrong_reference_of_a_value_is_told() -> None:
     made = system({"api": api(environment={"A": "${x.host} ${db.host} ${y.host}"})}, STORES)
     assert [found.why for found in mistakes(made)] == [

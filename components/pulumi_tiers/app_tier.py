@@ -342,11 +342,14 @@ class AppTier(Component):
         self._connections = args.get("connections", {})
         self._elsewhere = args.get("endpoints", {})
         place = f"{kind}: services"
-        refuse(check_models(place, spec.services, self._connections, _engines(self._connections)))
+        engines = _engines(self._connections)
+        refuse(check_models(place, spec.services, self._connections, engines))
         services = {key: with_models(key, workload) for key, workload in spec.services.items()}
         target = spec.site.target
         refuse(
-            check_services(place, services, target, self._connections, self._elsewhere),
+            check_services(
+                place, services, target, self._connections, self._elsewhere, engines=engines
+            ),
             check_gpus({f"{place}.{key}": item for key, item in services.items()}, target),
             check_networks(members(place, services), spec.site.networks, target),
             (

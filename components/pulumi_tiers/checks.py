@@ -64,7 +64,9 @@ def check_systems(
         yield from wrong
         if not wrong:
             services = {name: with_models(name, item) for name, item in services.items()}
-        yield from check_services(at, services, target, keys, disabled=system.disabled)
+        yield from check_services(
+            at, services, target, keys, disabled=system.disabled, engines=engines
+        )
         if target is Target.DOCKER:  # on Kubernetes, there are none
             yield from _check_external_volumes(at, system, services)
         yield from _check_queues(at, system.workloads, system.stores, target)
@@ -282,16 +284,19 @@ def check_services(
     connections: Iterable[str],
     elsewhere: Collection[str] = (),
     disabled: Mapping[str, str] = MappingProxyType({}),
+    engines: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[Mistake]:
     """The services of one tier of a system, which has these connections to stores.
 
     `elsewhere`: services of other tiers. `disabled`: services that the stack leaves out, and why.
+    `engines`: those of the stores, as far as they are known.
     """
     connections = list(connections)
     yield from check_workloads(place, services, target)
     for name, workload in services.items():
         at = f"{place}.{name}"
         yield from check_references(at, workload, connections)
+        yield from _check_spellings(at, workload, connections, engines)
         yield from _check_dependencies(
             at, name, workload, services, connections, elsewhere, disabled
         )
@@ -358,6 +363,22 @@ def check_references(place: str, workload: Workload, known: Collection[str]) -> 
                 elif found.secret and section.endswith("environment"):
                     why = f"'${{{found.text}}}' is secret, and environment is not"
                     yield Mistake(at, why, "move the variable to 'secrets'")
+
+
+def _check_spellings(
+    place: str, workload: Workload, known: Collection[str], engines: Mapping[str, str]
+) -> Iterator[Mistake]:
+    """Whether a store has the text for clients that is asked for: it would be empty."""
+    for section in ("secrets", "secret_files"):
+        for variable, value in getattr(workload, section).items():
+            for found in references(value) if isinstance(value, str) else []:
+                engine = ENGINES.get(engines.get(found.store, ""))
+                if found.field != "dotnet" or found.connection not in known or engine is None:
+                    continue
+                if type(engine).dotnet is Engine.dotnet:
+                    why = f"'${{{found.text}}}' is for mssql, and '{found.store}' is {engine.name}"
+                    remedy = "use its 'url', or put the text together of its other fields"
+                    yield Mistake(f"{place}.{section}.{variable}", why, remedy)
 
 
 def _check_commands(place: str, workload: Workload, known: Collection[str]) -> Iterator[Mistake]:
