@@ -581,6 +581,8 @@ def test_a_health_check_takes_its_time(key: str) -> None:
     wrong = {"test": ["CMD", "true"], key: "0s"}
     [found] = mistakes(Workload, workload(healthcheck=wrong))
     assert found.place == f"healthcheck.{key}"
+    [found] = mistakes(Store, {"engine": "redis", "healthcheck": {key: "0s"}})
+    assert found.place == f"healthcheck.{key}"
 
 
 @pytest.mark.parametrize(

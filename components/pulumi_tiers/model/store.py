@@ -22,7 +22,7 @@ from pulumi_tiers.model.base import (
 from pulumi_tiers.model.cloud import Slug
 from pulumi_tiers.model.errors import reject, reject_all, shown
 from pulumi_tiers.model.network import AddressRange
-from pulumi_tiers.model.workload import ImageReference, Resources
+from pulumi_tiers.model.workload import ImageReference, Resources, Span
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -378,8 +378,8 @@ MONITORING = "monitoring"
 class StoreHealth(Model):
     """How a store is asked whether it is healthy. What it is asked is the engine's, as the rest."""
 
-    interval: Duration | None = None
-    timeout: Duration | None = None
+    interval: Span | None = None
+    timeout: Span | None = None
     retries: Annotated[Whole, Field(ge=1, le=1000)] | None = None
     start_period: Duration | None = None
 
