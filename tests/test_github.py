@@ -62,6 +62,8 @@ def test_production_without_approvals_is_told_or_refused() -> None:
     assert recorded().warnings == [f"CIPipeline shop-ci: {why}: {remedy}"]
     assert f"CIPipeline shop-ci: environments: {why}" in mistakes(strict=True)
     assert recorded(environments=APPROVED, strict=True).warnings == []
+    # No key of the arguments silences it.
+    assert "there is no key 'planned' here" in mistakes(planned=True)
 
 
 def test_all_that_workflows_name_is_in_the_checkout(tmp_path: Path) -> None:

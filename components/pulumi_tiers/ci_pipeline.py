@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict, cast
+from typing import Any, NotRequired, TypedDict
 
 import pulumi
 
@@ -403,10 +403,6 @@ class CIPipelineSpec(Pipeline):
     checkout: Given | None = None
 
 
-PLANNED = "planned"
-"""Beside the arguments: a plan has looked at the pipeline, and tells what is doubtful."""
-
-
 class CIPipeline(Component):
     """Workflow files, and what GitHub keeps for them: secrets, variables, environments, protection.
 
@@ -421,13 +417,15 @@ class CIPipeline(Component):
     """A description of them for people, in Markdown."""
 
     def __init__(
-        self, name: str, args: CIPipelineArgs, opts: pulumi.ResourceOptions | None = None
+        self,
+        name: str,
+        args: CIPipelineArgs,
+        opts: pulumi.ResourceOptions | None = None,
+        *,
+        planned: bool = False,
     ) -> None:
+        """`planned`: a plan has looked at the pipeline, and tells itself what is doubtful."""
         kind = f"CIPipeline {name}"
-        planned = isinstance(args, Mapping) and PLANNED in args
-        if planned:
-            own = {key: value for key, value in args.items() if key != PLANNED}
-            args = cast("CIPipelineArgs", own)
         spec = validated(CIPipelineSpec, args, kind)
         pipeline = completed(spec)
         doubtful = [] if planned else list(unapproved(pipeline))

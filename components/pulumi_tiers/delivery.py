@@ -20,7 +20,7 @@ def deliver(plan: Plan, cluster: Cluster | None) -> None:
     github = plan.settings.github
     if github is None:
         return
-    from pulumi_tiers.ci_pipeline import PLANNED, CIPipeline, CIPipelineArgs
+    from pulumi_tiers.ci_pipeline import CIPipeline, CIPipelineArgs
     from pulumi_tiers.platforms.github import provider
 
     options = pulumi.ResourceOptions(
@@ -35,7 +35,6 @@ def deliver(plan: Plan, cluster: Cluster | None) -> None:
         values = _Values(plan, github, system, cluster, state)
         args = {
             **dict(system.pipeline),
-            PLANNED: True,
             "system": system.name,
             "secrets": {
                 name: secret.model_copy(update={"scope": github.scopes.get(name, secret.scope)})
@@ -54,7 +53,7 @@ def deliver(plan: Plan, cluster: Cluster | None) -> None:
             "secret_values": values.secrets(system.pipeline),
             "variable_values": values.variables(system.pipeline),
         }
-        CIPipeline(f"{system.name}-ci", cast("CIPipelineArgs", args), options)
+        CIPipeline(f"{system.name}-ci", cast("CIPipelineArgs", args), options, planned=True)
 
 
 def _state(plan: Plan, github: GitHub) -> Mapping[SecretSource, pulumi.Output[str]]:
