@@ -92,6 +92,8 @@ def test_a_service_may_repeat_its_systems_name() -> None:
     # A service of that name is meant itself, and what follows is its command.
     assert in_one_word("shop", ["training"], known) == ("shop", ["training"])
     assert lookup("shop", known) == ("shop", "shop")
+    # The whole name of one is never a part of another's.
+    assert lookup("shop/mail", {*known, ("shop", "shopmail")}) == ("shop", "mail")
     for asked, said in (
         ("mail", "'mail' stands in several systems; write one of school/mail, shop/mail"),
         ("training", "there is no service 'training'"),

@@ -15,11 +15,10 @@ def lookup(asked: str, known: Known) -> tuple[str, str]:
     Documents repeat the system in a service's name (`ocolecionadortraining`): behind the system
     itself, the rest is enough (`ocolecionador/training`).
     """
-    found = {
+    found = {item for item in known if asked in (item[1], "/".join(item))} or {
         (system, service)
         for system, service in known
-        if asked in (service, f"{system}/{service}")
-        or (service != system and asked == f"{system}/{service.removeprefix(system)}")
+        if service != system and asked == f"{system}/{service.removeprefix(system)}"
     }
     if not found:
         whole = "/" in asked
