@@ -282,6 +282,7 @@ def test_what_is_missing_is_said(
     )
     said = tiers("run", "worker", cwd=project.root, code=3).stderr
     assert "The connection to the server localhost:8080 was refused" in said
+    assert "set KUBECONFIG" in said
     monkeypatch.setenv("PATH", str(project.root))
     said = tiers("run", "worker", cwd=project.root, code=3).stderr
     assert "kubectl is not on PATH: install it" in said

@@ -127,7 +127,10 @@ class _Kubectl:
         done = self.run(*arguments, "--output", "json", stdin=stdin)
         if done.returncode:
             said = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-            raise Stop(f"kubectl {arguments[0]}: {said}", EXIT_MISSING if _absent(said) else 1)
+            if _absent(said):
+                remedy = "reach the stack's cluster: set KUBECONFIG"
+                raise Stop(f"kubectl {arguments[0]}: {said}\n  {remedy}", EXIT_MISSING)
+            raise Stop(f"kubectl {arguments[0]}: {said}")
         found: dict[str, Any] = json.loads(done.stdout)
         return found
 
