@@ -361,6 +361,15 @@ def test_several_logs_are_followed_together(
     client.write_text("#!/bin/sh\nexit 3\n")
     tiers("logs", "--follow", code=3)
 
+    # Where nobody reads any more, nothing goes on.
+    client.write_text("#!/bin/sh\necho ready\nexec sleep 60\n")
+
+    def gone(_line: str) -> None:
+        raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        docker.follow(here, 1, gone)
+
 
 @pytest.mark.parametrize("command", ["run", "exec"])
 def test_a_service_whose_name_is_empty_is_not_any_service(command: str) -> None:

@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import queue
 import shutil
 import subprocess
 import threading
@@ -397,22 +398,22 @@ def follow(containers: Sequence[Container], count: int, tell: Callable[[str], No
     Until all of them have ended. What Docker's client ended with, the worst of all.
     """
 
-    def read(container: Container, lines: Iterable[str]) -> None:
-        for line in lines:
-            tell(f"{container.name} | {line.rstrip()}")
+    lines: queue.Queue[str | None] = queue.Queue(maxsize=1000)
+
+    def read(container: Container, log: Iterable[str]) -> None:
+        for line in log:
+            lines.put(f"{container.name} | {line.rstrip()}")
+        lines.put(None)
 
     logs = [
         (container, _log(container, "--follow", "--tail", str(count))) for container in containers
     ]
-    readers = [
-        threading.Thread(target=read, args=(container, log.stdout), daemon=True)
-        for container, log in logs
-    ]
     try:
-        for reader in readers:
-            reader.start()
-        for reader in readers:
-            reader.join()
+        for container, log in logs:
+            threading.Thread(target=read, args=(container, log.stdout), daemon=True).start()
+        for _ in logs:
+            while (line := lines.get()) is not None:
+                tell(line)
         return max(log.wait() for _, log in logs)
     finally:
         for _, log in logs:
