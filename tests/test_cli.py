@@ -370,6 +370,14 @@ def test_several_logs_are_followed_together(
     with pytest.raises(BrokenPipeError):
         docker.follow(here, 1, gone)
 
+    def interrupted(*_: object) -> int:
+        raise KeyboardInterrupt
+
+    # Ctrl-C is how it is meant to end: nothing is left to go on with.
+    monkeypatch.setattr("pulumi_tiers.cli.docker.follow", interrupted)
+    ended = tiers("logs", "--follow", code=130)
+    assert (ended.stdout, ended.stderr) == ("", "")
+
 
 @pytest.mark.parametrize("command", ["run", "exec"])
 def test_a_service_whose_name_is_empty_is_not_any_service(command: str) -> None:

@@ -172,12 +172,11 @@ def logs(
     chosen = _chosen(stack, service)
     if not service:
         chosen = [container for container in chosen if container.telling]
-    if follow and len(chosen) == 1:
-        _docker("logs", "--follow", "--tail", str(tail), chosen[0].id)
-        return
     if follow:
-        if code := docker.follow(chosen, tail, lambda line: out.print(line, markup=False)):
-            raise typer.Exit(code)
+        try:
+            _follow(chosen, tail)
+        except KeyboardInterrupt:  # how it is meant to end
+            raise typer.Exit(EXIT_INTERRUPTED) from None
         return
     for container in chosen:
         for line in docker.last_lines(container, tail):
@@ -531,6 +530,13 @@ def _containers(stack: str) -> list[docker.Container]:
 
 def _known(containers: list[docker.Container]) -> set[tuple[str, str]]:
     return {(container.system, container.service) for container in containers}
+
+
+def _follow(containers: list[docker.Container], tail: int) -> None:
+    if len(containers) == 1:
+        _docker("logs", "--follow", "--tail", str(tail), containers[0].id)
+    elif code := docker.follow(containers, tail, lambda line: out.print(line, markup=False)):
+        raise typer.Exit(code)
 
 
 def _docker(*arguments: str) -> None:
