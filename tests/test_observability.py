@@ -394,7 +394,7 @@ def test_a_rule_that_does_not_parse_is_refused(expr: str, why: str) -> None:
         ({"alerts": {"slak": {}}}, "did you mean 'slack'?"),
         *(
             ({"alerts": {"slack": {"webhook_url": "https://a", "channel": channel}}}, "#ops")
-            for channel in ("{{ bad", "#a\nb", "two words")
+            for channel in ("{{bad}}", "#a\nb", "two words")
         ),
         *(
             ({"alerts": {"email": {"to": [to], "sender": "a@b", "smarthost": host}}}, why)

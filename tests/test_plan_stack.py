@@ -963,6 +963,20 @@ def test_who_speaks_to_another_is_in_a_network_with_it() -> None:
         ]
 
 
+@pytest.mark.parametrize("field", ["url", "dotnet"])
+def test_who_is_told_a_whole_connection_is_in_a_network_with_its_store(field: str) -> None:
+    reads = {"secrets": {"DB": f"${{db.{field}}}"}}
+    [found] = mistakes(
+        system(
+            {"api": api(networks=["front"], **reads)},
+            {"db": {"engine": "mssql", "networks": ["data"]}},
+            networks={"front": {}, "data": {}},
+        )
+    )
+    assert found.place == "shop: services.api.secrets.DB"
+    assert found.why == "'db' is in no network with it, and can't be reached"
+
+
 def test_a_domain_is_one_host() -> None:
     for domain, why in (("*.example.com", "nobody can be told it"), ("A.b", "is not a host name")):
         [told] = mistakes(edged(), domains={"shop": domain})
