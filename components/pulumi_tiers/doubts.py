@@ -11,8 +11,8 @@ from pulumi_tiers.engines import ENGINES
 from pulumi_tiers.limits import gpu_doubts, is_managed
 from pulumi_tiers.model.base import size_in_bytes
 from pulumi_tiers.model.cloud import Cloud
-from pulumi_tiers.model.edge import TlsMode
 from pulumi_tiers.model.system import PROFILE_OFF, Environment, System, Target
+from pulumi_tiers.model.tls import TlsMode
 from pulumi_tiers.model.workload import Workload
 from pulumi_tiers.nginx.workloads import edges_workloads
 from pulumi_tiers.pipelines.checks import lost, unapproved

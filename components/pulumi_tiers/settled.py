@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from pulumi_tiers.engines import ENGINES
 from pulumi_tiers.limits import init_name, is_managed
 from pulumi_tiers.model.base import Model
-from pulumi_tiers.model.edge import Edge, EdgePorts, Tls, TlsMode
+from pulumi_tiers.model.edge import Edge, EdgePorts
 from pulumi_tiers.model.errors import Mistake, mistakes_of
 from pulumi_tiers.model.ml import MlModel
 from pulumi_tiers.model.network import AddressRange, Network
@@ -19,6 +19,7 @@ from pulumi_tiers.model.observability import Observability
 from pulumi_tiers.model.references import literal
 from pulumi_tiers.model.store import Bucket, Database, Store, secret_key
 from pulumi_tiers.model.system import PROFILE_OFF, Environment, System, Target
+from pulumi_tiers.model.tls import Tls, TlsMode
 from pulumi_tiers.model.workload import Build, Workload
 from pulumi_tiers.models import DEFAULT_IMAGE as MODEL_IMAGE
 from pulumi_tiers.observability.exporters import monitored

@@ -14,10 +14,11 @@ import yaml
 
 from pulumi_tiers.engines import ENGINES
 from pulumi_tiers.limits import is_managed
-from pulumi_tiers.model.edge import Edge, TlsMode
+from pulumi_tiers.model.edge import Edge
 from pulumi_tiers.model.observability import Observability
 from pulumi_tiers.model.store import MONITORING, Store
 from pulumi_tiers.model.system import System, Target
+from pulumi_tiers.model.tls import TlsMode
 from pulumi_tiers.model.workload import (
     CONFIGS,
     SECRET_FILES,
