@@ -487,27 +487,28 @@ def test_two_deployments_to_one_stack_never_run_at_once() -> None:
     assert workflow.jobs["build"].concurrency is None
 
 
-def test_two_deployments_to_one_environment_never_run_at_once() -> None:
+def test_two_deployments_to_one_place_never_run_at_once() -> None:
+    """And to two places never wait: GitHub would cancel what waits when a third comes."""
     kubectl = {"namespace": "shop", "deployment": "api", "container": "api", "service": "api"}
+    prod = {"pulumi": {"stack": "prod", "program_only": True}}
     place = {"needs": ["build"], "environment": "production"}
     jobs: dict[str, Any] = {
         "build": BUILD,
         "one": {**place, "deploy": {"images": {"api": IMAGE}, "kubectl": kubectl}},
-        "other": {**place, "deploy": {"pulumi": {"stack": "prod", "program_only": True}}},
+        "other": {**place, "deploy": prod},
         # The same stack, without approval.
-        "third": {"deploy": {"pulumi": {"stack": "prod", "program_only": True}}},
-        "elsewhere": {"deploy": {"pulumi": {"stack": "dev", "program_only": True}}},
+        "third": {"deploy": prod},
+        "own": {**place, "deploy": prod, "concurrency": "mine"},
     }
-    jobs["own"] = {**jobs["other"], "concurrency": "mine"}
     environments = {"production": {"environment": "production"}}
     made = Pipeline.model_validate(described({"cd.yml": workflow(jobs)}, environments=environments))
     groups = {name: job.concurrency for name, job in expanded(made)["cd.yml"].jobs.items()}
     assert groups == {
         "build": None,
-        **dict.fromkeys(("one", "other", "third"), "deploy-production"),
-        "elsewhere": "pulumi-dev",
+        "one": "kubectl-shop",
+        **dict.fromkeys(("other", "third"), "pulumi-prod"),
         "own": "mine",
     }
-    clash = workflow({"other": {**jobs["other"], "needs": []}}, concurrency="Deploy-Production")
+    clash = workflow({"other": {**jobs["other"], "needs": []}}, concurrency="Pulumi-Prod")
     found = mistake(described({"cd.yml": clash}, environments=environments))
     assert found.why.startswith("the job would wait for its own workflow")

@@ -238,12 +238,6 @@ class Pipeline(Model):
                 if name.lower() == NOTIFY and self.notify and workflow.deploys:
                     why = "the job that tells how it ended has this name"
                     yield place, why, "choose another, or remove the pipeline's 'notify'"
-                group = self.group(job)
-                if group and group.lower() == (workflow.concurrency or "").lower():
-                    why = (
-                        f"the job would wait for its own workflow: both are of the group '{group}'"
-                    )
-                    yield (*place, "concurrency"), why, "name another group"
                 if job.deploy and workflow.events == [Event.WORKFLOW_DISPATCH]:
                     yield from self._from_anywhere(place, job)
                 if job.environment and job.environment not in self.environments:
@@ -254,21 +248,6 @@ class Pipeline(Model):
                 for why, remedy in self._awaiting(file, job):
                     yield (*place, "awaits"), why, remedy
                 yield from self._without_build(place, file, name)
-
-    def group(self, job: Job) -> str | None:
-        """Whose jobs wait for each other: two deployments would not know of each other.
-
-        Those to one environment do, by whatever means, and those to what one of these deploys to.
-        """
-        if job.concurrency or job.destination is None:
-            return job.concurrency
-        environments = {
-            other.environment
-            for workflow in self.workflows.values()
-            for other in workflow.jobs.values()
-            if other.destination == job.destination and other.environment
-        }
-        return f"deploy-{min(environments)}" if environments else job.destination
 
     def _awaiting(self, file: str, job: Job) -> Iterator[tuple[str, str]]:
         """Whether each push that starts a workflow also starts the one that it waits for."""

@@ -269,9 +269,15 @@ class Job(Model):
         return any(not _HOSTED.fullmatch(label) for label in self.runs_on)
 
     @property
-    def destination(self) -> str | None:
-        """What it deploys to: a stack, a namespace, a project of Compose."""
+    def group(self) -> str | None:
+        """Whose jobs wait for each other: two deployments would not know of each other.
+
+        Those to one stack, namespace or project of Compose do. No more than these: GitHub lets one
+        job of a group wait, and cancels it when another comes, whatever that one deploys.
+        """
         match self.deploy:
+            case _ if self.concurrency:
+                return self.concurrency
             case Deployment(pulumi=PulumiDeployment(stack=stack)):
                 return f"pulumi-{stack}"
             case Deployment(kubectl=KubectlDeployment(namespace=namespace)):
@@ -347,6 +353,10 @@ class Workflow(Model):
                     "anybody's pull request would run its code on your own machine",
                     "give the job 'events' without pull_request, or take a runner of GitHub's",
                 )
+            group = job.group
+            if group and self.concurrency and group.lower() == self.concurrency.lower():
+                why = f"the job would wait for its own workflow: both are of the group '{group}'"
+                yield ("jobs", name, "concurrency"), why, "name another group"
         if cycle := self._cycle():
             why = "these jobs wait for each other: " + " -> ".join(cycle)
             yield ("jobs", cycle[0], "needs"), why, "remove one of these needs"

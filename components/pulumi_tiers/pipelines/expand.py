@@ -134,7 +134,7 @@ def _job(pipeline: Pipeline, file: str, name: str) -> Job:
         "condition": _condition(workflow, job),
         "branches": [],
         "events": [],
-        "concurrency": pipeline.group(job),
+        "concurrency": job.group,
         "timeout_minutes": minutes,
     }
     return job.model_copy(update=update)
