@@ -177,8 +177,9 @@ def job_in_state(base: str, job_id: str, state: str) -> dict[str, Any]:
 
 
 def samples(container: str, port: int = 9100) -> dict[str, float]:
-    """What a container's /metrics says."""
-    text = docker("exec", container, "curl", "-fsS", f"http://localhost:{port}/metrics")
+    """What a container's /metrics says, as soon as it does: it may have been started just now."""
+    ask = ("exec", container, "curl", "-fs", f"http://localhost:{port}/metrics")
+    text = eventually(lambda: docker(*ask, check=False))
     lines = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
     return {name: float(number) for name, _, number in lines}
 
