@@ -101,6 +101,11 @@ def test_a_service_may_repeat_its_systems_name() -> None:
     ):
         with pytest.raises(Stop, match=re.escape(said)):
             lookup(asked, known)
+    # Helpers may be meant, and are not proposed.
+    with_helper = {*known, ("shop", "mail-setup")}
+    assert lookup("mail-setup", with_helper, known) == ("shop", "mail-setup")
+    with pytest.raises(Stop, match="'mail-setub': valid: mail, schooltraining, shop, shoptraining"):
+        lookup("mail-setub", with_helper, known)
 
 
 def test_the_job_is_like_the_service_but_nobody_speaks_to_it(project: Project) -> None:

@@ -9,11 +9,12 @@ Known = Collection[tuple[str, str]]
 """System and service."""
 
 
-def lookup(asked: str, known: Known) -> tuple[str, str]:
+def lookup(asked: str, known: Known, proposed: Known = ()) -> tuple[str, str]:
     """System and service of that name. Raises Stop.
 
     Documents repeat the system in a service's name (`ocolecionadortraining`): behind the system
-    itself, the rest is enough (`ocolecionador/training`).
+    itself, the rest is enough (`ocolecionador/training`). `proposed`: those that a message names;
+    all, unless given.
     """
     found = {item for item in known if asked in (item[1], "/".join(item))} or {
         (system, service)
@@ -22,7 +23,8 @@ def lookup(asked: str, known: Known) -> tuple[str, str]:
     }
     if not found:
         whole = "/" in asked
-        names = {f"{system}/{service}" if whole else service for system, service in known}
+        named = proposed or known
+        names = {f"{system}/{service}" if whole else service for system, service in named}
         raise Stop(f"there is no service '{asked}': {nearest(asked, names)}", EXIT_INPUT)
     if len(found) > 1:
         names = ", ".join(f"{system}/{service}" for system, service in sorted(found))

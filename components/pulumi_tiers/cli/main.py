@@ -504,7 +504,8 @@ def _chosen(stack: str, service: str) -> list[docker.Container]:
     named = [item for item in containers if service in ("", item.name)]
     if named:
         return named
-    meant = lookup(service, _known(containers))
+    telling = [item for item in containers if item.telling]
+    meant = lookup(service, _known(containers), _known(telling))
     return [item for item in containers if (item.system, item.service) == meant]
 
 
