@@ -1,8 +1,8 @@
 # Everything runs in .venv, which the first target that needs it makes.
 STACK ?= dev
 TIERS := .venv/bin/tiers
-# Files of tests at a time: most tests wait, and some measure.
-JOBS ?= 3
+# Files of tests at a time: most compute, and some measure. A processor each is enough.
+JOBS ?= 2
 PYTEST := .venv/bin/python -m pytest -n $(JOBS)
 # A shell that forbids it would have every command compile the library again.
 unexport PYTHONDONTWRITEBYTECODE

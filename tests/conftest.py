@@ -1,6 +1,6 @@
 """Levels of tests: each runs wherever what it needs is here; the run ends with a table.
 
-`pytest -n 3` runs three files at a time.
+`pytest -n 2` runs two files at a time.
 """
 
 import re
